@@ -1,0 +1,107 @@
+"""Every config key, with its default, unit and meaning. Keys without a note on `new` carry the released names.
+
+The three released settings in `configs/` override these. Keys marked "unused" exist so that released files load.
+"""
+
+from yacs.config import CfgNode as CN
+
+_C = CN()
+
+# ---- Model -----------------------------------------------------------------------------------------------------------
+_C.MODEL = CN()
+_C.MODEL.ARCHITECTURE = "MMN"
+_C.MODEL.DEVICE = "auto"  # "auto": a GPU where there is one, else the CPU; or "cuda", "cpu"
+
+_C.INPUT = CN()
+_C.INPUT.NUM_PRE_CLIPS = 256  # P: clips a video's feature rows are resampled to; a multiple of NUM_CLIPS
+
+_C.MODEL.MMN = CN()
+_C.MODEL.MMN.NUM_CLIPS = 128  # N: the proposal map is N x N
+_C.MODEL.MMN.JOINT_SPACE_SIZE = 256  # C: dimension in which moments and sentences meet
+
+_C.MODEL.MMN.FEATPOOL = CN()
+_C.MODEL.MMN.FEATPOOL.INPUT_SIZE = 4096  # D: width of the feature file
+_C.MODEL.MMN.FEATPOOL.HIDDEN_SIZE = 512  # H
+_C.MODEL.MMN.FEATPOOL.KERNEL_SIZE = 2  # of the average pooling, in resampled clips
+
+_C.MODEL.MMN.FEAT2D = CN()
+_C.MODEL.MMN.FEAT2D.NAME = "pool"  # "pool" or "conv"
+_C.MODEL.MMN.FEAT2D.POOLING_COUNTS = [15, 8, 8, 8]  # steps per group; group g has stride 2^g
+
+_C.MODEL.MMN.TEXT_ENCODER = CN()
+_C.MODEL.MMN.TEXT_ENCODER.NAME = "BERT"
+# New. A hub name or a local folder of any Hugging Face encoder with a last_hidden_state, and its tokenizer.
+_C.MODEL.MMN.TEXT_ENCODER.PRETRAINED = "distilbert-base-uncased"
+
+_C.MODEL.MMN.PREDICTOR = CN()
+_C.MODEL.MMN.PREDICTOR.HIDDEN_SIZE = 512
+_C.MODEL.MMN.PREDICTOR.KERNEL_SIZE = 5  # odd
+_C.MODEL.MMN.PREDICTOR.NUM_STACK_LAYERS = 8
+
+_C.MODEL.MMN.LOSS = CN()
+_C.MODEL.MMN.LOSS.MIN_IOU = 0.3  # IoU that becomes target 0 of the IoU head
+_C.MODEL.MMN.LOSS.MAX_IOU = 0.7  # IoU that becomes target 1
+_C.MODEL.MMN.LOSS.BCE_WEIGHT = 1  # unused
+_C.MODEL.MMN.LOSS.NUM_POSTIVE_VIDEO_PROPOSAL = 1  # K: positive moments per sentence (the released spelling)
+_C.MODEL.MMN.LOSS.NEGATIVE_VIDEO_IOU = 0.5  # moments of the own video below this IoU are negatives
+_C.MODEL.MMN.LOSS.SENT_REMOVAL_IOU = 0.5  # sentences of the own video whose moments overlap this much are no negatives
+_C.MODEL.MMN.LOSS.PAIRWISE_SENT_WEIGHT = 0.0  # unused
+_C.MODEL.MMN.LOSS.CONTRASTIVE_WEIGHT = 0.05
+_C.MODEL.MMN.LOSS.TAU_VIDEO = 0.2  # temperature of video -> sentence
+_C.MODEL.MMN.LOSS.TAU_SENT = 0.2  # temperature of sentence -> video
+_C.MODEL.MMN.LOSS.MARGIN = 0.2  # taken off the cosine of a positive pair
+# New. What a moment of the own video that is no negative adds to the sentence -> video denominator: "ones" exp(0) = 1,
+# as the released weights were trained; "exclude" nothing.
+_C.MODEL.MMN.LOSS.MASKED_NEGATIVES = "ones"
+# New. Share negatives across processes, so that their number does not change the loss.
+_C.MODEL.MMN.LOSS.GATHER_NEGATIVES = False
+
+# ---- Data ------------------------------------------------------------------------------------------------------------
+_C.DATASETS = CN()
+_C.DATASETS.NAME = ""  # title of the tables
+_C.DATASETS.ROOT = "dataset"  # new: folder that the paths of the catalog are relative to
+_C.DATASETS.TRAIN = ()  # names of catalog entries
+_C.DATASETS.VAL = ()  # new: split that picks the best checkpoint; () uses TEST, as released
+_C.DATASETS.TEST = ()
+
+_C.DATALOADER = CN()
+_C.DATALOADER.NUM_WORKERS = 4  # per process
+_C.DATALOADER.CACHE_GB = 8.0  # new: memory for resampled features, per split and process; workers share it
+
+# ---- Training --------------------------------------------------------------------------------------------------------
+_C.SOLVER = CN()
+_C.SOLVER.LR = 0.01  # of everything but the text encoder
+_C.SOLVER.BATCH_SIZE = 32  # videos per step over all processes
+_C.SOLVER.MILESTONES = (8, 11)  # epochs after which the learning rate drops
+_C.SOLVER.MAX_EPOCH = 12
+_C.SOLVER.TEST_PERIOD = 1  # epochs between evaluations
+_C.SOLVER.CHECKPOINT_PERIOD = 1  # epochs between checkpoints
+_C.SOLVER.SKIP_TEST = 0  # no evaluation before this epoch
+_C.SOLVER.FREEZE_BERT = 4  # the text encoder is not trained up to and including this epoch
+_C.SOLVER.ONLY_IOU = 7  # the contrastive losses have full weight up to and including this epoch
+# Continue from the last checkpoint of OUTPUT_DIR, or start afresh where there is none. With RESUME_EPOCH r > 1, go back
+# to the end of epoch r - 1. The released files carry a leftover RESUME_EPOCH: it does not count where RESUME comes from
+# the command line without it.
+_C.SOLVER.RESUME = False
+_C.SOLVER.RESUME_EPOCH = 1
+# New from here on; the defaults are the numbers of the released program.
+_C.SOLVER.SEED = 25285
+_C.SOLVER.BETAS = (0.9, 0.99)  # of AdamW
+_C.SOLVER.WEIGHT_DECAY = 1e-5
+_C.SOLVER.BERT_LR_FACTOR = 0.1  # learning rate of the text encoder relative to LR
+_C.SOLVER.GAMMA = 0.1  # factor on the learning rate at a milestone
+_C.SOLVER.CLIP_GRAD_NORM = 5.0
+_C.SOLVER.LATE_CONTRASTIVE_FACTOR = 0.01  # on CONTRASTIVE_WEIGHT after epoch ONLY_IOU
+_C.SOLVER.LOG_PERIOD = 20  # iterations between log lines
+_C.SOLVER.INIT_WEIGHTS = ""  # a checkpoint whose weights training starts from
+
+# ---- Inference -------------------------------------------------------------------------------------------------------
+_C.TEST = CN()
+_C.TEST.BATCH_SIZE = 64  # videos per step over all processes
+_C.TEST.NMS_THRESH = 0.5  # a moment is dropped where its IoU with a better one is above this
+_C.TEST.CONTRASTIVE_SCORE_POW = 0.5  # exponent of the contrastive score in the product with the IoU score
+_C.TEST.NUM_PREDICTIONS = 10  # new: moments kept per sentence; at least 5, which R@5 needs
+
+# ---- Paths -----------------------------------------------------------------------------------------------------------
+_C.OUTPUT_DIR = "."
+_C.PATHS_CATALOG = ""  # a yaml file with dataset entries of your own; "": the package's own alone

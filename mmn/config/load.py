@@ -1,0 +1,139 @@
+"""Merging a yaml file and command-line pairs into the defaults, with errors that name the key and the nearest one."""
+
+import ast
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import yaml
+from yacs.config import CfgNode
+
+from mmn.config.defaults import _C
+from mmn.utils.errors import ConfigError, nearest
+
+
+def load_config(config_file: str | None = None, options: Sequence[str] = ()) -> CfgNode:
+    """Defaults, then `config_file`, then `options`, an alternation of keys and values as on the command line.
+
+    Raises ConfigError: an unreadable file, an unknown key (with the nearest one), a value of another type.
+    """
+    cfg = _C.clone()
+    if config_file:
+        for key, value in _flatten(_read_yaml(config_file), prefix="", where=config_file):
+            _set(cfg, key, value, where=config_file)
+    if len(options) % 2:
+        raise ConfigError(f"the options after the flags must be pairs KEY VALUE, but {options[-1]!r} stands alone")
+    for key, value in zip(options[::2], options[1::2], strict=True):
+        _set(cfg, key, value, where="the command line")
+    if "SOLVER.RESUME" in options[::2] and "SOLVER.RESUME_EPOCH" not in options[::2]:
+        cfg.SOLVER.RESUME_EPOCH = 1  # see the keys in defaults.py
+    cfg.freeze()
+    return cfg
+
+
+def _read_yaml(path: str) -> dict:
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"the config file {path} cannot be read ({error.strerror}): check --config-file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the config file {path} is not valid yaml: {' '.join(str(error).split())}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"the config file {path} must hold sections like `MODEL:`, not a {type(content).__name__}")
+    return content
+
+
+def _flatten(node: dict, prefix: str, where: str) -> Iterator[tuple[str, object]]:
+    for key, value in node.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{name}.", where)
+        elif value is None and isinstance(_lookup(name), CfgNode):
+            continue  # a section left empty
+        else:
+            yield name, value
+
+
+def _lookup(key: str) -> object:
+    node: object = _C
+    for part in key.split("."):
+        if not isinstance(node, CfgNode) or part not in node:
+            return None
+        node = node[part]
+    return node
+
+
+def config_keys(node: CfgNode = _C, prefix: str = "") -> list[str]:
+    """The full names of all keys, sections excluded."""
+    names = []
+    for key, value in node.items():
+        if isinstance(value, CfgNode):
+            names += config_keys(value, f"{prefix}{key}.")
+        else:
+            names.append(f"{prefix}{key}")
+    return names
+
+
+def _set(cfg: CfgNode, key: str, value: object, where: str) -> None:
+    default = _lookup(key)
+    if default is None:
+        raise ConfigError(f"{where} has an unknown key {key}{_nearest_key(key)}")
+    if isinstance(default, CfgNode):
+        raise ConfigError(f"{where} gives a value to {key}, which is a section: give it to one of its keys")
+    *sections, name = key.split(".")
+    for section in sections:
+        cfg = cfg[section]
+    cfg[name] = _convert(key, value, default, where)
+
+
+def _nearest_key(key: str) -> str:
+    """Prefer a key with the same section or the same last part, then the nearest full name."""
+    keys = config_keys()
+    section, _, name = key.rpartition(".")
+    siblings = [known for known in keys if known.rpartition(".")[0] == section]
+    for candidates in (siblings, keys):
+        hint = nearest(name, [known.rpartition(".")[2] for known in candidates])
+        if hint.startswith(": did you mean"):
+            last_part = hint.removeprefix(": did you mean ").removesuffix("?")
+            return f": did you mean {next(known for known in candidates if known.endswith(f'.{last_part}'))}?"
+    return nearest(key, keys) if len(nearest(key, keys)) < 100 else ": see mmn/config/defaults.py for the keys"
+
+
+def _convert(key: str, value: object, default: object, where: str) -> object:
+    """The value in the type of the key's default. Strings are read as Python literals where the default is none."""
+    if isinstance(value, str) and not isinstance(default, str):
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            # A bare name for a tuple of names, and true/false as yaml writes them.
+            if isinstance(default, tuple) and value:
+                value = (value,)
+            value = {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
+    if isinstance(default, tuple) and isinstance(value, str):
+        value = (value,)
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(default, (list, tuple)) and isinstance(value, (list, tuple)):
+        return _convert_items(key, value, default, where)
+    if type(value) is not type(default):
+        raise ConfigError(f"{where} sets {key} to {value!r}, but it must be {_describe(default)}")
+    return value
+
+
+def _convert_items(key: str, value: Sequence, default: Sequence, where: str) -> Sequence:
+    """A list or tuple in the default's type, its items checked against the kind of item that the key holds."""
+    kind = type(default[0]) if default else str  # the keys whose default is empty hold names
+    items = [float(item) if kind is float and type(item) is int else item for item in value]
+    if not all(type(item) is kind for item in items):
+        raise ConfigError(f"{where} sets {key} to {value!r}, but its items must be {_KINDS[kind]}")
+    return type(default)(items)
+
+
+_KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "a text"}
+
+
+def _describe(default: object) -> str:
+    if isinstance(default, (list, tuple)):
+        return f"a list such as {list(default) or ['name']}"
+    return f"{_KINDS[type(default)]} such as {default!r}"

@@ -1,0 +1,101 @@
+"""Combinations of values that cannot work, refused before anything is loaded."""
+
+from yacs.config import CfgNode
+
+from mmn.structures.proposals import pooling_steps
+from mmn.utils.errors import ConfigError
+
+
+def validate(cfg: CfgNode, world_size: int = 1) -> None:
+    """Raise ConfigError for the first value or combination that cannot work, naming the keys and a remedy."""
+    _validate_shapes(cfg)
+    _validate_losses(cfg)
+    _validate_solver(cfg)
+    for key, size in (("SOLVER.BATCH_SIZE", cfg.SOLVER.BATCH_SIZE), ("TEST.BATCH_SIZE", cfg.TEST.BATCH_SIZE)):
+        _require(size > 0, f"{key} is {size}: it must be at least 1")
+        _require(
+            size % world_size == 0,
+            f"{key} is {size}, which the {world_size} processes do not divide: "
+            f"set it to a multiple of {world_size}, or start another number of processes",
+        )
+
+
+def _require(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise ConfigError(sentence)
+
+
+def _validate_shapes(cfg: CfgNode) -> None:
+    mmn, num_pre_clips = cfg.MODEL.MMN, cfg.INPUT.NUM_PRE_CLIPS
+    num_clips = mmn.NUM_CLIPS
+    _require(
+        cfg.MODEL.ARCHITECTURE == "MMN", f"MODEL.ARCHITECTURE is {cfg.MODEL.ARCHITECTURE!r}: only 'MMN' is built here"
+    )
+    _require(
+        mmn.TEXT_ENCODER.NAME == "BERT",
+        f"MODEL.MMN.TEXT_ENCODER.NAME is {mmn.TEXT_ENCODER.NAME!r}: only 'BERT' is built here; "
+        "pick another encoder by MODEL.MMN.TEXT_ENCODER.PRETRAINED",
+    )
+    for key, value in (
+        ("INPUT.NUM_PRE_CLIPS", num_pre_clips),
+        ("MODEL.MMN.NUM_CLIPS", num_clips),
+        ("MODEL.MMN.JOINT_SPACE_SIZE", mmn.JOINT_SPACE_SIZE),
+        ("MODEL.MMN.FEATPOOL.INPUT_SIZE", mmn.FEATPOOL.INPUT_SIZE),
+        ("MODEL.MMN.FEATPOOL.HIDDEN_SIZE", mmn.FEATPOOL.HIDDEN_SIZE),
+        ("MODEL.MMN.FEATPOOL.KERNEL_SIZE", mmn.FEATPOOL.KERNEL_SIZE),
+        ("MODEL.MMN.PREDICTOR.HIDDEN_SIZE", mmn.PREDICTOR.HIDDEN_SIZE),
+        ("MODEL.MMN.PREDICTOR.NUM_STACK_LAYERS", mmn.PREDICTOR.NUM_STACK_LAYERS),
+    ):
+        _require(value > 0, f"{key} is {value}: it must be at least 1")
+    _require(
+        num_pre_clips % num_clips == 0,
+        f"INPUT.NUM_PRE_CLIPS is {num_pre_clips}, no multiple of MODEL.MMN.NUM_CLIPS {num_clips}: "
+        f"set it to {max(1, num_pre_clips // num_clips) * num_clips}",
+    )
+    kernel_size, stride = mmn.FEATPOOL.KERNEL_SIZE, num_pre_clips // num_clips
+    pooled = (num_pre_clips - kernel_size) // stride + 1
+    _require(
+        pooled == num_clips,
+        f"MODEL.MMN.FEATPOOL.KERNEL_SIZE {kernel_size} with a stride of {stride} clips yields {max(0, pooled)} clips, "
+        f"not MODEL.MMN.NUM_CLIPS {num_clips}: set it to at most {stride}",
+    )
+    counts = mmn.FEAT2D.POOLING_COUNTS
+    _require(all(count >= 0 for count in counts), f"MODEL.MMN.FEAT2D.POOLING_COUNTS {counts} has an entry below 0")
+    pooling_steps(num_clips, counts)  # raises where the counts do not fit
+    _require(
+        mmn.PREDICTOR.KERNEL_SIZE % 2 == 1 and mmn.PREDICTOR.KERNEL_SIZE > 0,
+        f"MODEL.MMN.PREDICTOR.KERNEL_SIZE is {mmn.PREDICTOR.KERNEL_SIZE}: it must be odd, or the map moves",
+    )
+
+
+def _validate_losses(cfg: CfgNode) -> None:
+    loss = cfg.MODEL.MMN.LOSS
+    _require(
+        loss.MIN_IOU < loss.MAX_IOU,
+        f"MODEL.MMN.LOSS.MIN_IOU {loss.MIN_IOU} must be below MODEL.MMN.LOSS.MAX_IOU {loss.MAX_IOU}",
+    )
+    for key in ("TAU_VIDEO", "TAU_SENT"):
+        _require(loss[key] > 0, f"MODEL.MMN.LOSS.{key} is {loss[key]}: a temperature must be above 0")
+    _require(
+        loss.NUM_POSTIVE_VIDEO_PROPOSAL > 0,
+        f"MODEL.MMN.LOSS.NUM_POSTIVE_VIDEO_PROPOSAL is {loss.NUM_POSTIVE_VIDEO_PROPOSAL}: it must be at least 1",
+    )
+    _require(
+        loss.MASKED_NEGATIVES in ("ones", "exclude"),
+        f"MODEL.MMN.LOSS.MASKED_NEGATIVES is {loss.MASKED_NEGATIVES!r}: it must be 'ones' or 'exclude'",
+    )
+
+
+def _validate_solver(cfg: CfgNode) -> None:
+    solver = cfg.SOLVER
+    for key in ("TEST_PERIOD", "CHECKPOINT_PERIOD", "MAX_EPOCH", "RESUME_EPOCH", "LOG_PERIOD"):
+        _require(solver[key] > 0, f"SOLVER.{key} is {solver[key]}: it must be at least 1")
+    _require(solver.LR > 0, f"SOLVER.LR is {solver.LR}: it must be above 0")
+    _require(solver.CLIP_GRAD_NORM > 0, f"SOLVER.CLIP_GRAD_NORM is {solver.CLIP_GRAD_NORM}: it must be above 0")
+    _require(len(solver.BETAS) == 2, f"SOLVER.BETAS is {solver.BETAS}: AdamW takes two")
+    _require(
+        cfg.TEST.NUM_PREDICTIONS >= 5,
+        f"TEST.NUM_PREDICTIONS is {cfg.TEST.NUM_PREDICTIONS}: it must be at least 5, which R@5 needs",
+    )
+    _require(cfg.DATALOADER.NUM_WORKERS >= 0, f"DATALOADER.NUM_WORKERS is {cfg.DATALOADER.NUM_WORKERS}: 0 or more")
+    _require(cfg.DATALOADER.CACHE_GB >= 0, f"DATALOADER.CACHE_GB is {cfg.DATALOADER.CACHE_GB}: 0 or more")

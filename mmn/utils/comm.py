@@ -1,0 +1,121 @@
+"""The process group: rank and world size from the environment, one process where there is no launcher."""
+
+import datetime
+import os
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mmn.utils.errors import ConfigError
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that a value of MODEL.DEVICE means on this machine, not yet one per process."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"MODEL.DEVICE is {name!r}, which is no device: use auto, cuda or cpu") from error
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of MODEL.DEVICE for this process; "auto" is a GPU where there is one.
+
+    Raises ConfigError where a GPU is asked for that this machine does not have.
+    """
+    device = resolve_device(name)
+    if device.type != "cuda":
+        return device
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    count = torch.cuda.device_count()
+    if local_rank >= count:
+        raise ConfigError(
+            f"MODEL.DEVICE is {name!r} and process {local_rank} of this machine wants a GPU of its own, but there are "
+            f"{count}: start fewer processes, or set MODEL.DEVICE cpu"
+        )
+    if device.index is None:
+        device = torch.device(device.type, local_rank)
+    torch.cuda.set_device(device)
+    return device
+
+
+def init_process_group(device: torch.device) -> None:
+    """Join the group that the launcher describes; without a launcher, do nothing."""
+    if "WORLD_SIZE" in os.environ and not dist.is_initialized():
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=datetime.timedelta(minutes=30))
+
+
+def destroy_process_group() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def get_rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def get_world_size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def barrier() -> None:
+    if get_world_size() > 1:
+        dist.barrier()
+
+
+def all_gather_objects(value: object) -> list:
+    """The value of every process, in rank order. For small things: they are pickled."""
+    if get_world_size() == 1:
+        return [value]
+    values = [None] * get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def sum_over_processes(value: Tensor) -> Tensor:
+    """The sum of equally shaped tensors of all processes; no gradient."""
+    if get_world_size() > 1:
+        value = value.clone()
+        dist.all_reduce(value)
+    return value
+
+
+class _GatherRows(torch.autograd.Function):
+    """Rows of all processes; the gradient of a row is the sum of what all processes' losses say about it."""
+
+    @staticmethod
+    def forward(ctx, rows: Tensor, counts: list[int]) -> Tensor:
+        ctx.counts = counts
+        padded = rows.new_zeros(max(counts), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        gathered = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(gathered, padded)
+        return torch.cat([part[:count] for part, count in zip(gathered, counts, strict=True)])
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        return gradient.split(ctx.counts)[get_rank()], None
+
+
+def gather_rows(rows: Tensor, counts: list[int]) -> Tensor:
+    """[n_r, ...] of each process r -> [sum n_r, ...] in rank order, with gradients.
+
+    Args:
+        counts: n_r of every process, see `row_counts`.
+    """
+    return rows if get_world_size() == 1 else _GatherRows.apply(rows, counts)
+
+
+def row_counts(rows: Tensor) -> list[int]:
+    """How many rows every process has, in rank order."""
+    if get_world_size() == 1:
+        return [len(rows)]
+    count = torch.tensor([len(rows)], device=rows.device)
+    counts = [torch.empty_like(count) for _ in range(get_world_size())]
+    dist.all_gather(counts, count)
+    return torch.cat(counts).tolist()

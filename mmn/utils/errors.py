@@ -1,0 +1,31 @@
+"""Errors that a user can cause and mend. Their text is one sentence: what is wrong, where, and what to do."""
+
+import difflib
+
+
+class UserError(Exception):
+    """A mistake outside the code. The tools print its text alone and exit with code 2 (see `mmn.utils.cli`)."""
+
+
+class ConfigError(UserError):
+    """A config key, value or combination of values that cannot work."""
+
+
+class DataError(UserError):
+    """An annotation or feature file that cannot be used."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint that cannot be found, read or fitted to the model."""
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """The end of an error sentence about an unknown name: ": did you mean X?", or the choices where none is near.
+
+    >>> nearest("NUM_CLIP", ["NUM_CLIPS", "LOSS"])
+    ': did you mean NUM_CLIPS?'
+    """
+    matches = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if not matches:  # a match in another case, or a part of a name
+        matches = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.5)
+    return f": did you mean {matches[0]}?" if matches else f": the choices are {', '.join(sorted(known))}"

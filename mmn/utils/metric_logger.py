@@ -1,0 +1,105 @@
+"""What a run leaves to look at: metrics.jsonl, TensorBoard scalars, and progress on the console. Rank 0 only."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+
+import torch
+from tqdm import tqdm
+
+from mmn.utils.files import atomic_path
+from mmn.utils.logger import get_logger
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class MetricWriter:
+    """Appends rows to metrics.jsonl and scalars to TensorBoard.
+
+    Args:
+        output_dir: of the run; None writes nothing (the ranks other than 0).
+        first_epoch: the epoch that the run begins with. Rows of this epoch and later ones are left over from a run that
+            was cut off after its last checkpoint, and are dropped.
+    """
+
+    def __init__(self, output_dir: str | None, first_epoch: int = 1):
+        self.path = os.path.join(output_dir, METRICS_FILE) if output_dir else None
+        self.tensorboard = None
+        if self.path is None:
+            return
+        self._drop_rows_from(first_epoch)
+        from torch.utils.tensorboard import SummaryWriter  # seconds of import that only training needs
+
+        self.tensorboard = SummaryWriter(os.path.join(output_dir, "tensorboard"))
+
+    def _drop_rows_from(self, first_epoch: int) -> None:
+        if not os.path.exists(self.path):
+            return
+        with open(self.path, encoding="utf-8") as file:
+            lines = [line for line in file if line.endswith("\n") and json.loads(line)["epoch"] < first_epoch]
+        with atomic_path(self.path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+            file.writelines(lines)
+
+    def write(self, kind: str, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        """One row. kind: "train", or "eval/<split>"; step: iterations since the start of training."""
+        if self.path is None:
+            return
+        row = {"kind": kind, "epoch": epoch, "step": step, **values}
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        for name, value in values.items():
+            self.tensorboard.add_scalar(f"{kind}/{name}", value, step)
+
+    def close(self) -> None:
+        if self.tensorboard is not None:
+            self.tensorboard.close()
+
+
+class Progress:
+    """Loss, learning rates, throughput and time to go: a live bar on a terminal, otherwise plain lines in the log.
+
+    Args:
+        first_step, num_steps: iterations done before, and in the whole training.
+        enabled: True on rank 0.
+    """
+
+    def __init__(self, first_step: int, num_steps: int, enabled: bool):
+        self.enabled = enabled
+        self.num_steps = num_steps
+        self.first_step = first_step
+        self.start = time.perf_counter()
+        on_terminal = enabled and sys.stderr.isatty()
+        self.bar = tqdm(total=num_steps, initial=first_step, dynamic_ncols=True, unit="it") if on_terminal else None
+
+    def advance(self) -> None:
+        if self.bar is not None:
+            self.bar.update()
+
+    def report(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
+        """Show averaged values after iteration `step`."""
+        if not self.enabled:
+            return
+        text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        if self.bar is not None:
+            self.bar.set_description_str(f"epoch {epoch}")
+            self.bar.set_postfix_str(text)
+            return
+        seconds = (time.perf_counter() - self.start) / max(step - self.first_step, 1) * (self.num_steps - step)
+        eta = time.strftime("%H:%M:%S", time.gmtime(seconds % 86400))
+        days = f"{int(seconds // 86400)}d " if seconds >= 86400 else ""
+        get_logger().info("epoch %d  step %d/%d  eta %s%s  %s", epoch, step, self.num_steps, days, eta, text)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """The most memory used so far in MB: of the GPU where `device` is one, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1024**2
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

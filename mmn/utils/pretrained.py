@@ -1,0 +1,68 @@
+"""Loading Hugging Face configs, tokenizers and encoders, failing fast where they cannot be had.
+
+Without network or cache some of the library's own loaders retry for minutes or hand back an empty vocabulary; here
+everything ends in a sentence that says what to do.
+"""
+
+import os
+import threading
+import urllib.error
+import urllib.request
+
+from mmn.utils.errors import ConfigError
+
+KEY = "MODEL.MMN.TEXT_ENCODER.PRETRAINED"
+HUB_TIMEOUT = 8.0  # seconds that the hub gets to answer at all
+
+
+def load_pretrained(auto_class: type, name: str, **kwargs):
+    """`auto_class.from_pretrained(name)`: a local folder, else the local cache, else the hub if it answers.
+
+    Raises ConfigError, within seconds, where none of them has it.
+    """
+    if os.path.isdir(name):
+        return _load(auto_class, name, f"the folder {name} is not one that {auto_class.__name__} can load", kwargs)
+    if os.sep in name and (name.startswith((".", os.sep, "~")) or name.count(os.sep) > 1):
+        raise ConfigError(f"{KEY} points to the folder {name}, which does not exist: correct the path")
+    try:
+        return auto_class.from_pretrained(name, local_files_only=True, **kwargs)
+    except (OSError, ValueError):  # not in the cache
+        if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") or not _hub_answers():
+            raise ConfigError(_how_to_get(name)) from None
+    return _load(auto_class, name, _how_to_get(name), kwargs, local_files_only=False)
+
+
+def _load(auto_class: type, name: str, message: str, kwargs: dict, local_files_only: bool = True):
+    try:
+        return auto_class.from_pretrained(name, local_files_only=local_files_only, **kwargs)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ConfigError(f"{message} ({reason})") from error
+
+
+def _how_to_get(name: str) -> str:
+    return (
+        f"the text encoder {name!r} is not on this machine and the Hugging Face hub does not give it: fetch it where "
+        f"there is a network (`hf download {name} --local-dir FOLDER`), then set {KEY} to that folder"
+    )
+
+
+def _hub_answers() -> bool:
+    """Whether the hub answers anything within HUB_TIMEOUT. A thread, since name resolution knows no timeout."""
+    from huggingface_hub import constants
+
+    answers = []
+
+    def ask() -> None:
+        try:
+            urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=HUB_TIMEOUT)
+        except urllib.error.HTTPError:
+            pass  # an answer, if not the page
+        except (OSError, ValueError):
+            return
+        answers.append(True)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(HUB_TIMEOUT)
+    return bool(answers)
