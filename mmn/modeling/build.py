@@ -1,0 +1,70 @@
+"""cfg -> network, criterion and proposal cells. Beyond these functions nothing here reads a config."""
+
+from torch import nn
+from yacs.config import CfgNode
+
+from mmn.modeling.feat2d import FEAT2D
+from mmn.modeling.featpool import FeatAvgPool
+from mmn.modeling.losses import GroundingCriterion, MutualMatchingLoss
+from mmn.modeling.mmn import MMN
+from mmn.modeling.proposal_conv import ProposalConv
+from mmn.modeling.text_encoder import TextEncoder, load_encoder
+from mmn.structures.proposals import ProposalCells
+from mmn.utils.errors import ConfigError
+
+
+def build_proposal_cells(cfg: CfgNode) -> ProposalCells:
+    return ProposalCells(cfg.MODEL.MMN.NUM_CLIPS, cfg.MODEL.MMN.FEAT2D.POOLING_COUNTS)
+
+
+def build_model(cfg: CfgNode, pretrained_text: bool = True) -> MMN:
+    """The network on the CPU, in training mode.
+
+    Args:
+        pretrained_text: False where a checkpoint will bring the text encoder's weights: then only its config is read.
+    """
+    mmn = cfg.MODEL.MMN
+    cells = build_proposal_cells(cfg)
+    encoder, encoder_size = load_encoder(mmn.TEXT_ENCODER.PRETRAINED, with_weights=pretrained_text)
+    return MMN(
+        FeatAvgPool(
+            mmn.FEATPOOL.INPUT_SIZE,
+            mmn.FEATPOOL.HIDDEN_SIZE,
+            mmn.FEATPOOL.KERNEL_SIZE,
+            stride=cfg.INPUT.NUM_PRE_CLIPS // mmn.NUM_CLIPS,
+        ),
+        FEAT2D[mmn.FEAT2D.NAME](cells, mmn.FEATPOOL.HIDDEN_SIZE),
+        TextEncoder(encoder, encoder_size, mmn.JOINT_SPACE_SIZE),
+        build_proposal_conv(cfg, cells),
+    )
+
+
+def build_proposal_conv(cfg: CfgNode, cells: ProposalCells) -> nn.Module:
+    predictor = cfg.MODEL.MMN.PREDICTOR
+    return ProposalConv(
+        cells,
+        cfg.MODEL.MMN.FEATPOOL.HIDDEN_SIZE,
+        predictor.HIDDEN_SIZE,
+        predictor.KERNEL_SIZE,
+        predictor.NUM_STACK_LAYERS,
+        cfg.MODEL.MMN.JOINT_SPACE_SIZE,
+    )
+
+
+def build_criterion(cfg: CfgNode) -> GroundingCriterion:
+    loss, cells = cfg.MODEL.MMN.LOSS, build_proposal_cells(cfg)
+    if len(cells) < loss.NUM_POSTIVE_VIDEO_PROPOSAL:
+        raise ConfigError(
+            f"MODEL.MMN.LOSS.NUM_POSTIVE_VIDEO_PROPOSAL is {loss.NUM_POSTIVE_VIDEO_PROPOSAL}, more than the "
+            f"{len(cells)} moments of the proposal map: lower it"
+        )
+    matching = MutualMatchingLoss(
+        num_positives=loss.NUM_POSTIVE_VIDEO_PROPOSAL,
+        margin=loss.MARGIN,
+        tau_video=loss.TAU_VIDEO,
+        tau_sent=loss.TAU_SENT,
+        negative_video_iou=loss.NEGATIVE_VIDEO_IOU,
+        sent_removal_iou=loss.SENT_REMOVAL_IOU,
+        masked_negatives=loss.MASKED_NEGATIVES,
+    )
+    return GroundingCriterion(cells, loss.MIN_IOU, loss.MAX_IOU, matching, loss.GATHER_NEGATIVES)

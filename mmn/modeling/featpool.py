@@ -1,0 +1,19 @@
+"""Resampled source clips -> the N clips of the proposal map."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class FeatAvgPool(nn.Module):
+    """1x1 convolution, ReLU and average pooling over time (SPEC section 2, `featpool`)."""
+
+    def __init__(self, input_size: int, hidden_size: int, kernel_size: int, stride: int):
+        super().__init__()
+        self.conv = nn.Conv1d(input_size, hidden_size, kernel_size=1)
+        self.kernel_size = kernel_size
+        self.stride = stride
+
+    def forward(self, feats: Tensor) -> Tensor:
+        """feats [B, P, D] -> clips [B, H, N]."""
+        x = self.conv(feats.transpose(1, 2)).relu()
+        return F.avg_pool1d(x, self.kernel_size, self.stride)

@@ -1,0 +1,36 @@
+"""Cosine scores between sentences and moments, shared by training and inference (SPEC sections 2 and 5)."""
+
+import torch
+from torch import Tensor
+
+IOU_SCORE_SCALE = 10  # the iou score is sigmoid(10 cos)
+
+
+def own_video_cosines(sentences: Tensor, moments: Tensor, video_index: Tensor) -> Tensor:
+    """Cosine of every sentence with every moment of its own video.
+
+    Args:
+        sentences: [S, C], unit vectors.
+        moments: [B, M, C], unit vectors.
+        video_index: [S] int64, ascending.
+    Returns:
+        [S, M]
+    """
+    # One batched product over sentences padded to the most that a video has, in place of a loop over videos.
+    counts = torch.bincount(video_index, minlength=len(moments))
+    first = counts.cumsum(0) - counts
+    slot = torch.arange(len(sentences), device=sentences.device) - first[video_index]
+    padded = sentences.new_zeros(len(moments), int(counts.max()), sentences.shape[1])
+    padded = padded.index_put((video_index, slot), sentences)
+    return torch.bmm(padded, moments.mT)[video_index, slot]
+
+
+def iou_score(cosine: Tensor) -> Tensor:
+    """The IoU head's cosine -> its estimate of the IoU, in (0, 1)."""
+    return torch.sigmoid(IOU_SCORE_SCALE * cosine)
+
+
+def final_score(contrastive: Tensor, iou: Tensor, contrastive_power: float) -> Tensor:
+    """((contrastive + 1) / 2) ** power * iou: what moments are ranked by (SPEC section 5)."""
+    # Rounding can take a cosine below -1; a power of that would be NaN.
+    return ((contrastive + 1) / 2).clamp(min=0) ** contrastive_power * iou

@@ -1,0 +1,5 @@
+"""Optimizer, schedule and training phases."""
+
+from mmn.solver.build import build_optimizer, build_scheduler, contrastive_weight, set_text_encoder_frozen
+
+__all__ = ["build_optimizer", "build_scheduler", "contrastive_weight", "set_text_encoder_frozen"]

@@ -1,0 +1,43 @@
+"""Parameter groups, optimizer, schedule, and what the epoch decides (SPEC section 4)."""
+
+import torch
+from torch import nn
+from yacs.config import CfgNode
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
+    """AdamW with group 0 = all parameters but those of the text encoder's `bert`, group 1 = `bert`."""
+    solver, bert = cfg.SOLVER, set(model.text_encoder.bert.parameters())
+    return torch.optim.AdamW(
+        [
+            {"params": [parameter for parameter in model.parameters() if parameter not in bert]},
+            {"params": list(model.text_encoder.bert.parameters()), "lr": solver.LR * solver.BERT_LR_FACTOR},
+        ],
+        lr=solver.LR,
+        betas=solver.BETAS,
+        weight_decay=solver.WEIGHT_DECAY,
+    )
+
+
+def build_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.MultiStepLR:
+    """To be stepped after each epoch: milestone m lowers the rate of epoch m + 1."""
+    return torch.optim.lr_scheduler.MultiStepLR(optimizer, list(cfg.SOLVER.MILESTONES), gamma=cfg.SOLVER.GAMMA)
+
+
+def contrastive_weight(cfg: CfgNode, epoch: int) -> float:
+    """The factor on the two contrastive losses in this epoch, counted from 1.
+
+    Despite the key's name the contrastive losses do not end with epoch ONLY_IOU; they go on at a hundredth.
+    """
+    phase = 1.0 if epoch <= cfg.SOLVER.ONLY_IOU else cfg.SOLVER.LATE_CONTRASTIVE_FACTOR
+    return phase * cfg.MODEL.MMN.LOSS.CONTRASTIVE_WEIGHT
+
+
+def set_text_encoder_frozen(cfg: CfgNode, model: nn.Module, epoch: int) -> bool:
+    """Freeze or free `bert` for this epoch: no gradient and no update up to FREEZE_BERT; its dropout stays active.
+
+    Returns whether it is frozen.
+    """
+    frozen = epoch <= cfg.SOLVER.FREEZE_BERT
+    model.text_encoder.bert.requires_grad_(not frozen)
+    return frozen
