@@ -1,0 +1,130 @@
+"""Reading annotation files (SPEC section 1)."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmn.utils.errors import DataError
+
+
+@dataclass(frozen=True)
+class VideoAnnotation:
+    """One video of a split.
+
+    Attributes:
+        video_id: its name in the annotation and feature files.
+        duration: seconds.
+        sentences: S texts.
+        moments: [S, 2] float32 seconds, within 0..duration.
+    """
+
+    video_id: str
+    duration: float
+    sentences: list[str]
+    moments: np.ndarray
+
+
+def read_annotations(path: str, time_unit: str = "seconds") -> list[VideoAnnotation]:
+    """The videos of an annotation json file, in file order; those without a sentence left are dropped.
+
+    A sentence is kept only where start < end in the file's own unit; then both are clamped into the video.
+
+    Args:
+        time_unit: "seconds" (entries have `duration`) or "frames" (`fps` and `num_frames`; times are frames).
+    Raises:
+        DataError: the file, or one of its entries, is not what SPEC section 1 describes.
+    """
+    videos = [
+        _parse_video(f"video {video_id} of {path}", video_id, entry, time_unit)
+        for video_id, entry in read_annotation_json(path).items()
+    ]
+    videos = [video for video in videos if video.sentences]
+    if not videos:
+        raise DataError(
+            f"the annotation file {path} holds no sentence with start < end: check that it is the right one"
+        )
+    return videos
+
+
+def read_annotation_json(path: str) -> dict[str, dict]:
+    """The raw `{video_id: entry}`; raises DataError where the file is not a json object of objects, or ids repeat."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file, object_pairs_hook=lambda pairs: _unique_keys(pairs, path))
+    except OSError as error:
+        raise DataError(
+            f"the annotation file {path} cannot be read ({error.strerror}): see dataset/README.md for the expected tree"
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"the annotation file {path} is not valid json: {error}; fetch it again") from error
+    if not isinstance(content, dict) or not content:
+        kind = "an empty object" if isinstance(content, dict) else f"a {type(content).__name__}"
+        raise DataError(f"the annotation file {path} holds {kind}: it must map video ids to entries")
+    for video_id, entry in content.items():
+        if not isinstance(entry, dict):
+            raise DataError(f"video {video_id} of {path} must be an object with timestamps and sentences")
+    return content
+
+
+def _unique_keys(pairs: list[tuple[str, object]], path: str) -> dict:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"the annotation file {path} has {twice!r} twice: merge the two entries into one")
+    return content
+
+
+def _parse_video(where: str, video_id: str, entry: dict, time_unit: str) -> VideoAnnotation:
+    duration, unit = _duration_and_unit(where, entry, time_unit)
+    sentences, timestamps = _field(where, entry, "sentences"), _field(where, entry, "timestamps")
+    if not isinstance(sentences, list) or not isinstance(timestamps, list) or len(sentences) != len(timestamps):
+        raise DataError(f"{where} must have lists of equal length as timestamps and sentences: correct the entry")
+    kept = []
+    for number, (sentence, times) in enumerate(zip(sentences, timestamps, strict=True)):
+        if not isinstance(times, list) or len(times) != 2 or not all(_is_number(time) for time in times):
+            raise DataError(
+                f"{where} has {times!r} as timestamp {number}: it must be two finite numbers, start and end"
+            )
+        if not isinstance(sentence, str) or not sentence.strip():
+            raise DataError(f"{where} has {sentence!r} as sentence {number}: it must be a text that is not empty")
+        if times[0] < times[1]:
+            kept.append((sentence, max(times[0] / unit, 0), min(times[1] / unit, duration)))
+    moments = np.array([moment for _, *moment in kept], dtype=np.float32).reshape(-1, 2)
+    return VideoAnnotation(video_id, duration, [sentence for sentence, *_ in kept], moments)
+
+
+def _duration_and_unit(where: str, entry: dict, time_unit: str) -> tuple[float, float]:
+    """Duration in seconds, and how many units of the file's timestamps make a second."""
+    keys = ["num_frames", "fps"] if time_unit == "frames" else ["duration"]
+    for key in keys:
+        value = _field(where, entry, key)
+        if not _is_number(value) or value <= 0:
+            raise DataError(f"{where} has {key} {value!r}: it must be a finite number above 0")
+    if time_unit == "frames":
+        return entry["num_frames"] / entry["fps"], entry["fps"]
+    return entry["duration"], 1
+
+
+def _field(where: str, entry: dict, key: str) -> object:
+    if key not in entry:
+        raise DataError(f"{where} has no {key!r}: add it, or check the catalog entry's time_unit")
+    return entry[key]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def count_sentences(videos: list[VideoAnnotation]) -> int:
+    return sum(len(video.sentences) for video in videos)
+
+
+def iterate_sentences(videos: list[VideoAnnotation]) -> Iterator[tuple[VideoAnnotation, int]]:
+    """(video, number of the sentence in it), in annotation order."""
+    for video in videos:
+        for number in range(len(video.sentences)):
+            yield video, number

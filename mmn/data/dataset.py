@@ -1,0 +1,77 @@
+"""The one dataset class. What tells datasets apart is their catalog entry."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from mmn.data.annotations import VideoAnnotation
+from mmn.data.cache import SharedClipCache
+from mmn.data.features import FeatureFile, resample_clips
+from mmn.data.tokenizer import QueryTokenizer
+
+
+@dataclass
+class VideoSample:
+    """One video with all of its sentences.
+
+    Attributes:
+        clips: [P, D] float32, resampled features.
+        tokens: one int32 array of token ids per sentence.
+        annotation: id, duration, sentences and moments.
+        first_sentence: position of its first sentence in the split's annotation order.
+    """
+
+    clips: np.ndarray
+    tokens: list[np.ndarray]
+    annotation: VideoAnnotation
+    first_sentence: int
+
+
+class MomentDataset(Dataset):
+    """A split: videos with their sentences and moments.
+
+    Args:
+        name: of the split, for messages and tables.
+        videos: its annotations.
+        features: where the feature rows are.
+        tokenizer: applied to all sentences at once, here.
+        num_pre_clips: P.
+        cache_bytes: memory for resampled features.
+        thresholds: IoU values of the recall table.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        videos: list[VideoAnnotation],
+        features: FeatureFile,
+        tokenizer: QueryTokenizer,
+        num_pre_clips: int,
+        cache_bytes: float,
+        thresholds: tuple[float, ...],
+    ):
+        self.name = name
+        self.videos = videos
+        self.features = features
+        self.num_pre_clips = num_pre_clips
+        self.thresholds = thresholds
+        self.pad_id = tokenizer.pad_id
+        counts = [len(video.sentences) for video in videos]
+        self.first_sentence = np.cumsum([0, *counts])
+        self.tokens = tokenizer([sentence for video in videos for sentence in video.sentences])
+        features.check(video.video_id for video in videos)
+        self.cache = SharedClipCache(len(videos), num_pre_clips, features.input_size, cache_bytes)
+
+    @property
+    def num_sentences(self) -> int:
+        return int(self.first_sentence[-1])
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, index: int) -> VideoSample:
+        video = self.videos[index]
+        first, stop = self.first_sentence[index : index + 2]
+        clips = self.cache.get(index, lambda: resample_clips(self.features.read(video.video_id), self.num_pre_clips))
+        return VideoSample(clips, self.tokens[first:stop], video, int(first))

@@ -1,0 +1,114 @@
+"""Reading one video's feature rows and resampling them to a fixed number of clips (SPEC section 1)."""
+
+import os
+from collections.abc import Iterable
+
+import h5py
+import numpy as np
+
+from mmn.utils.errors import DataError
+
+
+def clip_boundaries(num_rows: int, num_clips: int) -> np.ndarray:
+    """[P + 1] int64: clip p is the mean of rows boundary p .. boundary p+1 - 1, or row boundary p where that is empty.
+
+    round_half_even(p / P * T0) in float32, clamped to T0 - 1. So the last source row is used only where the last range
+    is empty: the released weights were trained so.
+    """
+    positions = np.arange(num_clips + 1, dtype=np.float32) / np.float32(num_clips) * np.float32(num_rows)
+    return np.minimum(np.rint(positions), num_rows - 1).astype(np.int64)
+
+
+def resample_clips(rows: np.ndarray, num_clips: int) -> np.ndarray:
+    """Source rows [T0, D] -> L2-normalised and averaged clips [P, D], float32."""
+    rows = rows.astype(np.float32, copy=False)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    rows = rows / np.maximum(norms, np.float32(1e-12))
+    boundaries = clip_boundaries(len(rows), num_clips)
+    first, stop = boundaries[:-1], boundaries[1:]
+    # reduceat sums rows first..stop-1, and takes row `first` alone where the range is empty. Rows from the last
+    # boundary on belong to no clip.
+    used = rows[: max(boundaries[-1], first[-1] + 1)]
+    sums = np.add.reduceat(used, first, axis=0)
+    return sums / np.maximum(stop - first, 1).astype(np.float32)[:, None]
+
+
+class FeatureFile:
+    """The HDF5 feature file of a split. It is opened on first use in each process, since handles do not survive a fork.
+
+    Args:
+        path: HDF5 file.
+        feature_key: path of a video's dataset in it, with `{vid}` for the video id.
+        input_size: D, the width that the model expects.
+    """
+
+    def __init__(self, path: str, feature_key: str, input_size: int):
+        self.path = path
+        self.feature_key = feature_key
+        self.input_size = input_size
+        self._file: h5py.File | None = None
+        self._pid = -1
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_file": None, "_pid": -1}
+
+    def check(self, video_ids: Iterable[str]) -> None:
+        """Raise DataError unless the file can be read and has every video, the first one of the right width."""
+        file = self._open()
+        video_ids = list(video_ids)
+        missing = [video_id for video_id in video_ids if self._key(video_id) not in file]
+        if missing:
+            names = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
+            raise DataError(
+                f"the feature file {self.path} lacks {len(missing)} of {len(video_ids)} videos: {names}; "
+                f"looked for them under {self.feature_key!r}, so complete the file or correct the catalog entry"
+            )
+        self.read(video_ids[0])
+        self.close()
+
+    def read(self, video_id: str) -> np.ndarray:
+        """All feature rows of a video, [T0, D] float32.
+
+        Raises DataError where they cannot be read, have another shape than [T0 > 0, D], or are not finite.
+        """
+        key = self._key(video_id)
+        try:
+            dataset = self._open().get(key)
+            rows = dataset[:] if isinstance(dataset, h5py.Dataset) else None
+        except (OSError, RuntimeError) as error:
+            raise DataError(
+                f"video {video_id} of the feature file {self.path} cannot be read ({error}): the file may be damaged, "
+                "fetch or make it again"
+            ) from error
+        where = f"video {video_id} of the feature file {self.path}"
+        if rows is None:
+            raise DataError(f"{where} has no dataset at {key!r}: correct feature_key in the catalog entry")
+        if rows.ndim != 2 or rows.shape[1] != self.input_size or not len(rows):
+            raise DataError(
+                f"{where} has shape {list(rows.shape)}, but the model expects [rows, {self.input_size}]: "
+                "correct MODEL.MMN.FEATPOOL.INPUT_SIZE or the file"
+            )
+        if rows.dtype.kind != "f" or not np.isfinite(rows).all():
+            raise DataError(f"{where} holds values that are not finite numbers: extract its features again")
+        return rows.astype(np.float32, copy=False)
+
+    def close(self) -> None:
+        if self._file is not None and self._pid == os.getpid():
+            self._file.close()
+        self._file = None
+
+    def _key(self, video_id: str) -> str:
+        return self.feature_key.replace("{vid}", video_id)
+
+    def _open(self) -> h5py.File:
+        if self._file is None or self._pid != os.getpid():
+            if not os.path.isfile(self.path):
+                raise DataError(
+                    f"the feature file {self.path} does not exist: see dataset/README.md for where it comes from, "
+                    "or rehearse with tools/simulate_features.py"
+                )
+            try:
+                self._file, self._pid = h5py.File(self.path, "r"), os.getpid()
+            except OSError as error:
+                raise DataError(f"the feature file {self.path} cannot be opened ({error}): fetch it again") from error
+        return self._file

@@ -1,0 +1,57 @@
+"""Sentences -> token ids, for the encoder that the config names."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from transformers import AutoConfig, AutoTokenizer
+from transformers import logging as transformers_logging
+
+from mmn.utils.errors import ConfigError
+from mmn.utils.logger import get_logger
+from mmn.utils.pretrained import KEY, load_pretrained
+
+# A tokenizer may leave a few rows of the embedding unused (padding to a round size), never most of them.
+SMALLEST_VOCABULARY_SHARE = 0.9
+
+
+class QueryTokenizer:
+    """The tokenizer of a text encoder, checked against the encoder's vocabulary.
+
+    Raises ConfigError where it cannot be had or does not belong to its encoder: without network or cache the library
+    can return a tokenizer of five tokens, which would turn every sentence into unknowns.
+    """
+
+    def __init__(self, pretrained: str):
+        self.tokenizer = load_pretrained(AutoTokenizer, pretrained)
+        encoder = load_pretrained(AutoConfig, pretrained)
+        size = len(self.tokenizer)
+        if not SMALLEST_VOCABULARY_SHARE * encoder.vocab_size <= size <= encoder.vocab_size:
+            raise ConfigError(
+                f"the tokenizer of {pretrained!r} has {size} tokens but its encoder embeds {encoder.vocab_size}: they "
+                f"do not belong together, so fetch both again or correct {KEY}"
+            )
+        self.pad_id = self.tokenizer.pad_token_id or 0
+        limits = (self.tokenizer.model_max_length, getattr(encoder, "max_position_embeddings", None))
+        self.max_length = min(limit for limit in limits if limit)
+
+    def __call__(self, sentences: Sequence[str]) -> list[np.ndarray]:
+        """One int32 array of token ids per sentence, [CLS] and [SEP] included.
+
+        Sentences beyond what the encoder can read are cut there, with a warning; equal ones are tokenised once.
+        """
+        distinct = list(dict.fromkeys(sentences))
+        transformers_logging.set_verbosity_error()  # its own warning about long texts would come without a count
+        encoded = self.tokenizer(distinct, add_special_tokens=True, return_attention_mask=False)["input_ids"]
+        too_long = [number for number, ids in enumerate(encoded) if len(ids) > self.max_length]
+        if too_long:
+            get_logger().warning(
+                "%d sentences have more than the %d tokens the encoder reads and are cut there, the first: %.80s...",
+                len(too_long),
+                self.max_length,
+                distinct[too_long[0]],
+            )
+            cut = self.tokenizer([distinct[number] for number in too_long], truncation=True, max_length=self.max_length)
+            for number, ids in zip(too_long, cut["input_ids"], strict=True):
+                encoded[number] = ids
+        ids_of = {sentence: np.array(ids, dtype=np.int32) for sentence, ids in zip(distinct, encoded, strict=True)}
+        return [ids_of[sentence] for sentence in sentences]
