@@ -1,0 +1,163 @@
+"""What the entry scripts do, one function per stage."""
+
+import os
+import platform
+import time
+from collections.abc import Sequence
+
+import torch
+import transformers
+from torch import nn
+from torch.utils.data import DataLoader
+from yacs.config import CfgNode
+
+import mmn
+from mmn.config import load_config, validate
+from mmn.data import build_test_loader, build_train_loader
+from mmn.data.build import build_tokenizer, split_names
+from mmn.engine.evaluation import evaluate, format_table
+from mmn.engine.inference import MomentRanker, predict, write_predictions
+from mmn.engine.trainer import Trainer
+from mmn.modeling import build_criterion, build_model, build_proposal_cells
+from mmn.solver import build_optimizer, build_scheduler
+from mmn.utils import comm
+from mmn.utils.checkpoint import CheckpointFolder, load_checkpoint, load_weights
+from mmn.utils.errors import UserError
+from mmn.utils.files import atomic_path
+from mmn.utils.logger import get_logger, setup_logger
+from mmn.utils.seed import seed_everything
+
+
+def start_run(config_file: str, options: Sequence[str], training: bool) -> tuple[CfgNode, torch.device]:
+    """Config, device, process group, output folder, log and seed. Returns the config and this process's device."""
+    cfg = load_config(config_file, options)
+    validate(cfg, int(os.environ.get("WORLD_SIZE", "1")))
+    device = comm.choose_device(cfg.MODEL.DEVICE)
+    comm.init_process_group(device)
+    if training:
+        _prepare_output_dir(cfg)
+    logger = setup_logger(cfg.OUTPUT_DIR if training else None, comm.get_rank())
+    logger.info(
+        "mmn %s, torch %s, transformers %s, Python %s, %d processes, device %s",
+        mmn.__version__,
+        torch.__version__,
+        transformers.__version__,
+        platform.python_version(),
+        comm.get_world_size(),
+        device,
+    )
+    logger.info("config %s %s", config_file, " ".join(options))
+    transformers.logging.disable_progress_bar()
+    seed_everything(cfg.SOLVER.SEED)
+    return cfg, device
+
+
+def _prepare_output_dir(cfg: CfgNode) -> None:
+    """Make OUTPUT_DIR, with the whole config in it as config.yml."""
+    try:
+        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"OUTPUT_DIR {cfg.OUTPUT_DIR} cannot be made ({error.strerror}): choose another") from error
+    if comm.get_rank() == 0:
+        with atomic_path(os.path.join(cfg.OUTPUT_DIR, "config.yml")) as temporary, open(temporary, "w") as file:
+            file.write(cfg.dump())
+
+
+def train(cfg: CfgNode, device: torch.device) -> None:
+    """Train from scratch, from INIT_WEIGHTS, or from where OUTPUT_DIR's last checkpoint stopped."""
+    logger = get_logger()
+    source = _starting_checkpoint(cfg)
+    checkpoint = load_checkpoint(source) if source else None
+    tokenizer = build_tokenizer(cfg)
+    start = time.perf_counter()
+    loader = build_train_loader(cfg, tokenizer)
+    validation = build_test_loader(cfg, _validation_split(cfg), tokenizer)
+    logger.info("data ready after %.1f s: %d training videos", time.perf_counter() - start, len(loader.dataset))
+    model = _build_model(cfg, device, checkpoint, source)
+    optimizer = build_optimizer(cfg, model)
+    ranker = _build_ranker(cfg)
+    trainer = Trainer(
+        cfg,
+        model,
+        build_criterion(cfg),
+        optimizer,
+        build_scheduler(cfg, optimizer),
+        loader,
+        lambda: evaluate(predict(model, validation, ranker, device), validation.dataset),
+        device,
+    )
+    if cfg.SOLVER.RESUME and checkpoint is not None:
+        trainer.resume(checkpoint)
+    trainer.train()
+
+
+def _starting_checkpoint(cfg: CfgNode) -> str | None:
+    """The file that training begins with; None means new weights under the pretrained text encoder."""
+    solver, folder = cfg.SOLVER, CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME)
+    if solver.RESUME and solver.RESUME_EPOCH > 1:
+        return folder.epoch_path(solver.RESUME_EPOCH - 1)
+    if solver.RESUME and folder.last_path():
+        return folder.last_path()
+    if solver.RESUME:
+        get_logger().info("SOLVER.RESUME: no checkpoint in %s yet, starting afresh", cfg.OUTPUT_DIR)
+    return solver.INIT_WEIGHTS or None
+
+
+def _validation_split(cfg: CfgNode) -> str:
+    if cfg.DATASETS.VAL:
+        return cfg.DATASETS.VAL[0]
+    name = split_names(cfg, "TEST")[0]
+    get_logger().info("the best checkpoint is picked on %s, as released; DATASETS.VAL names another split", name)
+    return name
+
+
+def _build_model(cfg: CfgNode, device: torch.device, checkpoint: dict | None, source: str | None) -> nn.Module:
+    model = build_model(cfg, pretrained_text=checkpoint is None)
+    if checkpoint is not None:
+        load_weights(model, checkpoint["model"], source)
+        get_logger().info("loaded %s", source)
+    return model.to(device)
+
+
+def _build_ranker(cfg: CfgNode) -> MomentRanker:
+    test = cfg.TEST
+    return MomentRanker(build_proposal_cells(cfg), test.NMS_THRESH, test.CONTRASTIVE_SCORE_POW, test.NUM_PREDICTIONS)
+
+
+def test(cfg: CfgNode, device: torch.device, ckpt: str | None = None, dump: str | None = None) -> None:
+    """Evaluate a checkpoint on every test split and print the recall tables.
+
+    Args:
+        ckpt: a file; None takes the best, else the last checkpoint of OUTPUT_DIR.
+        dump: write the predictions there, one json line per sentence; with several test splits, one file per split.
+    """
+    path = ckpt or CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME).find()
+    model = _build_model(cfg, device, load_checkpoint(path), path)
+    tokenizer = build_tokenizer(cfg)
+    names = split_names(cfg, "TEST")
+    for name in names:
+        loader = build_test_loader(cfg, name, tokenizer)
+        _test_split(cfg, device, model, loader, _dump_path(dump, name, len(names)))
+
+
+def _dump_path(dump: str | None, split: str, num_splits: int) -> str | None:
+    if dump is None or num_splits == 1:
+        return dump
+    stem, extension = os.path.splitext(dump)
+    return f"{stem}_{split}{extension}"
+
+
+def _test_split(cfg: CfgNode, device: torch.device, model: nn.Module, loader: DataLoader, dump: str | None) -> None:
+    dataset = loader.dataset
+    start = time.perf_counter()
+    predictions = predict(model, loader, _build_ranker(cfg), device)
+    metrics = evaluate(predictions, dataset)
+    seconds = time.perf_counter() - start
+    get_logger().info("%s: %d sentences in %.1f s", dataset.name, dataset.num_sentences, seconds)
+    if dump is not None:
+        merged = predictions.merge()
+        if comm.get_rank() == 0:
+            write_predictions(dump, dataset, merged)
+            get_logger().info("wrote %s", dump)
+    if comm.get_rank() == 0:
+        print(format_table(metrics, f"{cfg.DATASETS.NAME} {dataset.name}".strip()), flush=True)

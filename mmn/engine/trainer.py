@@ -1,0 +1,247 @@
+"""The training loop: steps, and around them logging, evaluation and checkpoints (SPEC section 4)."""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+from yacs.config import CfgNode
+
+from mmn.engine.evaluation import SELECTION_METRIC
+from mmn.modeling.losses import GroundingCriterion
+from mmn.solver import contrastive_weight, set_text_encoder_frozen
+from mmn.structures.batch import GroundingBatch
+from mmn.utils import comm
+from mmn.utils.checkpoint import CheckpointFolder
+from mmn.utils.errors import UserError
+from mmn.utils.logger import get_logger
+from mmn.utils.metric_logger import MetricWriter, Progress, peak_memory_mb
+from mmn.utils.seed import get_rng_state, set_rng_state
+
+
+@dataclass
+class RunState:
+    """How far a run is; saved in checkpoints."""
+
+    epoch: int = 0  # the last finished one
+    best_epoch: int = 0
+    best_metric: float = -math.inf
+
+
+class Trainer:
+    """One training run.
+
+    Args:
+        cfg: the whole config; epochs, periods, phases and factors are read from it.
+        model: on `device`.
+        criterion, optimizer, scheduler, loader: what is trained, how, and on what.
+        evaluate: () -> recall metrics of the validation split for the current weights; called on all processes.
+        device: where batches go.
+    """
+
+    def __init__(
+        self,
+        cfg: CfgNode,
+        model: nn.Module,
+        criterion: GroundingCriterion,
+        optimizer: torch.optim.Optimizer,
+        scheduler: torch.optim.lr_scheduler.LRScheduler,
+        loader: DataLoader,
+        evaluate: Callable[[], dict[str, float]],
+        device: torch.device,
+    ):
+        self.cfg = cfg
+        self.model = model
+        self.criterion = criterion
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.loader = loader
+        self.evaluate = evaluate
+        self.device = device
+        self.checkpoints = CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME)
+        self.state = RunState()
+        self.is_main = comm.get_rank() == 0
+        self.forward: nn.Module = model  # wrapped by DistributedDataParallel while training in a group
+
+    @property
+    def step(self) -> int:
+        """Iterations in all finished epochs."""
+        return self.state.epoch * len(self.loader)
+
+    def train(self) -> None:
+        """All remaining epochs."""
+        cfg = self.cfg.SOLVER
+        self.writer = MetricWriter(self.cfg.OUTPUT_DIR if self.is_main else None, self.state.epoch + 1)
+        self.progress = Progress(self.step, cfg.MAX_EPOCH * len(self.loader), self.is_main)
+        frozen = None
+        for epoch in range(self.state.epoch + 1, cfg.MAX_EPOCH + 1):
+            if frozen != (frozen := set_text_encoder_frozen(self.cfg, self.model, epoch)):
+                self.forward = self._distribute()  # it must know which parameters take gradients
+            self._train_epoch(epoch)
+            self.scheduler.step()
+            self.state.epoch = epoch
+            if epoch % cfg.TEST_PERIOD == 0 and epoch >= cfg.SKIP_TEST:
+                self._evaluate_epoch(epoch)
+            if epoch % cfg.CHECKPOINT_PERIOD == 0 or epoch == cfg.MAX_EPOCH:
+                self.save(epoch)
+        self.progress.close()
+        self.writer.close()
+
+    def _distribute(self) -> nn.Module:
+        if comm.get_world_size() == 1:
+            return self.model
+        device_ids = [self.device.index] if self.device.type == "cuda" else None
+        # BatchNorm is per process, as released: rank 0's buffers are what is evaluated and saved.
+        return DistributedDataParallel(self.model, device_ids=device_ids, broadcast_buffers=False)
+
+    def _train_epoch(self, epoch: int) -> None:
+        weight = contrastive_weight(self.cfg, epoch)
+        self.model.train()
+        self.loader.sampler.epoch = epoch
+        meter = _Meter(self.device)
+        for iteration, batch in enumerate(meter.time_waits(self.loader), start=1):
+            values = self.train_step(batch.to(self.device), weight, f"epoch {epoch}, iteration {iteration}")
+            meter.add(values, len(batch.video_ids))
+            self.progress.advance()
+            if iteration % self.cfg.SOLVER.LOG_PERIOD == 0 or iteration == len(self.loader):
+                self._log_train(epoch, self.step + iteration, meter.flush())
+
+    def train_step(self, batch: GroundingBatch, contrastive_weight: float, where: str) -> dict[str, Tensor]:
+        """Forward, backward and update on one batch; returns the losses and the gradient norm before clipping.
+
+        Raises UserError, naming `where` and the videos, if a loss or the gradient is not finite; the weights are then
+        those of before the step.
+        """
+        losses = self.criterion(self.forward(batch), batch)
+        total = losses["iou"] + contrastive_weight * (losses["vid"] + losses["sent"])
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        trained = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
+        norm = nn.utils.clip_grad_norm_(trained, self.cfg.SOLVER.CLIP_GRAD_NORM)
+        if not torch.isfinite(total + norm):
+            values = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
+            raise UserError(
+                f"the loss ({values}) or its gradient norm ({norm.item():.4g}) is not finite at {where}, for the "
+                f"videos {', '.join(batch.video_ids)}: check their features, or lower SOLVER.LR"
+            )
+        self.optimizer.step()
+        return {"loss": total.detach(), **{name: loss.detach() for name, loss in losses.items()}, "grad_norm": norm}
+
+    def _log_train(self, epoch: int, step: int, values: dict[str, float]) -> None:
+        for name, group in zip(("lr", "bert_lr"), self.optimizer.param_groups, strict=True):
+            values[name] = group["lr"]
+        values["memory_mb"] = peak_memory_mb(self.device)
+        self.progress.report(step, epoch, values)
+        self.writer.write("train", epoch, step, values)
+
+    def _evaluate_epoch(self, epoch: int) -> None:
+        self._share_buffers()
+        metrics = self.evaluate()
+        split = (self.cfg.DATASETS.VAL or self.cfg.DATASETS.TEST)[0]
+        self.writer.write(f"eval/{split}", epoch, self.step, metrics)
+        text = "  ".join(f"{name} {100 * value:.2f}" for name, value in metrics.items())
+        get_logger().info("epoch %d  %s  %s", epoch, split, text)
+        if metrics[SELECTION_METRIC] > self.state.best_metric:
+            self.state.best_epoch, self.state.best_metric = epoch, metrics[SELECTION_METRIC]
+            state = self.state_dict()
+            if self.is_main:
+                self.checkpoints.save_best(state)
+
+    def _share_buffers(self) -> None:
+        """Rank 0's BatchNorm statistics on all processes, so that they evaluate the model that is saved."""
+        if comm.get_world_size() > 1:
+            for buffer in self.model.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
+    def save(self, epoch: int) -> None:
+        """Write the checkpoint of an epoch; called on all processes."""
+        state = self.state_dict()
+        if self.is_main:
+            get_logger().info("saved %s", self.checkpoints.save(state, epoch))
+        comm.barrier()
+
+    def state_dict(self) -> dict:
+        """Everything that continuing needs, in tensors and plain values."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "epoch": self.state.epoch,
+            "best_epoch": self.state.best_epoch,
+            "best_metric": self.state.best_metric,
+            "rng": comm.all_gather_objects(get_rng_state()),
+            "config": self.cfg.dump(),
+        }
+
+    def resume(self, checkpoint: dict) -> None:
+        """Continue where a checkpoint's run was: all but the weights, which are loaded with the model.
+
+        A checkpoint of the released program, or of another number of processes, lacks part of it: the schedule is then
+        advanced to its epoch, and the log says what starts afresh.
+        """
+        self.state.epoch = checkpoint["epoch"]
+        self.state.best_epoch = checkpoint.get("best_epoch", 0)
+        self.state.best_metric = checkpoint.get("best_metric", -math.inf)
+        if "optimizer" in checkpoint:
+            self.optimizer.load_state_dict(checkpoint["optimizer"])
+        else:
+            get_logger().warning("the checkpoint has no optimizer state: its moments start at zero")
+        if "scheduler" in checkpoint:
+            self.scheduler.load_state_dict(checkpoint["scheduler"])
+        else:
+            for _ in range(self.state.epoch):
+                self.scheduler.step()
+        states = checkpoint.get("rng", [])
+        if len(states) == comm.get_world_size():
+            set_rng_state(states[comm.get_rank()])
+        else:
+            get_logger().warning(
+                "the checkpoint has random states of %d processes, not %d: the run continues, but not bit for bit",
+                len(states),
+                comm.get_world_size(),
+            )
+        get_logger().info("continuing after epoch %d", self.state.epoch)
+
+
+class _Meter:
+    """Averages of step values, throughput and the share of time spent waiting for data, between two flushes."""
+
+    def __init__(self, device: torch.device):
+        self.sums: dict[str, Tensor] = {}
+        self.device = device
+        self._restart()
+
+    def _restart(self) -> None:
+        self.sums.clear()
+        self.num_steps = self.num_videos = 0
+        self.wait = 0.0
+        self.start = time.perf_counter()
+
+    def time_waits(self, batches: Iterable[GroundingBatch]) -> Iterable[GroundingBatch]:
+        iterator = iter(batches)
+        while True:
+            start = time.perf_counter()
+            batch = next(iterator, None)
+            self.wait += time.perf_counter() - start
+            if batch is None:
+                return
+            yield batch
+
+    def add(self, values: dict[str, Tensor], num_videos: int) -> None:
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0) + value
+        self.num_steps += 1
+        self.num_videos += num_videos
+
+    def flush(self) -> dict[str, float]:
+        """This process's means since the last flush, and throughput in videos per second over all processes."""
+        values = {name: (value / self.num_steps).item() for name, value in self.sums.items()}
+        seconds = time.perf_counter() - self.start
+        values["videos_per_s"] = self.num_videos * comm.get_world_size() / seconds
+        values["data_wait"] = self.wait / seconds
+        self._restart()
+        return values
