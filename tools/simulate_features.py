@@ -1,7 +1,7 @@
 """Write stand-in features for real annotation files, to rehearse the pipeline without the licensed features.
 
 python tools/simulate_features.py --annotations dataset/Charades_STA/charades_*.json \\
-    --out dataset/Charades_STA/vgg_rgb_features.hdf5 --dim 256 --noise 2
+    --out dataset/Charades_STA/simulated_features.hdf5 --dim 256 --noise 2
 """
 
 import argparse

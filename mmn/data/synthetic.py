@@ -95,7 +95,7 @@ class SyntheticOptions:
     background: L2 norm of the video's own constant vector, which lies under all of its rows.
     """
 
-    num_train: int = 240
+    num_train: int = 400
     num_val: int = 60
     num_test: int = 80
     dim: int = 64
@@ -194,7 +194,7 @@ def make_video(split: str, index: int, seed: int) -> Video:
     """The timeline and the sentences of one video."""
     rng = np.random.default_rng([seed, SPLITS.index(split), index, 0])
     duration = round(float(rng.uniform(20, 60)), 2)
-    num_actions = int(rng.choice([3, 4, 5, 6], p=[0.4, 0.35, 0.2, 0.05]))
+    num_actions = int(rng.choice([3, 4, 5, 6], p=[0.45, 0.35, 0.15, 0.05]))
     num_distractors = int(rng.choice([1, 2], p=[0.7, 0.3]))
     pairs = choose_pairs(num_actions + num_distractors, rng)
     told = np.arange(len(pairs)) < num_actions
@@ -230,7 +230,7 @@ def choose_bounds(told: np.ndarray, rng: np.random.Generator) -> list[tuple[floa
     num_gaps = len(told) + 1
     shortest = np.where(told, MIN_ACTION, MIN_DISTRACTOR)
     # What the shortest segments leave over is dealt out unevenly to the segments, for diverse lengths, and the gaps.
-    appetite = np.concatenate([np.where(told, 0.7, 0.2), np.full(num_gaps, 0.15)])
+    appetite = np.concatenate([np.where(told, 0.7, 0.1), np.full(num_gaps, 0.08)])
     extra = rng.dirichlet(appetite) * (1 - shortest.sum() - num_gaps * MIN_GAP)
     lengths = np.minimum(shortest + extra[: len(told)], MAX_ACTION)
     gaps = MIN_GAP + extra[len(told) :]

@@ -1,21 +1,17 @@
 """Run a model over a split and rank the moments of every sentence."""
 
-import json
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from mmn.data.annotations import iterate_sentences
-from mmn.data.dataset import MomentDataset
 from mmn.modeling.mmn import GroundingOutput
 from mmn.modeling.scoring import final_score
 from mmn.structures.batch import GroundingBatch
 from mmn.structures.moments import cell_moments, nms
 from mmn.structures.proposals import ProposalCells
 from mmn.utils import comm
-from mmn.utils.files import atomic_path
 
 
 @dataclass
@@ -93,27 +89,3 @@ def predict(model: nn.Module, loader: DataLoader, ranker: MomentRanker, device: 
             torch.zeros(0, ranker.num_predictions),
         )
     return Predictions(torch.cat(ids).cpu(), torch.cat(moments).cpu(), torch.cat(scores).cpu())
-
-
-def write_predictions(path: str, dataset: MomentDataset, predictions: Predictions) -> None:
-    """One json line per sentence of the split, in the QVHighlights schema; `predictions` must be merged.
-
-    Numbers are written with all digits of float32, so that the file scores exactly as the model did.
-    """
-    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        rows = zip(
-            predictions.sentence_ids.tolist(), predictions.moments.tolist(), predictions.scores.tolist(), strict=True
-        )
-        for (video, number), (sentence_id, moments, scores) in zip(
-            iterate_sentences(dataset.videos), rows, strict=True
-        ):
-            windows = [[*moment, score] for moment, score in zip(moments, scores, strict=True) if score > 0]
-            record = {
-                "qid": sentence_id,
-                "query": video.sentences[number],
-                "vid": video.video_id,
-                "duration": video.duration,
-                "relevant_windows": [video.moments[number].tolist()],
-                "pred_relevant_windows": windows,
-            }
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")

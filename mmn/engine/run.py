@@ -16,7 +16,8 @@ from mmn.config import load_config, validate
 from mmn.data import build_test_loader, build_train_loader
 from mmn.data.build import build_tokenizer, split_names
 from mmn.engine.evaluation import evaluate, format_table
-from mmn.engine.inference import MomentRanker, predict, write_predictions
+from mmn.engine.inference import MomentRanker, predict
+from mmn.engine.prediction_file import format_examples, read_predictions, score_predictions, write_predictions
 from mmn.engine.trainer import Trainer
 from mmn.modeling import build_criterion, build_model, build_proposal_cells
 from mmn.solver import build_optimizer, build_scheduler
@@ -161,3 +162,11 @@ def _test_split(cfg: CfgNode, device: torch.device, model: nn.Module, loader: Da
             get_logger().info("wrote %s", dump)
     if comm.get_rank() == 0:
         print(format_table(metrics, f"{cfg.DATASETS.NAME} {dataset.name}".strip()), flush=True)
+
+
+def score_file(path: str, thresholds: Sequence[float], num_examples: int) -> None:
+    """Print the metrics of a prediction file, and some of its queries."""
+    records = read_predictions(path)
+    print(format_table(score_predictions(records, thresholds), path))
+    if num_examples:
+        print(format_examples(records, num_examples))

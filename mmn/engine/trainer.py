@@ -88,6 +88,8 @@ class Trainer:
                 self._evaluate_epoch(epoch)
             if epoch % cfg.CHECKPOINT_PERIOD == 0 or epoch == cfg.MAX_EPOCH:
                 self.save(epoch)
+        if cfg.MAX_EPOCH == 0:
+            self.save(0)
         self.progress.close()
         self.writer.close()
 

@@ -1,0 +1,152 @@
+"""Prediction files: one json line per sentence, in the QVHighlights schema that the field's other tools read.
+
+    {"qid": 0, "query": "...", "vid": "...", "duration": 30.1,
+     "relevant_windows": [[start, end]], "pred_relevant_windows": [[start, end, score], ...]}
+
+Times are seconds; predictions are best first.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from mmn.data.annotations import iterate_sentences
+from mmn.data.dataset import MomentDataset
+from mmn.engine.evaluation import average_precision, count_hits, recall_metrics
+from mmn.engine.inference import Predictions
+from mmn.structures.moments import temporal_iou
+from mmn.utils.errors import DataError
+from mmn.utils.files import atomic_path
+
+MAP_THRESHOLDS = np.linspace(0.5, 0.95, 10).round(2).tolist()
+
+
+@dataclass
+class QueryPrediction:
+    """One line of a prediction file.
+
+    Attributes:
+        query, video_id: the sentence and its video.
+        truth: [G, 2] float32 seconds, the true moments.
+        moments: [n, 2] float32 seconds, best first; n may be 0.
+        scores: n numbers.
+    """
+
+    query: str
+    video_id: str
+    truth: torch.Tensor
+    moments: torch.Tensor
+    scores: list[float]
+
+    def ious(self) -> torch.Tensor:
+        """[n, G] IoU of every prediction with every true moment."""
+        return temporal_iou(self.moments[:, None], self.truth)
+
+
+def write_predictions(path: str, dataset: MomentDataset, predictions: Predictions) -> None:
+    """Write the merged predictions of a split in annotation order.
+
+    Numbers are written with all digits of float32, so that the file scores exactly as the model did.
+    """
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        columns = (predictions.sentence_ids.tolist(), predictions.moments.tolist(), predictions.scores.tolist())
+        sentences = iterate_sentences(dataset.videos)
+        for (video, number), sentence_id, moments, scores in zip(sentences, *columns, strict=True):
+            windows = [[*moment, score] for moment, score in zip(moments, scores, strict=True) if score > 0]
+            record = {
+                "qid": sentence_id,
+                "query": video.sentences[number],
+                "vid": video.video_id,
+                "duration": video.duration,
+                "relevant_windows": [video.moments[number].tolist()],
+                "pred_relevant_windows": windows,
+            }
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def read_predictions(path: str) -> list[QueryPrediction]:
+    """All lines of a prediction file; raises DataError naming the line where one does not follow the schema."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except OSError as error:
+        raise DataError(f"the prediction file {path} cannot be read ({error.strerror}): check the path") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"the prediction file {path} is no UTF-8 text: write it by test_net.py --dump") from error
+    records = [_parse(f"line {number} of {path}", line) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not records:
+        raise DataError(f"the prediction file {path} has no line: write it by test_net.py --dump")
+    return records
+
+
+def _parse(where: str, line: str) -> QueryPrediction:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where} is not valid json ({error}): write the file again") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{where} must be a json object with relevant_windows and pred_relevant_windows")
+    truth = _windows(where, record, "relevant_windows", width=2)
+    predicted = _windows(where, record, "pred_relevant_windows", width=3)
+    if not truth:
+        raise DataError(f"{where} has no relevant_windows: a query without a true moment cannot be scored")
+    predicted.sort(key=lambda window: -window[2])  # stable: equal scores keep the file's order
+    return QueryPrediction(
+        str(record.get("query", "")),
+        str(record.get("vid", "")),
+        torch.tensor(truth, dtype=torch.float32),
+        torch.tensor([window[:2] for window in predicted], dtype=torch.float32).view(-1, 2),
+        [window[2] for window in predicted],
+    )
+
+
+def _windows(where: str, record: dict, key: str, width: int) -> list[list[float]]:
+    windows = record.get(key)
+    columns = "[start, end]" if width == 2 else "[start, end, score]"
+    if not isinstance(windows, list):
+        raise DataError(f"{where} has no list {key!r} of {columns}: write the file by test_net.py --dump")
+    for window in windows:
+        if not isinstance(window, list) or len(window) != width or not all(_is_number(value) for value in window):
+            raise DataError(f"{where} has {window!r} in {key!r}, which must be {columns} in finite numbers")
+    return windows
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def score_predictions(records: Sequence[QueryPrediction], thresholds: Sequence[float]) -> dict[str, float]:
+    """The recall table, mIoU of the first prediction, and mAP over IoU 0.5:0.95, all as shares.
+
+    A query with several true moments counts the best of them for recall and mIoU.
+    """
+    most = max(max(len(record.moments) for record in records), 1)
+    best = torch.zeros(len(records), most)
+    for row, record in zip(best, records, strict=True):
+        if len(record.moments):
+            row[: len(record.moments)] = record.ious().amax(dim=1)
+    metrics = recall_metrics(count_hits(best, thresholds), len(records), thresholds)
+    metrics["mIoU"] = best[:, 0].double().mean().item()
+    ious = [record.ious().numpy() for record in records]
+    for threshold in MAP_THRESHOLDS:
+        metrics[f"mAP@{threshold}"] = float(np.mean([average_precision(iou, threshold) for iou in ious]))
+    metrics["mAP"] = float(np.mean([metrics.pop(f"mAP@{threshold}") for threshold in MAP_THRESHOLDS]))
+    return metrics
+
+
+def format_examples(records: Sequence[QueryPrediction], count: int) -> str:
+    """A few queries, evenly spread over the file, with their true and first predicted moments."""
+    lines = []
+    for number in np.linspace(0, len(records) - 1, min(count, len(records))).astype(int):
+        record = records[number]
+        truth = ", ".join(f"{start:.1f}-{end:.1f} s" for start, end in record.truth.tolist())
+        lines.append(f"{record.video_id}: {record.query.strip()!r}  truth {truth}")
+        for (start, end), score, iou in zip(
+            record.moments[:3].tolist(), record.scores, record.ious().amax(dim=1).tolist(), strict=False
+        ):
+            lines.append(f"    {start:6.1f}-{end:.1f} s  score {score:.3f}  IoU {iou:.2f}")
+    return "\n".join(lines)

@@ -1,0 +1,29 @@
+"""Install with `pip install .`; the pinned versions that the tests run with are in requirements.txt."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="mmn",
+    version="0.1.0",
+    description="MMN, the Mutual Matching Network for temporal grounding",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    packages=find_packages(include=["mmn", "mmn.*"]),
+    python_requires=">=3.10",
+    install_requires=[
+        "torch>=2.6",
+        "transformers>=4.56",
+        "yacs>=0.1.8",
+        "h5py>=3.8",
+        "numpy>=1.24",
+        "terminaltables>=3.1",
+        "tqdm>=4.60",
+        "tensorboard>=2.12",
+    ],
+    extras_require={
+        "test": ["pytest", "hypothesis", "ruff"],
+    },
+)
