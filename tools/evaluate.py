@@ -12,9 +12,7 @@ from mmn.utils.cli import run_tool
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--predictions", required=True, metavar="FILE", help="as test_net.py --dump writes it")
-    parser.add_argument(
-        "--thresholds", nargs="+", type=float, metavar="IOU", help="of the recall (default 0.3 0.5 0.7)"
-    )
+    parser.add_argument("--thresholds", nargs="+", type=float, metavar="IOU", help="of the recall; default 0.3 0.5 0.7")
     parser.add_argument("--split", help="take the thresholds of this catalog entry, e.g. tacos_test")
     parser.add_argument("--examples", type=int, default=0, metavar="N", help="also show N queries")
     args = parser.parse_args()
