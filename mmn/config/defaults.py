@@ -37,6 +37,14 @@ _C.MODEL.MMN.PREDICTOR = CN()
 _C.MODEL.MMN.PREDICTOR.HIDDEN_SIZE = 512
 _C.MODEL.MMN.PREDICTOR.KERNEL_SIZE = 5  # odd
 _C.MODEL.MMN.PREDICTOR.NUM_STACK_LAYERS = 8
+# New. "dense": convolutions over the whole map; "fast": the same numbers from the valid cells alone, see
+# mmn.modeling.fast_conv; "auto": whichever is expected to be faster for the device, the mode and the shape.
+_C.MODEL.MMN.PREDICTOR.IMPL = "auto"
+# New. Dense form: keep only the inputs of the layers for the backward pass and compute the rest again, which takes less
+# memory and more time.
+_C.MODEL.MMN.PREDICTOR.CHECKPOINT_ACTIVATIONS = False
+# New. Dense form: the memory layout that GPUs prefer for half precision.
+_C.MODEL.MMN.PREDICTOR.CHANNELS_LAST = False
 
 _C.MODEL.MMN.LOSS = CN()
 _C.MODEL.MMN.LOSS.MIN_IOU = 0.3  # IoU that becomes target 0 of the IoU head
@@ -66,7 +74,11 @@ _C.DATASETS.TEST = ()
 
 _C.DATALOADER = CN()
 _C.DATALOADER.NUM_WORKERS = 4  # per process
-_C.DATALOADER.CACHE_GB = 8.0  # new: memory for resampled features, per split and process; workers share it
+# New. Resampled features are kept in memory up to CACHE_GB, or read from the files that tools/cache_features.py has made
+# in CACHE_DIR. As float16 they take half the room and are rounded to about 3 digits.
+_C.DATALOADER.CACHE_DIR = ""
+_C.DATALOADER.CACHE_DTYPE = "float32"  # or "float16"
+_C.DATALOADER.CACHE_GB = 8.0  # per split and process; workers share it
 
 # ---- Training --------------------------------------------------------------------------------------------------------
 _C.SOLVER = CN()
@@ -92,6 +104,13 @@ _C.SOLVER.BERT_LR_FACTOR = 0.1  # learning rate of the text encoder relative to 
 _C.SOLVER.GAMMA = 0.1  # factor on the learning rate at a milestone
 _C.SOLVER.CLIP_GRAD_NORM = 5.0
 _C.SOLVER.LATE_CONTRASTIVE_FACTOR = 0.01  # on CONTRASTIVE_WEIGHT after epoch ONLY_IOU
+# "off": float32; "bf16": the network in bfloat16, losses and weights in float32.
+_C.SOLVER.AMP = "off"
+_C.SOLVER.TF32 = False  # on GPUs, float32 matrix products and convolutions with 10 bits of mantissa
+_C.SOLVER.COMPILE = False  # torch.compile of the network
+# Split each process's batch into this many parts, one after the other, and update once. Negatives and batch statistics
+# then come from a part, so the loss is that of a smaller batch.
+_C.SOLVER.ACCUMULATE = 1
 _C.SOLVER.LOG_PERIOD = 20  # iterations between log lines
 _C.SOLVER.INIT_WEIGHTS = ""  # a checkpoint whose weights training starts from
 

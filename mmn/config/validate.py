@@ -99,4 +99,8 @@ def _validate_solver(cfg: CfgNode) -> None:
         f"TEST.NUM_PREDICTIONS is {cfg.TEST.NUM_PREDICTIONS}: it must be at least 5, which R@5 needs",
     )
     _require(cfg.DATALOADER.NUM_WORKERS >= 0, f"DATALOADER.NUM_WORKERS is {cfg.DATALOADER.NUM_WORKERS}: 0 or more")
+    _require(
+        cfg.DATALOADER.CACHE_DTYPE in ("float32", "float16"),
+        f"DATALOADER.CACHE_DTYPE is {cfg.DATALOADER.CACHE_DTYPE!r}: it must be 'float32' or 'float16'",
+    )
     _require(cfg.DATALOADER.CACHE_GB >= 0, f"DATALOADER.CACHE_GB is {cfg.DATALOADER.CACHE_GB}: 0 or more")

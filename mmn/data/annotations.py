@@ -37,10 +37,7 @@ def read_annotations(path: str, time_unit: str = "seconds") -> list[VideoAnnotat
     Raises:
         DataError: the file, or one of its entries, is not what SPEC section 1 describes.
     """
-    videos = [
-        _parse_video(f"video {video_id} of {path}", video_id, entry, time_unit)
-        for video_id, entry in read_annotation_json(path).items()
-    ]
+    videos = [parse_video(path, *item, time_unit) for item in read_annotation_json(path).items()]
     videos = [video for video in videos if video.sentences]
     if not videos:
         raise DataError(
@@ -78,7 +75,9 @@ def _unique_keys(pairs: list[tuple[str, object]], path: str) -> dict:
     return content
 
 
-def _parse_video(where: str, video_id: str, entry: dict, time_unit: str) -> VideoAnnotation:
+def parse_video(path: str, video_id: str, entry: dict, time_unit: str) -> VideoAnnotation:
+    """One entry of the annotation file `path`; raises DataError naming what is wrong with it."""
+    where = f"video {video_id} of {path}"
     duration, unit = _duration_and_unit(where, entry, time_unit)
     sentences, timestamps = _field(where, entry, "sentences"), _field(where, entry, "timestamps")
     if not isinstance(sentences, list) or not isinstance(timestamps, list) or len(sentences) != len(timestamps):

@@ -3,13 +3,15 @@
 import os
 
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
+from tqdm import tqdm
 from yacs.config import CfgNode
 
-from mmn.config.paths_catalog import get_entry, load_catalog
+from mmn.config.paths_catalog import CatalogEntry, get_entry, load_catalog
 from mmn.data.annotations import read_annotations
+from mmn.data.cache import ClipFile, SharedClipCache
 from mmn.data.collate import Collator
 from mmn.data.dataset import MomentDataset
-from mmn.data.features import FeatureFile
+from mmn.data.features import FeatureFile, resample_clips
 from mmn.data.samplers import EpochSampler, ShardSampler
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.utils import comm
@@ -24,13 +26,51 @@ def build_tokenizer(cfg: CfgNode) -> QueryTokenizer:
 
 def build_dataset(cfg: CfgNode, name: str, tokenizer: QueryTokenizer) -> MomentDataset:
     """The split of this name in the catalog. Reads annotations, tokenises, and checks that the features are there."""
-    entry = get_entry(name, load_catalog(cfg.PATHS_CATALOG))
-    videos = read_annotations(os.path.join(cfg.DATASETS.ROOT, entry.annotation), entry.time_unit)
-    features = FeatureFile(
-        os.path.join(cfg.DATASETS.ROOT, entry.features), entry.feature_key, cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE
-    )
-    cache_bytes = cfg.DATALOADER.CACHE_GB * GIGABYTE
-    return MomentDataset(name, videos, features, tokenizer, cfg.INPUT.NUM_PRE_CLIPS, cache_bytes, entry.thresholds)
+    entry = find_entry(cfg, name)
+    videos = read_annotations(annotation_path(cfg, entry), entry.time_unit)
+    features = feature_file(cfg, entry)
+    cache = build_cache(cfg, name, [video.video_id for video in videos], features)
+    return MomentDataset(name, videos, features, tokenizer, cfg.INPUT.NUM_PRE_CLIPS, cache, entry.thresholds)
+
+
+def find_entry(cfg: CfgNode, split: str) -> CatalogEntry:
+    """The catalog entry of a split name."""
+    return get_entry(split, load_catalog(cfg.PATHS_CATALOG))
+
+
+def annotation_path(cfg: CfgNode, entry: CatalogEntry) -> str:
+    return os.path.join(cfg.DATASETS.ROOT, entry.annotation)
+
+
+def feature_file(cfg: CfgNode, entry: CatalogEntry) -> FeatureFile:
+    path = os.path.join(cfg.DATASETS.ROOT, entry.features)
+    return FeatureFile(path, entry.feature_key, cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE)
+
+
+def build_cache(cfg: CfgNode, split: str, video_ids: list[str], features: FeatureFile) -> SharedClipCache | ClipFile:
+    """The split's file in DATALOADER.CACHE_DIR, which then stands for the feature file, or a cache in memory over it."""
+    loader, num_clips = cfg.DATALOADER, cfg.INPUT.NUM_PRE_CLIPS
+    if loader.CACHE_DIR:
+        cache = ClipFile(loader.CACHE_DIR, split)
+        cache.open(video_ids, (num_clips, features.input_size))
+        return cache
+    features.check(video_ids)
+    budget = loader.CACHE_GB * GIGABYTE
+    return SharedClipCache(len(video_ids), num_clips, features.input_size, budget, loader.CACHE_DTYPE)
+
+
+def write_clip_files(cfg: CfgNode) -> None:
+    """Resample the features of all splits that the config names into DATALOADER.CACHE_DIR (tools/cache_features.py)."""
+    folder, num_clips = cfg.DATALOADER.CACHE_DIR, cfg.INPUT.NUM_PRE_CLIPS
+    if not folder:
+        raise ConfigError("DATALOADER.CACHE_DIR is empty: name the folder for the clip caches")
+    for split in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.VAL, *cfg.DATASETS.TEST)):
+        entry = find_entry(cfg, split)
+        features = feature_file(cfg, entry)
+        video_ids = [video.video_id for video in read_annotations(annotation_path(cfg, entry), entry.time_unit)]
+        features.check(video_ids)
+        clips = (resample_clips(features.read(video_id), num_clips) for video_id in tqdm(video_ids, desc=split))
+        ClipFile(folder, split).write(video_ids, clips, (num_clips, features.input_size), cfg.DATALOADER.CACHE_DTYPE)
 
 
 def build_train_loader(cfg: CfgNode, tokenizer: QueryTokenizer) -> DataLoader:

@@ -1,9 +1,14 @@
-"""Resampled features kept in memory, one copy per process that its data loader workers share."""
+"""Resampled features that are computed once: in memory, or in a file made beforehand by tools/cache_features.py."""
 
+import json
 import mmap
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+
+from mmn.utils.errors import DataError
+from mmn.utils.files import atomic_path
 
 
 class SharedClipCache:
@@ -11,15 +16,18 @@ class SharedClipCache:
 
     The store is an anonymous shared mapping: workers forked from this process read and fill the same pages, and pages
     that nobody has filled take no memory. Two workers that compute one video at the same time write the same bytes.
+
+    Args:
+        dtype: float32, or float16 for twice as many videos in the same memory, rounded.
     """
 
-    def __init__(self, num_videos: int, num_clips: int, input_size: int, budget: float):
-        video_bytes = 4 * num_clips * input_size
+    def __init__(self, num_videos: int, num_clips: int, input_size: int, budget: float, dtype: str = "float32"):
+        video_bytes = np.dtype(dtype).itemsize * num_clips * input_size
         self.num_slots = min(num_videos, int(budget // video_bytes))
         if self.num_slots == 0:
             return
         store = mmap.mmap(-1, self.num_slots * video_bytes)
-        self.clips = np.frombuffer(store, dtype=np.float32).reshape(self.num_slots, num_clips, input_size)
+        self.clips = np.frombuffer(store, dtype=dtype).reshape(self.num_slots, num_clips, input_size)
         self.is_filled = np.frombuffer(mmap.mmap(-1, self.num_slots), dtype=np.bool_)
 
     def get(self, video: int, compute: Callable[[], np.ndarray]) -> np.ndarray:
@@ -29,4 +37,51 @@ class SharedClipCache:
         if not self.is_filled[video]:
             self.clips[video] = compute()
             self.is_filled[video] = True
-        return self.clips[video]
+        return self.clips[video].astype(np.float32, copy=False)
+
+
+class ClipFile:
+    """The clips of a whole split in one file, mapped into memory: every process of a machine shares its pages.
+
+    Beside `<split>.npy`, an array [videos, P, D], stands `<split>.json` with the video ids and what they were made from.
+
+    Args:
+        folder: DATALOADER.CACHE_DIR.
+        split: name of the split.
+    """
+
+    def __init__(self, folder: str, split: str):
+        self.split = split
+        self.array_path = os.path.join(folder, f"{split}.npy")
+        self.index_path = os.path.join(folder, f"{split}.json")
+
+    def write(self, video_ids: Sequence[str], clips: Iterator[np.ndarray], shape: tuple[int, int], dtype: str) -> None:
+        """Write the clips [P, D] of all videos, one after the other; shape: (P, D)."""
+        with atomic_path(self.array_path) as temporary:
+            array = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=(len(video_ids), *shape))
+            for row, video_clips in enumerate(clips):
+                array[row] = video_clips
+            array.flush()
+        with atomic_path(self.index_path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+            json.dump({"videos": list(video_ids)}, file, ensure_ascii=False)
+
+    def open(self, video_ids: Sequence[str], shape: tuple[int, int]) -> None:
+        """Map the file. Raises DataError where it is missing or is not of these videos and this shape (P, D)."""
+        try:
+            with open(self.index_path, encoding="utf-8") as file:
+                cached = json.load(file)["videos"]
+            self.clips = np.load(self.array_path, mmap_mode="r")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"the clip cache {self.array_path} cannot be read ({error}): make it by tools/cache_features.py, or set "
+                "DATALOADER.CACHE_DIR ''"
+            ) from error
+        if cached != list(video_ids) or self.clips.shape != (len(cached), *shape):
+            raise DataError(
+                f"the clip cache {self.array_path} is not of the videos, INPUT.NUM_PRE_CLIPS and FEATPOOL.INPUT_SIZE of "
+                "this config: make it again by tools/cache_features.py"
+            )
+
+    def get(self, video: int, compute: Callable[[], np.ndarray]) -> np.ndarray:
+        """The clips [P, D] float32 of video number `video`; `compute` is never needed."""
+        return self.clips[video].astype(np.float32)

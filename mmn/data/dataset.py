@@ -6,7 +6,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from mmn.data.annotations import VideoAnnotation
-from mmn.data.cache import SharedClipCache
+from mmn.data.cache import ClipFile, SharedClipCache
 from mmn.data.features import FeatureFile, resample_clips
 from mmn.data.tokenizer import QueryTokenizer
 
@@ -37,7 +37,7 @@ class MomentDataset(Dataset):
         features: where the feature rows are.
         tokenizer: applied to all sentences at once, here.
         num_pre_clips: P.
-        cache_bytes: memory for resampled features.
+        cache: where resampled features are kept.
         thresholds: IoU values of the recall table.
     """
 
@@ -48,7 +48,7 @@ class MomentDataset(Dataset):
         features: FeatureFile,
         tokenizer: QueryTokenizer,
         num_pre_clips: int,
-        cache_bytes: float,
+        cache: SharedClipCache | ClipFile,
         thresholds: tuple[float, ...],
     ):
         self.name = name
@@ -60,8 +60,7 @@ class MomentDataset(Dataset):
         counts = [len(video.sentences) for video in videos]
         self.first_sentence = np.cumsum([0, *counts])
         self.tokens = tokenizer([sentence for video in videos for sentence in video.sentences])
-        features.check(video.video_id for video in videos)
-        self.cache = SharedClipCache(len(videos), num_pre_clips, features.input_size, cache_bytes)
+        self.cache = cache
 
     @property
     def num_sentences(self) -> int:
@@ -73,5 +72,9 @@ class MomentDataset(Dataset):
     def __getitem__(self, index: int) -> VideoSample:
         video = self.videos[index]
         first, stop = self.first_sentence[index : index + 2]
-        clips = self.cache.get(index, lambda: resample_clips(self.features.read(video.video_id), self.num_pre_clips))
-        return VideoSample(clips, self.tokens[first:stop], video, int(first))
+        return VideoSample(self.clips(index), self.tokens[first:stop], video, int(first))
+
+    def clips(self, index: int) -> np.ndarray:
+        """The resampled features [P, D] float32 of one video."""
+        video_id = self.videos[index].video_id
+        return self.cache.get(index, lambda: resample_clips(self.features.read(video_id), self.num_pre_clips))

@@ -54,7 +54,7 @@ class FeatureFile:
 
     def check(self, video_ids: Iterable[str]) -> None:
         """Raise DataError unless the file can be read and has every video, the first one of the right width."""
-        file = self._open()
+        file = self.open()
         video_ids = list(video_ids)
         missing = [video_id for video_id in video_ids if self._key(video_id) not in file]
         if missing:
@@ -73,7 +73,7 @@ class FeatureFile:
         """
         key = self._key(video_id)
         try:
-            dataset = self._open().get(key)
+            dataset = self.open().get(key)
             rows = dataset[:] if isinstance(dataset, h5py.Dataset) else None
         except (OSError, RuntimeError) as error:
             raise DataError(
@@ -82,7 +82,7 @@ class FeatureFile:
             ) from error
         where = f"video {video_id} of the feature file {self.path}"
         if rows is None:
-            raise DataError(f"{where} has no dataset at {key!r}: correct feature_key in the catalog entry")
+            raise DataError(f"{where} has no dataset at {key!r}: complete the file, or correct feature_key in the catalog entry")
         if rows.ndim != 2 or rows.shape[1] != self.input_size or not len(rows):
             raise DataError(
                 f"{where} has shape {list(rows.shape)}, but the model expects [rows, {self.input_size}]: "
@@ -100,7 +100,8 @@ class FeatureFile:
     def _key(self, video_id: str) -> str:
         return self.feature_key.replace("{vid}", video_id)
 
-    def _open(self) -> h5py.File:
+    def open(self) -> h5py.File:
+        """The file, opened in this process. Raises DataError where it is missing or damaged."""
         if self._file is None or self._pid != os.getpid():
             if not os.path.isfile(self.path):
                 raise DataError(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from mmn.engine.transfer import on_device
 from mmn.modeling.mmn import GroundingOutput
 from mmn.modeling.scoring import final_score
 from mmn.structures.batch import GroundingBatch
@@ -75,8 +76,7 @@ def predict(model: nn.Module, loader: DataLoader, ranker: MomentRanker, device: 
     was_training = model.training
     model.eval()
     ids, moments, scores = [], [], []
-    for batch in loader:
-        batch = batch.to(device)
+    for batch in on_device(loader, device):
         batch_moments, batch_scores = ranker(model(batch), batch)
         ids.append(batch.sentence_ids)
         moments.append(batch_moments)

@@ -1,5 +1,6 @@
 """The training loop: steps, and around them logging, evaluation and checkpoints (SPEC section 4)."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -12,12 +13,14 @@ from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
 from mmn.engine.evaluation import SELECTION_METRIC
+from mmn.engine.guard import NonFiniteGuard
+from mmn.engine.precision import autocast
+from mmn.engine.transfer import on_device
 from mmn.modeling.losses import GroundingCriterion
-from mmn.solver import contrastive_weight, set_text_encoder_frozen
+from mmn.solver import contrastive_weight, load_optimizer, set_text_encoder_frozen
 from mmn.structures.batch import GroundingBatch
 from mmn.utils import comm
 from mmn.utils.checkpoint import CheckpointFolder
-from mmn.utils.errors import UserError
 from mmn.utils.logger import get_logger
 from mmn.utils.metric_logger import MetricWriter, Progress, peak_memory_mb
 from mmn.utils.seed import get_rng_state, set_rng_state
@@ -63,6 +66,7 @@ class Trainer:
         self.evaluate = evaluate
         self.device = device
         self.checkpoints = CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME)
+        self.guard = NonFiniteGuard()
         self.state = RunState()
         self.is_main = comm.get_rank() == 0
         self.forward: nn.Module = model  # wrapped by DistributedDataParallel while training in a group
@@ -105,33 +109,47 @@ class Trainer:
         self.model.train()
         self.loader.sampler.epoch = epoch
         meter = _Meter(self.device)
-        for iteration, batch in enumerate(meter.time_waits(self.loader), start=1):
-            values = self.train_step(batch.to(self.device), weight, f"epoch {epoch}, iteration {iteration}")
+        batches = on_device(self.loader, self.device)
+        for iteration, batch in enumerate(meter.time_waits(batches), start=1):
+            values = self.train_step(batch, weight, f"epoch {epoch}, iteration {iteration}")
             meter.add(values, len(batch.video_ids))
             self.progress.advance()
             if iteration % self.cfg.SOLVER.LOG_PERIOD == 0 or iteration == len(self.loader):
                 self._log_train(epoch, self.step + iteration, meter.flush())
+        self.guard.check()
 
     def train_step(self, batch: GroundingBatch, contrastive_weight: float, where: str) -> dict[str, Tensor]:
         """Forward, backward and update on one batch; returns the losses and the gradient norm before clipping.
 
-        Raises UserError, naming `where` and the videos, if a loss or the gradient is not finite; the weights are then
-        those of before the step.
+        A step whose loss or gradient is not finite leaves the weights as they were and ends the run with a UserError
+        that names `where` and the videos: at once on a CPU, some steps later on a GPU, which is not waited for.
         """
-        losses = self.criterion(self.forward(batch), batch)
-        total = losses["iou"] + contrastive_weight * (losses["vid"] + losses["sent"])
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        parts = batch.split(self.cfg.SOLVER.ACCUMULATE)
+        values: dict[str, Tensor] = {}
+        for number, part in enumerate(parts, start=1):
+            with self._gradient_sync(number == len(parts)):
+                self._backward(part, contrastive_weight, len(parts), values)
         trained = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
-        norm = nn.utils.clip_grad_norm_(trained, self.cfg.SOLVER.CLIP_GRAD_NORM)
-        if not torch.isfinite(total + norm):
-            values = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
-            raise UserError(
-                f"the loss ({values}) or its gradient norm ({norm.item():.4g}) is not finite at {where}, for the "
-                f"videos {', '.join(batch.video_ids)}: check their features, or lower SOLVER.LR"
-            )
-        self.optimizer.step()
-        return {"loss": total.detach(), **{name: loss.detach() for name, loss in losses.items()}, "grad_norm": norm}
+        values["grad_norm"] = nn.utils.clip_grad_norm_(trained, self.cfg.SOLVER.CLIP_GRAD_NORM)
+        self.guard.step(self.optimizer, values, where, batch.video_ids)
+        return values
+
+    def _backward(self, part: GroundingBatch, weight: float, num_parts: int, values: dict[str, Tensor]) -> None:
+        """Forward and backward of one part of the batch; adds its share to `values`."""
+        with autocast(self.cfg, self.device):
+            output = self.forward(part)
+        losses = self.criterion(output, part)
+        losses = {"loss": losses["iou"] + weight * (losses["vid"] + losses["sent"]), **losses}
+        (losses["loss"] / num_parts).backward()
+        for name, value in losses.items():
+            values[name] = values.get(name, 0) + value.detach() / num_parts
+
+    def _gradient_sync(self, is_last: bool) -> contextlib.AbstractContextManager:
+        """Processes exchange gradients once per step, with its last part."""
+        if is_last or self.forward is self.model:
+            return contextlib.nullcontext()
+        return self.forward.no_sync()
 
     def _log_train(self, epoch: int, step: int, values: dict[str, float]) -> None:
         for name, group in zip(("lr", "bert_lr"), self.optimizer.param_groups, strict=True):
@@ -189,7 +207,7 @@ class Trainer:
         self.state.best_epoch = checkpoint.get("best_epoch", 0)
         self.state.best_metric = checkpoint.get("best_metric", -math.inf)
         if "optimizer" in checkpoint:
-            self.optimizer.load_state_dict(checkpoint["optimizer"])
+            load_optimizer(self.optimizer, checkpoint["optimizer"])
         else:
             get_logger().warning("the checkpoint has no optimizer state: its moments start at zero")
         if "scheduler" in checkpoint:

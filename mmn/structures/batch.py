@@ -35,6 +35,28 @@ class GroundingBatch:
         """[S] float32 seconds, the duration of each sentence's video."""
         return self.durations[self.video_index]
 
+    def split(self, num_parts: int) -> list["GroundingBatch"]:
+        """The batch in up to `num_parts` parts of whole videos, as equal in videos as can be."""
+        if num_parts == 1:
+            return [self]
+        parts = []
+        for videos in torch.arange(len(self.video_ids)).tensor_split(min(num_parts, len(self.video_ids))):
+            first, stop = int(videos[0]), int(videos[-1]) + 1
+            rows = ((self.video_index >= first) & (self.video_index < stop)).nonzero().squeeze(1)
+            parts.append(
+                GroundingBatch(
+                    feats=self.feats[first:stop],
+                    tokens=self.tokens[rows],
+                    token_mask=self.token_mask[rows],
+                    video_index=self.video_index[rows] - first,
+                    moments=self.moments[rows],
+                    durations=self.durations[first:stop],
+                    sentence_ids=self.sentence_ids[rows],
+                    video_ids=self.video_ids[first:stop],
+                )
+            )
+        return parts
+
     def to(self, device: torch.device) -> "GroundingBatch":
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 

@@ -1,0 +1,18 @@
+"""Number formats: autocast and TF32."""
+
+import torch
+from yacs.config import CfgNode
+
+AMP_DTYPES = {"off": None, "bf16": torch.bfloat16}
+
+
+def autocast(cfg: CfgNode, device: torch.device) -> torch.autocast:
+    """The context in which the network runs: SOLVER.AMP."""
+    dtype = AMP_DTYPES[cfg.SOLVER.AMP]
+    return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+def set_tf32(enabled: bool) -> None:
+    """Allow or forbid TF32 in matrix products and convolutions on GPUs; without a GPU this does nothing."""
+    torch.set_float32_matmul_precision("high" if enabled else "highest")
+    torch.backends.cudnn.allow_tf32 = enabled

@@ -1,0 +1,27 @@
+"""Batches on their way to the device."""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+
+from mmn.structures.batch import GroundingBatch
+
+
+def on_device(batches: Iterable[GroundingBatch], device: torch.device) -> Iterator[GroundingBatch]:
+    """The batches on `device`. On a GPU each is copied on a stream of its own while the one before is computed."""
+    if device.type != "cuda":
+        for batch in batches:
+            yield batch.to(device)
+        return
+    stream, current = torch.cuda.Stream(device), torch.cuda.current_stream(device)
+    ready = None
+    for batch in batches:
+        with torch.cuda.stream(stream):
+            upcoming = batch.to(device)
+        if ready is not None:
+            yield ready
+        current.wait_stream(stream)
+        upcoming.record_stream(current)
+        ready = upcoming
+    if ready is not None:
+        yield ready

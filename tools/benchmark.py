@@ -1,0 +1,27 @@
+"""Measure the project's path against the plain form of the same computation, in turns, in one run.
+
+python tools/benchmark.py [--settings charades activitynet tacos] [--modes eval train] [--repeats 5] [--json FILE]
+"""
+
+import argparse
+
+import _path  # noqa: F401
+
+from mmn.benchmark.report import run_benchmark
+from mmn.benchmark.settings import SETTINGS
+from mmn.utils.cli import run_tool
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
+    parser.add_argument("--modes", nargs="+", choices=["eval", "train"], default=["eval", "train"])
+    parser.add_argument("--repeats", type=int, default=5, help="turns per component")
+    parser.add_argument("--json", metavar="FILE", help="write all figures there")
+    parser.add_argument("--options", nargs="+", default=[], metavar="KEY VALUE", help="config keys to override")
+    args = parser.parse_args()
+    run_benchmark(args.settings, args.modes, args.repeats, args.options, args.json)
+
+
+if __name__ == "__main__":
+    run_tool(main)
