@@ -8,10 +8,14 @@ import numpy as np
 import torch
 
 from mmn.config import get_cfg
-from mmn.structures.batch import GroundingBatch
+from mmn.modeling import build_model
+from mmn.structures.batch import GroundingBatch, SentenceLayout
+from mmn.utils.checkpoint import load_checkpoint, load_weights
 
 GOLDEN = Path(os.environ.get("MMN_GOLDEN") or Path(__file__).parent / "golden")
-MMN_FIXTURES = sorted(path.parent.name for path in GOLDEN.glob("*/trajectory.npz"))
+FIXTURE_FOLDERS = sorted(path.parent.name for path in GOLDEN.glob("*/trajectory.npz"))
+# Each is met with both forms of the convolutions: MODEL.MMN.PREDICTOR.IMPL.
+MMN_FIXTURES = [f"{folder}-{impl}" for folder in FIXTURE_FOLDERS for impl in ("dense", "fast")]
 
 
 def load_npz(*parts: str) -> dict[str, torch.Tensor]:
@@ -20,20 +24,48 @@ def load_npz(*parts: str) -> dict[str, torch.Tensor]:
 
 
 class GoldenFixture:
-    """One of the MMN fixtures: its config in our keys, its two batches, and its recorded arrays by file."""
+    """One of the MMN fixtures: its config in our keys, its two batches, and its recorded arrays by file.
+
+    name: `<folder>-<impl>`, see MMN_FIXTURES.
+    """
 
     def __init__(self, name: str):
-        self.folder = GOLDEN / name
+        folder, _, impl = name.partition("-")
+        self.folder = GOLDEN / folder
         self.meta = json.loads((self.folder / "meta.json").read_text())
         self.cfg = self._config(self.meta["config"])
-        self.arrays = load_npz(name, "batches.npz")
+        self.cfg.MODEL.MMN.PREDICTOR.IMPL = impl
+        self.arrays = load_npz(folder, "batches.npz")
         self.videos_per_batch = len(self.meta["durations"][0])
 
     def recorded(self, file: str) -> dict[str, torch.Tensor]:
         return load_npz(self.folder.name, file)
 
+    def recorded_scores(self, file: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Score maps (contrastive, iou) of all sentences of batch 0, each [S, N, N]."""
+        arrays = self.recorded(file)
+        videos = range(self.videos_per_batch)
+        return tuple(torch.cat([arrays[f"v{video}_{kind}"] for video in videos]) for kind in ("contrastive", "iou"))
+
+    def recorded_iou_maps(self, number: int) -> torch.Tensor:
+        """[S, N, N] of batch 0 or 1."""
+        return torch.cat([self.arrays[f"b{number}_v{video}_iou2d"] for video in range(self.videos_per_batch)])
+
+    def recorded_nms(self) -> list[torch.Tensor]:
+        """Per sentence of batch 0 the moments kept, [n, 2] seconds."""
+        arrays = self.recorded("eval.npz")
+        counts = [len(self.arrays[f"b0_v{video}_moments"]) for video in range(self.videos_per_batch)]
+        return [arrays[f"v{video}_s{number}_nms"] for video, count in enumerate(counts) for number in range(count)]
+
     def checkpoint(self, file: str = "checkpoint.pth") -> Path:
         return self.folder / file
+
+    def model(self, file: str = "checkpoint.pth") -> torch.nn.Module:
+        """The network with the weights of a checkpoint of the fixture, in training mode."""
+        model = build_model(self.cfg, pretrained_text=False)
+        path = str(self.checkpoint(file))
+        load_weights(model, load_checkpoint(path)["model"], path)
+        return model
 
     @staticmethod
     def _config(values: dict):
@@ -59,7 +91,7 @@ class GoldenFixture:
     def batch(self, number: int) -> GroundingBatch:
         """Batch 0 or 1; the sentences, padded per video in the fixture, are padded here over the whole batch."""
         videos = [f"b{number}_v{video}" for video in range(self.videos_per_batch)]
-        counts = torch.tensor([len(self.arrays[f"{video}_moments"]) for video in videos])
+        counts = [len(self.arrays[f"{video}_moments"]) for video in videos]
         lengths = torch.cat([self.arrays[f"{video}_lens"] for video in videos])
         tokens = torch.zeros(len(lengths), int(lengths.max()), dtype=torch.int64)
         rows = (row for video in videos for row in self.arrays[f"{video}_tokens"])
@@ -69,7 +101,8 @@ class GoldenFixture:
             feats=torch.stack([self.arrays[f"{video}_pooled"] for video in videos]),
             tokens=tokens,
             token_mask=(torch.arange(tokens.shape[1]) < lengths[:, None]).long(),
-            video_index=torch.arange(len(videos)).repeat_interleave(counts),
+            token_rows=torch.arange(len(lengths)),
+            layout=SentenceLayout.from_counts(counts),
             moments=torch.cat([self.arrays[f"{video}_moments"] for video in videos]),
             durations=torch.tensor(self.meta["durations"][number], dtype=torch.float32),
             sentence_ids=torch.arange(len(lengths)),

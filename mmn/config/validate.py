@@ -8,9 +8,16 @@ from mmn.utils.errors import ConfigError
 
 def validate(cfg: CfgNode, world_size: int = 1) -> None:
     """Raise ConfigError for the first value or combination that cannot work, naming the keys and a remedy."""
+    _validate_choices(cfg)
     _validate_shapes(cfg)
     _validate_losses(cfg)
     _validate_solver(cfg)
+    _require(cfg.SOLVER.ACCUMULATE > 0, f"SOLVER.ACCUMULATE is {cfg.SOLVER.ACCUMULATE}: it must be at least 1")
+    _require(
+        cfg.SOLVER.BATCH_SIZE % (world_size * cfg.SOLVER.ACCUMULATE) == 0 or cfg.SOLVER.ACCUMULATE == 1,
+        f"SOLVER.BATCH_SIZE is {cfg.SOLVER.BATCH_SIZE}, which {world_size} processes times SOLVER.ACCUMULATE "
+        f"{cfg.SOLVER.ACCUMULATE} do not divide: change one of them",
+    )
     for key, size in (("SOLVER.BATCH_SIZE", cfg.SOLVER.BATCH_SIZE), ("TEST.BATCH_SIZE", cfg.TEST.BATCH_SIZE)):
         _require(size > 0, f"{key} is {size}: it must be at least 1")
         _require(
@@ -68,6 +75,16 @@ def _validate_shapes(cfg: CfgNode) -> None:
     )
 
 
+def _validate_choices(cfg: CfgNode) -> None:
+    for key, value, choices in (
+        ("MODEL.MMN.PREDICTOR.IMPL", cfg.MODEL.MMN.PREDICTOR.IMPL, ("auto", "dense", "fast")),
+        ("MODEL.MMN.LOSS.MASKED_NEGATIVES", cfg.MODEL.MMN.LOSS.MASKED_NEGATIVES, ("ones", "exclude")),
+        ("SOLVER.AMP", cfg.SOLVER.AMP, ("off", "bf16")),
+        ("DATALOADER.CACHE_DTYPE", cfg.DATALOADER.CACHE_DTYPE, ("float32", "float16")),
+    ):
+        _require(value in choices, f"{key} is {value!r}: it must be one of {', '.join(choices)}")
+
+
 def _validate_losses(cfg: CfgNode) -> None:
     loss = cfg.MODEL.MMN.LOSS
     _require(
@@ -79,10 +96,6 @@ def _validate_losses(cfg: CfgNode) -> None:
     _require(
         loss.NUM_POSTIVE_VIDEO_PROPOSAL > 0,
         f"MODEL.MMN.LOSS.NUM_POSTIVE_VIDEO_PROPOSAL is {loss.NUM_POSTIVE_VIDEO_PROPOSAL}: it must be at least 1",
-    )
-    _require(
-        loss.MASKED_NEGATIVES in ("ones", "exclude"),
-        f"MODEL.MMN.LOSS.MASKED_NEGATIVES is {loss.MASKED_NEGATIVES!r}: it must be 'ones' or 'exclude'",
     )
 
 
@@ -99,8 +112,4 @@ def _validate_solver(cfg: CfgNode) -> None:
         f"TEST.NUM_PREDICTIONS is {cfg.TEST.NUM_PREDICTIONS}: it must be at least 5, which R@5 needs",
     )
     _require(cfg.DATALOADER.NUM_WORKERS >= 0, f"DATALOADER.NUM_WORKERS is {cfg.DATALOADER.NUM_WORKERS}: 0 or more")
-    _require(
-        cfg.DATALOADER.CACHE_DTYPE in ("float32", "float16"),
-        f"DATALOADER.CACHE_DTYPE is {cfg.DATALOADER.CACHE_DTYPE!r}: it must be 'float32' or 'float16'",
-    )
     _require(cfg.DATALOADER.CACHE_GB >= 0, f"DATALOADER.CACHE_GB is {cfg.DATALOADER.CACHE_GB}: 0 or more")

@@ -2,6 +2,7 @@
 
 import os
 
+import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 from tqdm import tqdm
 from yacs.config import CfgNode
@@ -78,7 +79,8 @@ def build_train_loader(cfg: CfgNode, tokenizer: QueryTokenizer) -> DataLoader:
     datasets = [build_dataset(cfg, name, tokenizer) for name in split_names(cfg, "TRAIN")]
     dataset = datasets[0] if len(datasets) == 1 else ConcatDataset(datasets)
     sampler = EpochSampler(len(dataset), comm.get_rank(), comm.get_world_size())
-    return _build_loader(cfg, dataset, sampler, cfg.SOLVER.BATCH_SIZE, tokenizer.pad_id)
+    # A step takes ACCUMULATE of the loader's batches.
+    return _build_loader(cfg, dataset, sampler, cfg.SOLVER.BATCH_SIZE // cfg.SOLVER.ACCUMULATE, tokenizer.pad_id)
 
 
 def build_test_loader(cfg: CfgNode, name: str, tokenizer: QueryTokenizer) -> DataLoader:
@@ -97,14 +99,17 @@ def split_names(cfg: CfgNode, key: str) -> tuple[str, ...]:
 
 def _build_loader(cfg: CfgNode, dataset: Dataset, sampler: Sampler, batch_size: int, pad_id: int) -> DataLoader:
     num_workers = cfg.DATALOADER.NUM_WORKERS
+    on_gpu = comm.resolve_device(cfg.MODEL.DEVICE).type != "cpu"
     return DataLoader(
         dataset,
         batch_size=batch_size // comm.get_world_size(),
         sampler=sampler,
         num_workers=num_workers,
-        collate_fn=Collator(pad_id),
-        pin_memory=comm.resolve_device(cfg.MODEL.DEVICE).type != "cpu",
+        collate_fn=Collator(pad_id, length_multiple=8 if on_gpu else 1),
+        pin_memory=on_gpu,
         persistent_workers=num_workers > 0,
         # Forked workers share the feature cache with this process.
         multiprocessing_context="fork" if num_workers else None,
+        # Of its own, so that starting workers draws nothing from the generator that dropout uses.
+        generator=torch.Generator().manual_seed(cfg.SOLVER.SEED),
     )

@@ -6,34 +6,45 @@ import numpy as np
 import torch
 
 from mmn.data.dataset import VideoSample
-from mmn.structures.batch import GroundingBatch
+from mmn.structures.batch import GroundingBatch, SentenceLayout
 
 
 class Collator:
-    """Pads the sentences of all videos of a batch to the longest of them.
+    """Pads the distinct sentences of all videos of a batch to the longest of them; equal ones are encoded once.
 
     Args:
         pad_id: the tokenizer's padding token.
+        length_multiple: padded lengths are multiples of this. Few shapes suit compilers and GPU caches; a CPU prefers 1.
     """
 
-    def __init__(self, pad_id: int):
+    def __init__(self, pad_id: int, length_multiple: int = 1):
         self.pad_id = pad_id
+        self.length_multiple = length_multiple
 
     def __call__(self, samples: Sequence[VideoSample]) -> GroundingBatch:
-        tokens = [ids for sample in samples for ids in sample.tokens]
-        lengths = np.array([len(ids) for ids in tokens])
-        token_mask = np.arange(lengths.max()) < lengths[:, None]
-        padded = np.full(token_mask.shape, self.pad_id, dtype=np.int64)
-        padded[token_mask] = np.concatenate(tokens)
         counts = [len(sample.tokens) for sample in samples]
+        tokens, token_mask, token_rows = self._pad_tokens([ids for sample in samples for ids in sample.tokens])
         sentence_ids = [np.arange(count) + sample.first_sentence for count, sample in zip(counts, samples, strict=True)]
         return GroundingBatch(
             feats=torch.from_numpy(np.stack([sample.clips for sample in samples])),
-            tokens=torch.from_numpy(padded),
-            token_mask=torch.from_numpy(token_mask.astype(np.int64)),
-            video_index=torch.arange(len(samples)).repeat_interleave(torch.tensor(counts)),
+            tokens=tokens,
+            token_mask=token_mask,
+            token_rows=token_rows,
+            layout=SentenceLayout.from_counts(counts),
             moments=torch.from_numpy(np.concatenate([sample.annotation.moments for sample in samples])),
             durations=torch.tensor([sample.annotation.duration for sample in samples], dtype=torch.float32),
             sentence_ids=torch.from_numpy(np.concatenate(sentence_ids)),
             video_ids=[sample.annotation.video_id for sample in samples],
         )
+
+    def _pad_tokens(self, sentences: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """S arrays of token ids -> tokens [U, L], token_mask [U, L] and token_rows [S], all int64."""
+        rows: dict[bytes, int] = {}
+        token_rows = [rows.setdefault(ids.tobytes(), len(rows)) for ids in sentences]
+        distinct = [np.frombuffer(ids, dtype=sentences[0].dtype) for ids in rows]
+        lengths = np.array([len(ids) for ids in distinct])
+        width = -(-lengths.max() // self.length_multiple) * self.length_multiple
+        token_mask = np.arange(width) < lengths[:, None]
+        tokens = np.full(token_mask.shape, self.pad_id, dtype=np.int64)
+        tokens[token_mask] = np.concatenate(distinct)
+        return torch.from_numpy(tokens), torch.from_numpy(token_mask.astype(np.int64)), torch.tensor(token_rows)

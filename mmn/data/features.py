@@ -82,7 +82,9 @@ class FeatureFile:
             ) from error
         where = f"video {video_id} of the feature file {self.path}"
         if rows is None:
-            raise DataError(f"{where} has no dataset at {key!r}: complete the file, or correct feature_key in the catalog entry")
+            raise DataError(
+                f"{where} has no dataset at {key!r}: complete the file, or correct feature_key in the catalog entry"
+            )
         if rows.ndim != 2 or rows.shape[1] != self.input_size or not len(rows):
             raise DataError(
                 f"{where} has shape {list(rows.shape)}, but the model expects [rows, {self.input_size}]: "

@@ -61,7 +61,7 @@ class MomentRanker:
 
     def __call__(self, output: GroundingOutput, batch: GroundingBatch) -> tuple[Tensor, Tensor]:
         """Moments [S, n, 2] seconds and their scores [S, n], best first, zeros where a sentence has fewer."""
-        contrastive, iou = output.scores(batch.video_index)
+        contrastive, iou = output.scores(batch.layout)
         return self.rank(contrastive, iou, batch.sentence_durations)
 
     def rank(self, contrastive: Tensor, iou: Tensor, durations: Tensor) -> tuple[Tensor, Tensor]:

@@ -72,7 +72,7 @@ def read_predictions(path: str) -> list[QueryPrediction]:
     """All lines of a prediction file; raises DataError naming the line where one does not follow the schema."""
     try:
         with open(path, encoding="utf-8") as file:
-            lines = file.read().splitlines()
+            lines = file.read().split("\n")  # splitlines() would also split at U+2028 within a query
     except OSError as error:
         raise DataError(f"the prediction file {path} cannot be read ({error.strerror}): check the path") from error
     except UnicodeDecodeError as error:

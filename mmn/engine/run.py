@@ -17,6 +17,7 @@ from mmn.data import build_test_loader, build_train_loader
 from mmn.data.build import build_tokenizer, split_names
 from mmn.engine.evaluation import evaluate, format_table
 from mmn.engine.inference import MomentRanker, predict
+from mmn.engine.precision import set_tf32
 from mmn.engine.prediction_file import format_examples, read_predictions, score_predictions, write_predictions
 from mmn.engine.trainer import Trainer
 from mmn.modeling import build_criterion, build_model, build_proposal_cells
@@ -26,6 +27,7 @@ from mmn.utils.checkpoint import CheckpointFolder, load_checkpoint, load_weights
 from mmn.utils.errors import UserError
 from mmn.utils.files import atomic_path
 from mmn.utils.logger import get_logger, setup_logger
+from mmn.utils.memory import reuse_freed_memory
 from mmn.utils.seed import seed_everything
 
 
@@ -50,6 +52,9 @@ def start_run(config_file: str, options: Sequence[str], training: bool) -> tuple
     logger.info("config %s %s", config_file, " ".join(options))
     transformers.logging.disable_progress_bar()
     seed_everything(cfg.SOLVER.SEED)
+    set_tf32(cfg.SOLVER.TF32)
+    if device.type == "cpu":
+        reuse_freed_memory()
     return cfg, device
 
 

@@ -1,9 +1,11 @@
 """The training loop: steps, and around them logging, evaluation and checkpoints (SPEC section 4)."""
 
 import contextlib
+import itertools
 import math
 import time
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -72,15 +74,20 @@ class Trainer:
         self.forward: nn.Module = model  # wrapped by DistributedDataParallel while training in a group
 
     @property
+    def num_iterations(self) -> int:
+        """Updates in an epoch."""
+        return -(-len(self.loader) // self.cfg.SOLVER.ACCUMULATE)
+
+    @property
     def step(self) -> int:
         """Iterations in all finished epochs."""
-        return self.state.epoch * len(self.loader)
+        return self.state.epoch * self.num_iterations
 
     def train(self) -> None:
         """All remaining epochs."""
         cfg = self.cfg.SOLVER
         self.writer = MetricWriter(self.cfg.OUTPUT_DIR if self.is_main else None, self.state.epoch + 1)
-        self.progress = Progress(self.step, cfg.MAX_EPOCH * len(self.loader), self.is_main)
+        self.progress = Progress(self.step, cfg.MAX_EPOCH * self.num_iterations, self.is_main)
         frozen = None
         for epoch in range(self.state.epoch + 1, cfg.MAX_EPOCH + 1):
             if frozen != (frozen := set_text_encoder_frozen(self.cfg, self.model, epoch)):
@@ -98,11 +105,12 @@ class Trainer:
         self.writer.close()
 
     def _distribute(self) -> nn.Module:
+        module = torch.compile(self.model) if self.cfg.SOLVER.COMPILE else self.model
         if comm.get_world_size() == 1:
-            return self.model
+            return module
         device_ids = [self.device.index] if self.device.type == "cuda" else None
         # BatchNorm is per process, as released: rank 0's buffers are what is evaluated and saved.
-        return DistributedDataParallel(self.model, device_ids=device_ids, broadcast_buffers=False)
+        return DistributedDataParallel(module, device_ids=device_ids, broadcast_buffers=False)
 
     def _train_epoch(self, epoch: int) -> None:
         weight = contrastive_weight(self.cfg, epoch)
@@ -110,29 +118,31 @@ class Trainer:
         self.loader.sampler.epoch = epoch
         meter = _Meter(self.device)
         batches = on_device(self.loader, self.device)
-        for iteration, batch in enumerate(meter.time_waits(batches), start=1):
-            values = self.train_step(batch, weight, f"epoch {epoch}, iteration {iteration}")
-            meter.add(values, len(batch.video_ids))
+        steps = in_groups(meter.time_waits(batches), self.cfg.SOLVER.ACCUMULATE)
+        for iteration, parts in enumerate(steps, start=1):
+            values = self.train_step(parts, weight, f"epoch {epoch}, iteration {iteration}")
+            meter.add(values, sum(len(part.video_ids) for part in parts))
             self.progress.advance()
-            if iteration % self.cfg.SOLVER.LOG_PERIOD == 0 or iteration == len(self.loader):
+            if iteration % self.cfg.SOLVER.LOG_PERIOD == 0 or iteration == self.num_iterations:
                 self._log_train(epoch, self.step + iteration, meter.flush())
         self.guard.check()
 
-    def train_step(self, batch: GroundingBatch, contrastive_weight: float, where: str) -> dict[str, Tensor]:
-        """Forward, backward and update on one batch; returns the losses and the gradient norm before clipping.
+    def train_step(self, parts: Sequence[GroundingBatch], contrastive_weight: float, where: str) -> dict[str, Tensor]:
+        """Forward and backward of each part (one, without SOLVER.ACCUMULATE), then one update.
+
+        Returns the losses, means over the parts, and the gradient norm before clipping.
 
         A step whose loss or gradient is not finite leaves the weights as they were and ends the run with a UserError
         that names `where` and the videos: at once on a CPU, some steps later on a GPU, which is not waited for.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        parts = batch.split(self.cfg.SOLVER.ACCUMULATE)
         values: dict[str, Tensor] = {}
         for number, part in enumerate(parts, start=1):
             with self._gradient_sync(number == len(parts)):
                 self._backward(part, contrastive_weight, len(parts), values)
         trained = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
         values["grad_norm"] = nn.utils.clip_grad_norm_(trained, self.cfg.SOLVER.CLIP_GRAD_NORM)
-        self.guard.step(self.optimizer, values, where, batch.video_ids)
+        self.guard.step(self.optimizer, values, where, [video for part in parts for video in part.video_ids])
         return values
 
     def _backward(self, part: GroundingBatch, weight: float, num_parts: int, values: dict[str, Tensor]) -> None:
@@ -147,7 +157,7 @@ class Trainer:
 
     def _gradient_sync(self, is_last: bool) -> contextlib.AbstractContextManager:
         """Processes exchange gradients once per step, with its last part."""
-        if is_last or self.forward is self.model:
+        if is_last or not isinstance(self.forward, DistributedDataParallel):
             return contextlib.nullcontext()
         return self.forward.no_sync()
 
@@ -201,9 +211,9 @@ class Trainer:
         """Continue where a checkpoint's run was: all but the weights, which are loaded with the model.
 
         A checkpoint of the released program, or of another number of processes, lacks part of it: the schedule is then
-        advanced to its epoch, and the log says what starts afresh.
+        advanced to its epoch, which may be known from SOLVER.RESUME_EPOCH alone, and the log says what starts afresh.
         """
-        self.state.epoch = checkpoint["epoch"]
+        self.state.epoch = checkpoint.get("epoch", self.cfg.SOLVER.RESUME_EPOCH - 1)
         self.state.best_epoch = checkpoint.get("best_epoch", 0)
         self.state.best_metric = checkpoint.get("best_metric", -math.inf)
         if "optimizer" in checkpoint:
@@ -213,8 +223,10 @@ class Trainer:
         if "scheduler" in checkpoint:
             self.scheduler.load_state_dict(checkpoint["scheduler"])
         else:
-            for _ in range(self.state.epoch):
-                self.scheduler.step()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # that the optimizer has not stepped yet: so it is
+                for _ in range(self.state.epoch):
+                    self.scheduler.step()
         states = checkpoint.get("rng", [])
         if len(states) == comm.get_world_size():
             set_rng_state(states[comm.get_rank()])
@@ -225,6 +237,13 @@ class Trainer:
                 comm.get_world_size(),
             )
         get_logger().info("continuing after epoch %d", self.state.epoch)
+
+
+def in_groups(batches: Iterable[GroundingBatch], size: int) -> Iterator[list[GroundingBatch]]:
+    """Lists of `size` consecutive batches; the last may be shorter."""
+    iterator = iter(batches)
+    while group := list(itertools.islice(iterator, size)):
+        yield group
 
 
 class _Meter:

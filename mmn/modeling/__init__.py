@@ -5,7 +5,7 @@ Shape legend, used in every docstring below:
     P  INPUT.NUM_PRE_CLIPS            N  MODEL.MMN.NUM_CLIPS
     D  FEATPOOL.INPUT_SIZE            H  FEATPOOL.HIDDEN_SIZE, PREDICTOR.HIDDEN_SIZE
     C  JOINT_SPACE_SIZE               M  valid cells of the N x N proposal map ("packed", row-major)
-    L  tokens of the longest sentence
+    L  tokens of the longest sentence   U  distinct sentences of the batch, which are encoded once
 Pairs of tensors or modules always go (contrastive, iou).
 """
 

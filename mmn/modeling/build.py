@@ -48,6 +48,9 @@ def build_proposal_conv(cfg: CfgNode, cells: ProposalCells) -> nn.Module:
         predictor.KERNEL_SIZE,
         predictor.NUM_STACK_LAYERS,
         cfg.MODEL.MMN.JOINT_SPACE_SIZE,
+        impl=predictor.IMPL,
+        checkpoint_activations=predictor.CHECKPOINT_ACTIVATIONS,
+        channels_last=predictor.CHANNELS_LAST,
     )
 
 

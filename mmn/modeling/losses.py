@@ -54,7 +54,7 @@ class Negatives(NamedTuple):
 
 def collect_negatives(output: GroundingOutput, batch: GroundingBatch, gather: bool) -> Negatives:
     """The negatives of this process's batch, or with `gather` those of all processes (gradients included)."""
-    moments, sentences = output.moments_contrastive.float(), output.sentences_contrastive.float()
+    moments, sentences = output.moments_contrastive, output.sentences_contrastive
     own = torch.arange(len(sentences), device=sentences.device)
     if not gather or comm.get_world_size() == 1:
         return Negatives(moments, sentences, batch.moments, batch.video_index, own)
@@ -175,7 +175,7 @@ class GroundingCriterion:
     def __call__(self, output: GroundingOutput, batch: GroundingBatch) -> dict[str, Tensor]:
         """Scalars float32: `vid` (video -> sentence), `sent` (sentence -> video), `iou`; means over sentences."""
         ious = cell_ious(self.cells, batch.moments, batch.sentence_durations)
-        cosine = own_video_cosines(output.sentences_iou.float(), output.moments_iou.float(), batch.video_index)
+        cosine = own_video_cosines(output.sentences_iou, output.moments_iou, batch.layout)
         negatives = collect_negatives(output, batch, self.gather_negatives)
         vid, sent = self.matching(negatives, ious)
         iou = scaled_iou_loss(cosine, ious, self.min_iou, self.max_iou)

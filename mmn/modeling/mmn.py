@@ -2,11 +2,12 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmn.modeling.scoring import iou_score, own_video_cosines
-from mmn.structures.batch import GroundingBatch
+from mmn.structures.batch import GroundingBatch, SentenceLayout
 
 
 class GroundingOutput(NamedTuple):
@@ -22,10 +23,10 @@ class GroundingOutput(NamedTuple):
     sentences_contrastive: Tensor
     sentences_iou: Tensor
 
-    def scores(self, video_index: Tensor) -> tuple[Tensor, Tensor]:
+    def scores(self, layout: SentenceLayout) -> tuple[Tensor, Tensor]:
         """Scores (contrastive in [-1, 1], iou in (0, 1)) of each sentence with its own video's cells, each [S, M]."""
-        contrastive = own_video_cosines(self.sentences_contrastive, self.moments_contrastive, video_index)
-        return contrastive, iou_score(own_video_cosines(self.sentences_iou, self.moments_iou, video_index))
+        contrastive = own_video_cosines(self.sentences_contrastive, self.moments_contrastive, layout)
+        return contrastive, iou_score(own_video_cosines(self.sentences_iou, self.moments_iou, layout))
 
 
 class MMN(nn.Module):
@@ -41,12 +42,18 @@ class MMN(nn.Module):
     def encode_videos(self, feats: Tensor) -> tuple[Tensor, Tensor]:
         """Resampled features [B, P, D] -> unit vectors of the valid cells (contrastive, iou), each [B, M, C]."""
         contrastive, iou = self.proposal_conv(self.feat2d(self.featpool(feats)))
-        return F.normalize(contrastive, dim=-1), F.normalize(iou, dim=-1)
+        return _unit(contrastive), _unit(iou)
 
     def encode_sentences(self, tokens: Tensor, token_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """tokens, token_mask [S, L] int64 -> unit vectors of the sentences (contrastive, iou), each [S, C]."""
+        """tokens, token_mask [U, L] int64 -> unit vectors of the sentences (contrastive, iou), each [U, C]."""
         contrastive, iou = self.text_encoder(tokens, token_mask)
-        return F.normalize(contrastive, dim=-1), F.normalize(iou, dim=-1)
+        return _unit(contrastive), _unit(iou)
 
     def forward(self, batch: GroundingBatch) -> GroundingOutput:
-        return GroundingOutput(*self.encode_videos(batch.feats), *self.encode_sentences(batch.tokens, batch.token_mask))
+        sentences = self.encode_sentences(batch.tokens, batch.token_mask)
+        return GroundingOutput(*self.encode_videos(batch.feats), *(rows[batch.token_rows] for rows in sentences))
+
+
+def _unit(x: Tensor) -> Tensor:
+    """L2-normalised over the last dimension, in float32 at least: under autocast x comes in less."""
+    return F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1)

@@ -1,14 +1,22 @@
 """The masked convolution stack over the proposal map, and the two heads that project into the joint space.
 
-Shapes: see the legend in `mmn.modeling`. This is the readable definition, on dense N x N maps (SPEC section 2,
-`proposal_conv`).
+Shapes: see the legend in `mmn.modeling`. `ProposalConv.dense_maps` is the readable definition, on N x N maps (SPEC
+section 2, `proposal_conv`); `mmn.modeling.fast_conv` computes the same from the valid cells alone.
 """
+
+import contextlib
+import functools
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
+from mmn.modeling.fast_conv import FastStack
 from mmn.structures.proposals import ProposalCells
+
+NOMINAL_EVAL_BATCH = 4  # videos, for the choice between the forms
 
 
 def window_weights(mask: Tensor, kernel_size: int, num_layers: int) -> list[Tensor]:
@@ -37,8 +45,26 @@ def first_padding(kernel_size: int, num_layers: int) -> int:
     return (kernel_size - 1) * num_layers // 2
 
 
+@contextlib.contextmanager
+def frozen_statistics(norm: nn.BatchNorm2d) -> Iterator[None]:
+    """Batch norm in training mode, with running statistics left as they are: for computing a layer a second time."""
+    momentum, count = norm.momentum, norm.num_batches_tracked.clone()
+    norm.momentum = 0.0
+    yield
+    norm.momentum = momentum
+    norm.num_batches_tracked.copy_(count)
+
+
 class ProposalConv(nn.Module):
-    """L x (convolution, batch norm, ReLU, window weight), then a 1x1 convolution per head."""
+    """L x (convolution, batch norm, ReLU, window weight), then a 1x1 convolution per head.
+
+    Args:
+        cells: of the proposal map.
+        input_size, hidden_size: channels before and after the first layer.
+        kernel_size: k, odd. num_layers: L. joint_space_size: C.
+        impl: "dense", "fast" or "auto", see MODEL.MMN.PREDICTOR.IMPL.
+        checkpoint_activations, channels_last: of the dense form, see the keys of these names.
+    """
 
     def __init__(
         self,
@@ -48,10 +74,16 @@ class ProposalConv(nn.Module):
         kernel_size: int,
         num_layers: int,
         joint_space_size: int,
+        impl: str = "auto",
+        checkpoint_activations: bool = False,
+        channels_last: bool = False,
     ):
         super().__init__()
         self.cells = cells
         self.num_layers = num_layers
+        self.impl = impl
+        self.checkpoint_activations = checkpoint_activations
+        self.channels_last = channels_last
         # The order of the modules is the order of the parameters in released optimizer states.
         self.bn = nn.ModuleList(nn.BatchNorm2d(hidden_size) for _ in range(num_layers))
         self.convs = nn.ModuleList(
@@ -65,22 +97,66 @@ class ProposalConv(nn.Module):
         )
         self.conv1x1_iou = nn.Conv2d(hidden_size, joint_space_size, 1)
         self.conv1x1_contrastive = nn.Conv2d(hidden_size, joint_space_size, 1)
-        for layer, weight in enumerate(window_weights(cells.mask, kernel_size, num_layers)):
+        weights = window_weights(cells.mask, kernel_size, num_layers)
+        for layer, weight in enumerate(weights):
             self.register_buffer(f"window_weight_{layer}", weight, persistent=False)
 
     def forward(self, packed: Tensor) -> tuple[Tensor, Tensor]:
         """Features of the valid cells [B, H, M] -> joint-space features (contrastive, iou), each [B, M, C]."""
-        contrastive, iou = self.dense_maps(self.cells.to_map(packed))
-        return self.cells.from_map(contrastive).mT, self.cells.from_map(iou).mT
+        if self.uses_fast(packed):
+            features = self.fast_stack(packed, self.convs, self.bn)  # [B, M, H]
+        else:
+            features = self.cells.from_map(self.dense_features(self.cells.to_map(packed))).mT
+        return _per_cell(self.conv1x1_contrastive, features), _per_cell(self.conv1x1_iou, features)
+
+    @functools.cached_property
+    def fast_stack(self) -> FastStack:
+        """The fast form, made when it is first needed."""
+        weights = [getattr(self, f"window_weight_{layer}") for layer in range(self.num_layers)]
+        return FastStack(self.cells.mask, weights, self.convs[0].kernel_size[0])
+
+    def uses_fast(self, packed: Tensor) -> bool:
+        """Whether `forward` takes the fast form for this input."""
+        if self.impl == "auto":
+            # In evaluation the choice must not depend on the batch, or results would, in their last digits.
+            batch = len(packed) if self.training else NOMINAL_EVAL_BATCH
+            return self.fast_stack.prefers_fast(self.convs, batch, packed.device, self.training)
+        return self.impl == "fast"
 
     def dense_maps(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Proposal map [B, H, N, N], zero outside the valid cells -> (contrastive, iou), each [B, C, N, N].
 
         The outputs are not masked: cells outside the valid ones hold values that no score uses.
         """
+        features = self.dense_features(x)
+        return self.conv1x1_contrastive(features), self.conv1x1_iou(features)
+
+    def dense_features(self, x: Tensor) -> Tensor:
+        """Proposal map [B, H, N, N], zero outside the valid cells -> the map after the last layer, same shape."""
+        if self.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
         for layer in range(self.num_layers):
-            # Batch statistics are over all cells of the padded map, the zero ones too: the released weights
-            # were trained so.
-            x = self.bn[layer](self.convs[layer](x)).relu()
-            x = x * getattr(self, f"window_weight_{layer}")
-        return self.conv1x1_contrastive(x), self.conv1x1_iou(x)
+            if self.checkpoint_activations and self.training:
+                norm = self.bn[layer]
+                contexts = functools.partial(_recompute_contexts, norm)
+                x = checkpoint(self._dense_layer, x, layer, use_reentrant=False, context_fn=contexts)
+            else:
+                x = self._dense_layer(x, layer)
+        return x
+
+    def _dense_layer(self, x: Tensor, layer: int) -> Tensor:
+        # Batch statistics are over all cells of the padded map, the zero ones too: the released weights were trained so.
+        x = self.bn[layer](self.convs[layer](x)).relu()
+        return x * getattr(self, f"window_weight_{layer}")
+
+
+def _recompute_contexts(
+    norm: nn.BatchNorm2d,
+) -> tuple[contextlib.AbstractContextManager, contextlib.AbstractContextManager]:
+    """Contexts of a layer's forward and of its second computation in the backward pass."""
+    return contextlib.nullcontext(), frozen_statistics(norm)
+
+
+def _per_cell(head: nn.Conv2d, features: Tensor) -> Tensor:
+    """A 1x1 convolution applied to packed features [B, M, H] -> [B, M, C]."""
+    return F.linear(features, head.weight.flatten(1), head.bias)

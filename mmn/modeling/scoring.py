@@ -3,26 +3,23 @@
 import torch
 from torch import Tensor
 
+from mmn.structures.batch import SentenceLayout
+
 IOU_SCORE_SCALE = 10  # the iou score is sigmoid(10 cos)
 
 
-def own_video_cosines(sentences: Tensor, moments: Tensor, video_index: Tensor) -> Tensor:
+def own_video_cosines(sentences: Tensor, moments: Tensor, layout: SentenceLayout) -> Tensor:
     """Cosine of every sentence with every moment of its own video.
 
     Args:
         sentences: [S, C], unit vectors.
         moments: [B, M, C], unit vectors.
-        video_index: [S] int64, ascending.
+        layout: whose sentences they are.
     Returns:
         [S, M]
     """
-    # One batched product over sentences padded to the most that a video has, in place of a loop over videos.
-    counts = torch.bincount(video_index, minlength=len(moments))
-    first = counts.cumsum(0) - counts
-    slot = torch.arange(len(sentences), device=sentences.device) - first[video_index]
-    padded = sentences.new_zeros(len(moments), int(counts.max()), sentences.shape[1])
-    padded = padded.index_put((video_index, slot), sentences)
-    return torch.bmm(padded, moments.mT)[video_index, slot]
+    # One batched product over padded sentences, in place of a loop over videos.
+    return layout.unpad(torch.bmm(layout.pad(sentences), moments.mT))
 
 
 def iou_score(cosine: Tensor) -> Tensor:

@@ -1,20 +1,78 @@
 """What goes through the model in one step."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
 
+class _Movable:
+    """A dataclass of tensors and plain values that goes to a device as one."""
+
+    def to(self, device: torch.device):
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self):
+        """Called by the data loader's pinning thread."""
+        return self._map(Tensor.pin_memory)
+
+    def record_stream(self, stream: torch.cuda.Stream) -> None:
+        """Tell the memory allocator that `stream` uses the tensors, which another one made."""
+        self._map(lambda tensor: tensor.record_stream(stream))
+
+    def _map(self, function: Callable[[Tensor], object]):
+        changed = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                changed[field.name] = function(value)
+            elif isinstance(value, _Movable):
+                changed[field.name] = value._map(function)
+        return replace(self, **changed)
+
+
 @dataclass
-class GroundingBatch:
-    """Videos and their sentences. The sentences of one video are consecutive, in the order of the videos.
+class SentenceLayout(_Movable):
+    """Which sentence belongs to which video: those of one video are consecutive, in the order of the videos.
+
+    Attributes:
+        counts: sentences of each of the B videos, on the host, so that nothing waits for a device to learn a shape.
+        video_index: [S] int64, the video of a sentence.
+        slot: [S] int64, its number among the sentences of its video.
+    """
+
+    counts: tuple[int, ...]
+    video_index: Tensor
+    slot: Tensor
+
+    @classmethod
+    def from_counts(cls, counts: Sequence[int]) -> "SentenceLayout":
+        repeats = torch.tensor(counts, dtype=torch.int64)
+        video_index = torch.arange(len(repeats)).repeat_interleave(repeats)
+        first = repeats.cumsum(0) - repeats
+        return cls(tuple(counts), video_index, torch.arange(len(video_index)) - first[video_index])
+
+    def pad(self, rows: Tensor) -> Tensor:
+        """One row per sentence [S, ...] -> [B, most sentences of a video, ...], zero where a video has fewer."""
+        padded = rows.new_zeros(len(self.counts), max(self.counts), *rows.shape[1:])
+        return padded.index_put((self.video_index, self.slot), rows)
+
+    def unpad(self, padded: Tensor) -> Tensor:
+        """The inverse of `pad`."""
+        return padded[self.video_index, self.slot]
+
+
+@dataclass
+class GroundingBatch(_Movable):
+    """Videos and their sentences.
 
     Attributes:
         feats: [B, P, D] float32, resampled clip features.
-        tokens: [S, L] int64, padded token ids, [CLS] and [SEP] included.
-        token_mask: [S, L] int64, 1 at real tokens.
-        video_index: [S] int64, the video in 0..B-1 that a sentence belongs to.
+        tokens: [U, L] int64, padded token ids of the U distinct sentences, [CLS] and [SEP] included.
+        token_mask: [U, L] int64, 1 at real tokens.
+        token_rows: [S] int64, the row of `tokens` that is a sentence's.
+        layout: which sentence belongs to which video.
         moments: [S, 2] float32 seconds, what the sentences describe.
         durations: [B] float32 seconds.
         sentence_ids: [S] int64, position of a sentence in its split's annotation order.
@@ -24,46 +82,19 @@ class GroundingBatch:
     feats: Tensor
     tokens: Tensor
     token_mask: Tensor
-    video_index: Tensor
+    token_rows: Tensor
+    layout: SentenceLayout
     moments: Tensor
     durations: Tensor
     sentence_ids: Tensor
     video_ids: list[str]
 
     @property
+    def video_index(self) -> Tensor:
+        """[S] int64, the video in 0..B-1 that a sentence belongs to."""
+        return self.layout.video_index
+
+    @property
     def sentence_durations(self) -> Tensor:
         """[S] float32 seconds, the duration of each sentence's video."""
         return self.durations[self.video_index]
-
-    def split(self, num_parts: int) -> list["GroundingBatch"]:
-        """The batch in up to `num_parts` parts of whole videos, as equal in videos as can be."""
-        if num_parts == 1:
-            return [self]
-        parts = []
-        for videos in torch.arange(len(self.video_ids)).tensor_split(min(num_parts, len(self.video_ids))):
-            first, stop = int(videos[0]), int(videos[-1]) + 1
-            rows = ((self.video_index >= first) & (self.video_index < stop)).nonzero().squeeze(1)
-            parts.append(
-                GroundingBatch(
-                    feats=self.feats[first:stop],
-                    tokens=self.tokens[rows],
-                    token_mask=self.token_mask[rows],
-                    video_index=self.video_index[rows] - first,
-                    moments=self.moments[rows],
-                    durations=self.durations[first:stop],
-                    sentence_ids=self.sentence_ids[rows],
-                    video_ids=self.video_ids[first:stop],
-                )
-            )
-        return parts
-
-    def to(self, device: torch.device) -> "GroundingBatch":
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def pin_memory(self) -> "GroundingBatch":
-        """Called by the data loader's pinning thread."""
-        return self._map(Tensor.pin_memory)
-
-    def _map(self, function) -> "GroundingBatch":
-        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: function(x) for name, x in tensors.items() if isinstance(x, Tensor)})

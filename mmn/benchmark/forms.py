@@ -1,0 +1,193 @@
+"""The two forms of each component, as functions without arguments that can be timed."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from mmn.benchmark import plain
+from mmn.benchmark.settings import Setting, random_batch
+from mmn.engine.evaluation import count_hits
+from mmn.engine.inference import MomentRanker
+from mmn.engine.precision import autocast
+from mmn.modeling import build_criterion, build_model, build_proposal_cells
+from mmn.solver import build_optimizer, contrastive_weight
+from mmn.structures.moments import temporal_iou
+
+RECALL_THRESHOLDS = (0.3, 0.5, 0.7)
+
+
+class Component(NamedTuple):
+    """A named piece of work in its plain form and in the project's. `plain` is None where there is none."""
+
+    name: str
+    plain: Callable[[], object] | None
+    ours: Callable[[], object]
+
+
+class Workload:
+    """One setting's model and batch on a device, with both forms of all that is done with them.
+
+    Args:
+        training: whether components include their backward pass, and the network is in training mode.
+    """
+
+    def __init__(self, cfg: CfgNode, setting: Setting, device: torch.device, training: bool):
+        torch.manual_seed(0)
+        self.cfg, self.device, self.training = cfg, device, training
+        self.model = build_model(cfg, pretrained_text=False).to(device).train(training)
+        self.cells = build_proposal_cells(cfg)
+        self.criterion = build_criterion(cfg)
+        self.plain_losses = plain.PlainLosses(cfg.MODEL.MMN.LOSS, self.cells.mask)
+        test = cfg.TEST
+        self.ranker = MomentRanker(self.cells, test.NMS_THRESH, test.CONTRASTIVE_SCORE_POW, test.NUM_PREDICTIONS)
+        self.batch = random_batch(cfg, setting).to(device)
+        self.weight = contrastive_weight(cfg, epoch=1)
+        self.plain_optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-6)
+        self.optimizer = build_optimizer(cfg, self.model)
+        for group in self.optimizer.param_groups:
+            group["lr"] = 1e-6  # the weights should stay where they are
+        with torch.no_grad():
+            self.dense_map = plain.video_map(self.model, self.cells, self.batch.feats)
+            self.packed = self.model.feat2d(self.model.featpool(self.batch.feats))
+
+    # ---- the parts -------------------------------------------------------------------------------------------------
+
+    def components(self) -> list[Component]:
+        """All parts, then the whole; in training each part includes its backward pass."""
+        run = self._with_backward if self.training else self._without_gradient
+        parts = [
+            Component("text", run(self._plain_text), run(self._text)),
+            Component("map", run(self._plain_map), run(self._map)),
+            Component("convolutions", run(self._plain_convolutions), run(self._convolutions)),
+        ]
+        if self.training:
+            return [
+                *parts,
+                self._losses_component(),
+                Component("optimizer", self.plain_optimizer.step, self._optimizer_step),
+                Component("training step", self.plain_step, self.step),
+            ]
+        return [
+            *parts,
+            Component("evaluation forward", run(self.plain_forward), run(self.forward)),
+            self._ranking_component(),
+        ]
+
+    def _plain_text(self) -> list[Tensor]:
+        contrastive, iou = plain.encode_sentences(self.model, self.batch)
+        return [*contrastive, *iou]
+
+    def _text(self) -> list[Tensor]:
+        return list(self.model.encode_sentences(self.batch.tokens, self.batch.token_mask))
+
+    def _plain_map(self) -> list[Tensor]:
+        return [plain.video_map(self.model, self.cells, self.batch.feats)]
+
+    def _map(self) -> list[Tensor]:
+        return [self.model.feat2d(self.model.featpool(self.batch.feats))]
+
+    def _plain_convolutions(self) -> list[Tensor]:
+        return list(plain.dense_proposals(self.model.proposal_conv, self.dense_map.requires_grad_(self.training)))
+
+    def _convolutions(self) -> list[Tensor]:
+        return list(self.model.proposal_conv(self.packed.requires_grad_(self.training)))
+
+    def _without_gradient(self, function: Callable[[], object]) -> Callable[[], object]:
+        return torch.no_grad()(function)
+
+    def _with_backward(self, function: Callable[[], list[Tensor]]) -> Callable[[], None]:
+        def run() -> None:
+            self.model.zero_grad(set_to_none=True)
+            outputs = function()
+            torch.autograd.backward(outputs, [torch.ones_like(output) for output in outputs])
+
+        return run
+
+    def _losses_component(self) -> Component:
+        """Losses from given embeddings, with the gradients of these."""
+        with torch.no_grad():
+            output = self.model(self.batch)
+            proposals = plain.dense_proposals(self.model.proposal_conv, self.dense_map)
+            sentences = plain.encode_sentences(self.model, self.batch)
+        leaves = [tensor.detach().requires_grad_() for tensor in output]
+        dense = [tensor.detach().requires_grad_() for tensor in proposals]
+        lists = [[tensor.detach().requires_grad_() for tensor in pair] for pair in sentences]
+
+        def ours() -> None:
+            self._total(self.criterion(type(output)(*leaves), self.batch)).backward()
+
+        def plainly() -> None:
+            self._plain_total(lists, dense).backward()
+
+        return Component("losses", plainly, ours)
+
+    def _ranking_component(self) -> Component:
+        """NMS and recall of every sentence of the batch, from given scores."""
+        with torch.no_grad():
+            contrastive, iou = self.model(self.batch).scores(self.batch.layout)
+        durations, truth = self.batch.sentence_durations, self.batch.moments
+        score_maps = ((contrastive + 1) / 2) ** self.cfg.TEST.CONTRASTIVE_SCORE_POW * iou
+        score_maps = self.cells.to_map(score_maps).cpu()
+
+        def ours() -> None:
+            moments, _ = self.ranker.rank(contrastive, iou, durations)
+            count_hits(temporal_iou(moments, truth[:, None]), RECALL_THRESHOLDS).tolist()
+
+        def plainly() -> None:
+            for score_map, duration, moment in zip(score_maps, durations.tolist(), truth.cpu(), strict=True):
+                moments, _ = plain.rank_moments(score_map, duration, self.cfg.TEST.NMS_THRESH)
+                plain.recall_hits(moments, moment, RECALL_THRESHOLDS)
+
+        return Component("NMS + recall", plainly, ours)
+
+    # ---- the whole -------------------------------------------------------------------------------------------------
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """Scores of every sentence with its video, the project's way."""
+        with autocast(self.cfg, self.device):
+            output = self.model(self.batch)
+        return output.scores(self.batch.layout)
+
+    def plain_forward(self) -> tuple[list[Tensor], list[Tensor]]:
+        dense = plain.video_map(self.model, self.cells, self.batch.feats)
+        proposals = plain.dense_proposals(self.model.proposal_conv, dense)
+        sentences = plain.encode_sentences(self.model, self.batch)
+        return plain.score_maps(sentences, proposals, self.cells.mask.to(self.device))
+
+    def step(self) -> None:
+        """A whole training step, the project's way."""
+        self.model.zero_grad(set_to_none=True)
+        with autocast(self.cfg, self.device):
+            output = self.model(self.batch)
+        self._total(self.criterion(output, self.batch)).backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.SOLVER.CLIP_GRAD_NORM)
+        self._optimizer_step()
+
+    def plain_step(self) -> None:
+        self.model.zero_grad(set_to_none=True)
+        dense = plain.video_map(self.model, self.cells, self.batch.feats)
+        proposals = plain.dense_proposals(self.model.proposal_conv, dense)
+        self._plain_total(plain.encode_sentences(self.model, self.batch), proposals).backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.SOLVER.CLIP_GRAD_NORM)
+        self.plain_optimizer.step()
+
+    def _optimizer_step(self) -> None:
+        self.optimizer.step()
+
+    def _total(self, losses: dict[str, Tensor]) -> Tensor:
+        return losses["iou"] + self.weight * (losses["vid"] + losses["sent"])
+
+    def _plain_total(self, sentences, proposals) -> Tensor:
+        """The weighted losses the plain way, IoU maps included."""
+        batch, num_clips = self.batch, self.cells.num_clips
+        _, iou_scores = plain.score_maps(sentences, proposals, self.cells.mask.to(self.device))
+        rows = [batch.video_index == video for video in range(len(batch.feats))]
+        moments = [batch.moments[own] for own in rows]
+        iou_maps = [
+            torch.stack([plain.iou_map(moment.cpu(), float(duration), num_clips) for moment in own]).to(self.device)
+            for own, duration in zip(moments, batch.durations, strict=True)
+        ]
+        return self._total(self.plain_losses(sentences[0], proposals[0], iou_scores, iou_maps, moments))

@@ -1,0 +1,111 @@
+"""The benchmark: measure the settings, print the table, write json."""
+
+import json
+import platform
+import statistics
+import tempfile
+from collections.abc import Sequence
+
+import torch
+from terminaltables import AsciiTable
+
+from mmn.benchmark.forms import Workload
+from mmn.benchmark.measure import Timing, matmul_tflops, peak_memory_mb, register_packed_linear, time_component
+from mmn.benchmark.settings import SETTINGS, measured_config
+from mmn.engine.precision import set_tf32
+from mmn.utils.files import atomic_path
+from mmn.utils.memory import reuse_freed_memory
+
+COLUMNS = ("component", "plain s", "ours s", "ratio", "spread", "plain GFLOP", "ours GFLOP", "ours GFLOP/s")
+
+
+def run_benchmark(
+    settings: Sequence[str], modes: Sequence[str], repeats: int, options: list[str], json_path: str | None
+) -> None:
+    """Measure each setting in each mode ("eval", "train") on the CPU, and on the GPU where there is one."""
+    reuse_freed_memory()
+    register_packed_linear()
+    results = {"machine": describe_machine(), "cpu": {}, "gpu": {}}
+    print(results["machine"])
+    with tempfile.TemporaryDirectory() as encoder:
+        for name in settings:
+            for mode in modes:
+                results["cpu"][f"{name} {mode}"] = measure_cpu(name, mode, repeats, encoder, options)
+        if torch.cuda.is_available():
+            results["gpu"] = measure_gpu(settings, modes, repeats, encoder, options)
+        else:
+            print("no GPU here: nothing was measured on one")
+    if json_path:
+        with atomic_path(json_path) as temporary, open(temporary, "w") as file:
+            json.dump(results, file, indent=1)
+
+
+def describe_machine() -> str:
+    """Processor, threads and versions, for the head of the table."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            model = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    return f"{model}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
+
+
+def measure_cpu(name: str, mode: str, repeats: int, encoder: str, options: list[str]) -> dict:
+    setting, device = SETTINGS[name], torch.device("cpu")
+    workload = Workload(measured_config(setting, encoder, options), setting, device, mode == "train")
+    timings = [time_component(component, repeats, device) for component in workload.components()]
+    del workload
+    memory = {
+        form: peak_memory_mb("mmn.benchmark.memory", [name, mode, form, encoder, *options])
+        for form in ("plain", "ours")
+    }
+    title = f"{name}, {setting.num_videos} videos x {setting.num_sentences} sentences, {mode}, CPU float32"
+    print_timings(title, timings)
+    print(
+        f"peak memory: plain {memory['plain']:.0f} MB, ours {memory['ours']:.0f} MB, "
+        f"ratio {memory['ours'] / memory['plain']:.2f}\n"
+    )
+    return {"timings": [_as_dict(timing) for timing in timings], "peak_memory_mb": memory}
+
+
+def measure_gpu(settings: Sequence[str], modes: Sequence[str], repeats: int, encoder: str, options: list[str]) -> dict:
+    """The released batch sizes in float32, TF32 and bfloat16; plain is float32 or TF32 throughout."""
+    device, results = torch.device("cuda"), {}
+    results["matmul_tflops"] = {str(dtype): matmul_tflops(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
+    print(f"matrix products on {torch.cuda.get_device_name()}: {results['matmul_tflops']} TFLOP/s")
+    for name in settings:
+        for mode in modes:
+            for precision in ("float32", "tf32", "bf16"):
+                set_tf32(precision != "float32")
+                amp = ["SOLVER.AMP", "bf16" if precision == "bf16" else "off"]
+                cfg = measured_config(SETTINGS[name], encoder, [*amp, *options])
+                workload = Workload(cfg, SETTINGS[name], device, mode == "train")
+                timings = [time_component(component, repeats, device) for component in workload.components()]
+                title = f"{name}, {mode}, GPU {precision}"
+                print_timings(title, timings)
+                results[title] = [_as_dict(timing) for timing in timings]
+    return results
+
+
+def print_timings(title: str, timings: Sequence[Timing]) -> None:
+    rows = []
+    for timing in timings:
+        plain, ours = statistics.median(timing.plain), statistics.median(timing.ours)
+        low, high = timing.spread
+        rows.append(
+            [
+                timing.name,
+                f"{plain:.4g}",
+                f"{ours:.4g}",
+                f"{timing.ratio:.1f}",
+                f"{low:.1f} to {high:.1f}",
+                f"{timing.plain_gflop:.1f}",
+                f"{timing.ours_gflop:.1f}",
+                f"{timing.ours_gflop / ours:.0f}",
+            ]
+        )
+    print(AsciiTable([list(COLUMNS), *rows], f" {title} ").table, flush=True)
+
+
+def _as_dict(timing: Timing) -> dict:
+    return {**vars(timing), "ratio": timing.ratio, "spread": timing.spread}

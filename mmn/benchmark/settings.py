@@ -1,0 +1,73 @@
+"""The models and batches that are measured: released widths, random weights, random features."""
+
+import json
+import os
+from dataclasses import dataclass
+
+import torch
+from transformers import DistilBertConfig
+from yacs.config import CfgNode
+
+from mmn.config import load_config
+from mmn.data.annotations import VideoAnnotation
+from mmn.data.collate import Collator
+from mmn.data.dataset import VideoSample
+from mmn.structures.batch import GroundingBatch
+
+CONFIGS = {
+    "charades": "configs/pool_charades_16x16_k5l8.yaml",
+    "activitynet": "configs/pool_activitynet_64x64_k9l4.yaml",
+    "tacos": "configs/pool_tacos_128x128_k5l8.yaml",
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A released config and the size of the batch it is measured with.
+
+    Attributes:
+        name: "charades", "activitynet" or "tacos".
+        num_videos, num_sentences: videos, and sentences of each.
+        duration: seconds of every video.
+    """
+
+    name: str
+    num_videos: int
+    num_sentences: int
+    duration: float
+
+
+SETTINGS = {
+    "charades": Setting("charades", 8, 3, 30.0),
+    "activitynet": Setting("activitynet", 4, 4, 120.0),
+    "tacos": Setting("tacos", 1, 60, 280.0),
+}
+
+
+def measured_config(setting: Setting, encoder_folder: str, options: list[str]) -> CfgNode:
+    """The released config of a setting with a random text encoder of distilbert-base-uncased's size.
+
+    Args:
+        encoder_folder: a folder for that encoder's config.json; nothing is downloaded.
+        options: further KEY VALUE pairs.
+    """
+    os.makedirs(encoder_folder, exist_ok=True)
+    with open(os.path.join(encoder_folder, "config.json"), "w") as file:
+        json.dump(DistilBertConfig().to_dict(), file)
+    options = ["MODEL.MMN.TEXT_ENCODER.PRETRAINED", encoder_folder, *options]
+    return load_config(CONFIGS[setting.name], options)
+
+
+def random_batch(cfg: CfgNode, setting: Setting, seed: int = 0) -> GroundingBatch:
+    """Random features and token ids, sentences of 6 to 20 tokens, moments anywhere in the video."""
+    generator = torch.Generator().manual_seed(seed)
+    samples = []
+    for video in range(setting.num_videos):
+        feats = torch.rand(cfg.INPUT.NUM_PRE_CLIPS, cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE, generator=generator)
+        lengths = torch.randint(6, 21, (setting.num_sentences,), generator=generator).tolist()
+        tokens = [torch.randint(1000, 30000, (length,), generator=generator).int().numpy() for length in lengths]
+        bounds = torch.rand(setting.num_sentences, 2, generator=generator).sort(dim=1).values * setting.duration
+        sentences = [f"sentence {number}" for number in range(setting.num_sentences)]
+        annotation = VideoAnnotation(f"video {video}", setting.duration, sentences, bounds.numpy())
+        samples.append(VideoSample(feats.numpy(), tokens, annotation, video * setting.num_sentences))
+    return Collator(pad_id=0)(samples)

@@ -1,0 +1,236 @@
+"""Fast correlation of short sequences and of tiles: y = A^T[(G w) * (B x)] (Toom-Cook, Winograd and FFT in one).
+
+Mathematics
+-----------
+Two polynomials w (degree k - 1) and v (degree t - 1) are multiplied by evaluating both at n = t + k - 1 points,
+multiplying the n pairs of values, and interpolating: with the Vandermonde matrices V_k [n, k] and V_t [n, t] of the
+points and the inverse U = V_n^-1, coefficient i of the product is the sum over q of U[i, q] (V_k w)_q (V_t v)_q. So
+
+    sum over q of U[i, q] V_k[q, a] V_t[q, o] = 1 where i = o + a, else 0.
+
+Read with v as the given side this is the full convolution; read with i as the given side it is the valid correlation
+y_o = sum over a of w_a x_{o+a}, o < t, which is what a convolution layer computes on n inputs:
+
+    y = V_t^T [(V_k w) * (U^T x)].
+
+n products replace k t. The points decide cost and accuracy. Small integers, their inverses and infinity (whose row
+of V picks the highest coefficient) keep everything real: Winograd's F(t, k), cheapest and least accurate. The n-th
+roots of unity make V a discrete Fourier transform: U = conj(V)^T / n, perfectly conditioned. They come in conjugate
+pairs, of which real data needs one; its complex product takes three real products (Gauss):
+
+    (a + ib)(c + id):  k1 = c (a + b),  k2 = a (d - c),  k3 = b (c + d);  real k1 - k3, imaginary k1 + k2.
+
+In two dimensions one dimension is transformed first. A real point there leaves a real sequence for the second.
+A conjugate pair leaves a complex one, which needs all n points of the second dimension, three real products each.
+With r real points and c pairs (n = r + 2c) that makes r^2 + 6rc + 6c^2 real products in place of k^2 t^2. Every
+product is a matrix product over channels, [tiles, C_in] x [C_in, C_out]; all transforms are real matrices multiplied
+from the left onto [points, everything else], so that neither transposes nor complex tensors occur.
+"""
+
+import cmath
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+INFINITY = float("inf")
+
+WINOGRAD_POINTS = (0.0, INFINITY, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
+"""Real points, in the order in which they are added as more are needed."""
+
+MIXED_RADIUS = 1.35
+"""Of the real points of mixed algorithms: the most accurate of those tried (1.2 to 3), in float32 for k = 5."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """The second dimension for one point (p = 1) or conjugate pair (p = 2) of the first, with q real products.
+
+    Attributes:
+        first: index of the first of the p components among all n components of the first dimension.
+        components: p.
+        weight: [q, p * k], input: [q, p * input side], output: [p * output side, q].
+    """
+
+    first: int
+    components: int
+    weight: Tensor
+    input: Tensor
+    output: Tensor
+
+    @property
+    def rows(self) -> slice:
+        """Where its components stand among those of the first dimension."""
+        return slice(self.first, self.first + self.components)
+
+
+@dataclass(frozen=True)
+class Bilinear:
+    """A two-dimensional algorithm: matrices of the first dimension, then one `Block` per point of it.
+
+    Attributes:
+        name: of the algorithm; equal names and sizes mean equal matrices.
+        kernel_size, tile_size: k, t.
+        weight: [n, k], input: [n, input side], output: [output side, n].
+        blocks: of the second dimension.
+    """
+
+    name: str
+    kernel_size: int
+    tile_size: int
+    weight: Tensor
+    input: Tensor
+    output: Tensor
+    blocks: tuple[Block, ...]
+
+    @property
+    def num_products(self) -> int:
+        """Matrix products over channels per tile."""
+        return sum(len(block.weight) for block in self.blocks)
+
+    def transposed(self) -> "Bilinear":
+        """The algorithm from t x t inputs to n x n outputs, o = i - a + k - 1: the full correlation of a tile.
+
+        By the identity above the roles of x and y are exchanged, and the taps of w are reversed.
+        """
+        blocks = tuple(
+            replace(block, weight=_reverse_taps(block), input=block.output.T, output=block.input.T)
+            for block in self.blocks
+        )
+        return replace(
+            self,
+            name=self.name + "-transposed",
+            weight=self.weight.flip(1),
+            input=self.output.T,
+            output=self.input.T,
+            blocks=blocks,
+        )
+
+    def to(self, like: Tensor) -> "Bilinear":
+        """The matrices in the dtype and on the device of `like`."""
+        blocks = tuple(
+            replace(block, weight=block.weight.to(like), input=block.input.to(like), output=block.output.to(like))
+            for block in self.blocks
+        )
+        return replace(
+            self, weight=self.weight.to(like), input=self.input.to(like), output=self.output.to(like), blocks=blocks
+        )
+
+
+def _reverse_taps(block: Block) -> Tensor:
+    return block.weight.unflatten(1, (block.components, -1)).flip(2).flatten(1)
+
+
+def roots_of_unity(order: int) -> tuple[list[float], list[complex]]:
+    """The real ones, and one of each conjugate pair."""
+    real = [1.0] if order % 2 else [1.0, -1.0]
+    return real, [cmath.exp(2j * cmath.pi * power / order) for power in range(1, (order + 1) // 2)]
+
+
+def algorithm_points(name: str) -> tuple[list[float], list[complex]]:
+    """The points of a named algorithm with n points: (real points, one of each conjugate pair).
+
+    * `winograd<n>`, n <= 8: all real.
+    * `fft<n>`: the n-th roots of unity.
+    * `mixed<n>`, n even: the roots of unity of order n - 4 with +-1 moved apart to +-r, +-1/r, then 0 and infinity.
+      As accurate as the FFT, with fewer products as more points are real.
+    """
+    kind, order = name.rstrip("0123456789"), int(name.lstrip("abcdefghijklmnopqrstuvwxyz"))
+    if kind == "winograd":
+        return list(WINOGRAD_POINTS[:order]), []
+    if kind == "fft":
+        return roots_of_unity(order)
+    _, pairs = roots_of_unity(order - 4)
+    return [0.0, INFINITY, MIXED_RADIUS, -MIXED_RADIUS, 1 / MIXED_RADIUS, -1 / MIXED_RADIUS], pairs
+
+
+def bilinear_algorithm(name: str, kernel_size: int) -> Bilinear:
+    """The valid correlation of n x n inputs with k x k weights to t x t outputs, float64 matrices.
+
+    >>> algorithm = bilinear_algorithm("winograd4", 3)
+    >>> algorithm.tile_size, algorithm.num_products
+    (2, 16)
+    """
+    real, pairs = algorithm_points(name)
+    num_points = len(real) + 2 * len(pairs)
+    tile_size = num_points - kernel_size + 1
+    points = [*real, *pairs, *(pair.conjugate() for pair in pairs)]
+    powers = _vandermonde(points, num_points)
+    weight, output = _vandermonde(points, kernel_size), _vandermonde(points, tile_size)
+    input = torch.linalg.inv(powers).T
+    num_real, rows = len(real), len(real) + len(pairs)
+    # A pair counts for two points, which are conjugate: the sum over both is twice the real part.
+    columns = torch.cat([output[:num_real].real, _interleave(2 * output[num_real:rows].conj())]).T
+    blocks = [_real_block(row, weight, input, output, num_real, rows) for row in range(num_real)]
+    blocks += [_complex_block(num_real + 2 * pair, weight, input, output) for pair in range(len(pairs))]
+    return Bilinear(
+        name=name,
+        kernel_size=kernel_size,
+        tile_size=tile_size,
+        weight=torch.cat([weight[:num_real].real, _interleave(weight[num_real:rows])]),
+        input=torch.cat([input[:num_real].real, _interleave(input[num_real:rows])]),
+        output=columns.contiguous(),
+        blocks=tuple(blocks),
+    )
+
+
+def _vandermonde(points: list[complex], degree: int) -> Tensor:
+    """[points, degree] complex128 powers; infinity picks the highest."""
+    powers = torch.zeros(len(points), degree, dtype=torch.complex128)
+    for row, point in enumerate(points):
+        if point == INFINITY:
+            powers[row, -1] = 1
+        else:
+            powers[row] = torch.tensor([point**power for power in range(degree)], dtype=torch.complex128)
+    return powers
+
+
+def _interleave(matrix: Tensor) -> Tensor:
+    """Complex [m, n] -> real [2m, n]: real part and imaginary part of each row in turn."""
+    return torch.stack([matrix.real, matrix.imag], 1).flatten(0, 1)
+
+
+def _three_inputs(real: Tensor, imag: Tensor) -> Tensor:
+    """Rows a + b, a, b of each complex number."""
+    return torch.stack([real + imag, real, imag], 1).flatten(0, 1)
+
+
+def _three_weights(real: Tensor, imag: Tensor) -> Tensor:
+    """Rows c, d - c, c + d of each complex number."""
+    return torch.stack([real, imag - real, real + imag], 1).flatten(0, 1)
+
+
+def _three_outputs(real: Tensor, imag: Tensor) -> Tensor:
+    """Columns that apply `real` and `imag` [side, m] to k1 - k3 and k1 + k2 of each complex number."""
+    return torch.stack([real + imag, imag, -real], 2).flatten(1)
+
+
+def _real_block(row: int, weight: Tensor, input: Tensor, output: Tensor, num_real: int, rows: int) -> Block:
+    """Real sequences in the second dimension: real points, and one of each conjugate pair."""
+    real, pairs = slice(0, num_real), slice(num_real, rows)
+    twice = 2 * output[pairs].T
+    return Block(
+        first=row,
+        components=1,
+        weight=torch.cat([weight[real].real, _three_weights(weight[pairs].real, weight[pairs].imag)]),
+        input=torch.cat([input[real].real, _three_inputs(input[pairs].real, input[pairs].imag)]),
+        output=torch.cat([output[real].real.T, _three_outputs(twice.real, -twice.imag)], 1),
+    )
+
+
+def _complex_block(first: int, weight: Tensor, input: Tensor, output: Tensor) -> Block:
+    """Complex sequences (p = 2: real part, imaginary part) in the second dimension: all points."""
+
+    def real_form(matrix: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows that give the real and the imaginary part of matrix @ (re + i im)."""
+        return torch.cat([matrix.real, -matrix.imag], 1), torch.cat([matrix.imag, matrix.real], 1)
+
+    synthesis = output.T
+    # Real part of the output: Re * Re(Y) - Im * Im(Y); imaginary part: Im * Re(Y) + Re * Im(Y).
+    output_rows = torch.cat(
+        [
+            _three_outputs(synthesis.real, -synthesis.imag),
+            _three_outputs(synthesis.imag, synthesis.real),
+        ]
+    )
+    return Block(first, 2, _three_weights(*real_form(weight)), _three_inputs(*real_form(input)), output_rows)

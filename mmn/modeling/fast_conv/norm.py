@@ -1,0 +1,95 @@
+"""Batch norm, ReLU and window weight on packed cells, with the statistics of the whole padded map.
+
+The definition normalises over ALL cells of a layer's output map, of which most are skipped here. Their value is
+known: no valid input is in their window, so it is the convolution's bias. The bias cancels in the normalisation, so
+everything is computed without it: the skipped cells are zeros, and only enter the counts.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+def batch_statistics(cells: Tensor, total: int) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance per channel, [C] each, of [cells, B, C] and zeros up to `total` values per channel."""
+    num_zeros = total - cells.shape[0] * cells.shape[1]
+    mean = cells.sum((0, 1)) / total
+    squares = (cells - mean).square_().sum((0, 1))
+    return mean, (squares + num_zeros * mean.square()) / total
+
+
+@torch.no_grad()
+def update_running_statistics(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, total: int) -> None:
+    """Move the running statistics as `norm` itself would in training; the mean is that with the bias."""
+    if not (norm.training and norm.track_running_stats):
+        return
+    norm.num_batches_tracked.add_(1)
+    momentum = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+    norm.running_mean.lerp_(mean.to(norm.running_mean), momentum)
+    norm.running_var.lerp_((variance * (total / (total - 1))).to(norm.running_var), momentum)
+
+
+def uses_batch_statistics(norm: nn.BatchNorm2d) -> bool:
+    """Whether `norm` normalises by the batch at hand (as against its running statistics)."""
+    return norm.training or norm.running_mean is None
+
+
+class NormReluWeight(torch.autograd.Function):
+    """relu(gamma * (cells - mean) / std + beta) * weight, by given batch statistics of the same cells.
+
+    The gradient includes the way through the statistics. That of the convolution's bias is zero: the bias enters only
+    here, where it cancels. It is an argument so that it gets this zero.
+
+    Args:
+        cells: [cells, B, C] convolution outputs without bias.
+        bias, gamma, beta, mean, variance: [C].
+        weight: [cells, 1, 1], positive.
+        total: number of values per channel behind mean and variance.
+    Returns:
+        [cells + 1, B, C], the last row zero.
+    """
+
+    @staticmethod
+    def forward(ctx, cells, bias, gamma, beta, mean, variance, weight, eps, total) -> Tensor:
+        scale = gamma * torch.rsqrt(variance + eps)
+        result = cells.new_empty(len(cells) + 1, *cells.shape[1:])
+        result[-1] = 0
+        torch.addcmul(beta - mean * scale, cells, scale, out=result[:-1])
+        result[:-1].relu_().mul_(weight)
+        ctx.save_for_backward(cells, result, gamma, mean, variance, weight)
+        ctx.eps, ctx.total = eps, total
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        cells, result, gamma, mean, variance, weight = ctx.saved_tensors
+        inverse_std = torch.rsqrt(variance + ctx.eps)
+        grad = torch.ops.aten.threshold_backward(grad[:-1] * weight, result[:-1], 0)
+        normalised = (cells - mean).mul_(inverse_std)
+        grad_beta, grad_gamma = grad.sum((0, 1)), (grad * normalised).sum((0, 1))
+        normalised.mul_(-grad_gamma / ctx.total).sub_(grad_beta / ctx.total).add_(grad).mul_(gamma * inverse_std)
+        return normalised, torch.zeros_like(gamma), grad_gamma, grad_beta, None, None, None, None, None
+
+
+def norm_relu_weight(cells: Tensor, bias: Tensor, norm: nn.BatchNorm2d, weight: Tensor, total: int) -> Tensor:
+    """Batch norm with its side effects, ReLU and window weight: [cells, B, C] -> [cells + 1, B, C], last row zero.
+
+    Args: see `NormReluWeight`; `total` is the number of values per channel of the whole map.
+    """
+    dtype = cells.dtype
+    bias, gamma, beta = (parameter.to(dtype) for parameter in (bias, norm.weight, norm.bias))
+    if uses_batch_statistics(norm):
+        mean, variance = batch_statistics(cells.detach(), total)
+        update_running_statistics(norm, mean + bias.detach(), variance, total)
+        return NormReluWeight.apply(cells, bias, gamma, beta, mean, variance, weight, norm.eps, total)
+    scale, shift = folded_norm(bias, norm)
+    result = (cells * scale + shift).relu() * weight
+    return torch.cat([result, result.new_zeros(1, *result.shape[1:])])
+
+
+def folded_norm(bias: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Scale and shift [C] that add the bias and normalise by the running statistics."""
+    dtype = bias.dtype
+    scale = norm.weight.to(dtype) * torch.rsqrt(norm.running_var.to(dtype) + norm.eps)
+    return scale, norm.bias.to(dtype) + (bias - norm.running_mean.to(dtype)) * scale

@@ -1,0 +1,39 @@
+"""Fixtures of the whole suite. Everything runs on the CPU, offline."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+import tiny
+import torch
+from hypothesis import settings
+
+from mmn.data.synthetic import SyntheticOptions, write_synthetic_dataset
+
+# Tiny tensors gain nothing from threads, and a busy machine makes them wait for each other.
+torch.set_num_threads(1)
+settings.register_profile("mmn", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("mmn")
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def dataset_root(tmp_path_factory):
+    """A DATASETS.ROOT with a tiny `synthetic` dataset of 5, 2 and 5 videos and its text encoder."""
+    root = tmp_path_factory.mktemp("dataset")
+    options = SyntheticOptions(num_train=5, num_val=2, num_test=5, dim=tiny.DIM)
+    write_synthetic_dataset(root / "synthetic", options, log=lambda line: None)
+    return root
+
+
+@pytest.fixture
+def tiny_cfg(dataset_root, tmp_path):
+    cfg = tiny.tiny_config(dataset_root, tmp_path / "output")
+    cfg.defrost()
+    return cfg

@@ -1,0 +1,80 @@
+"""The clip cache that forked workers share."""
+
+import multiprocessing
+
+import numpy as np
+import pytest
+
+from mmn.data.cache import SharedClipCache
+
+VIDEO_BYTES = 4 * 3 * 2
+
+
+def clips_of(video):
+    return np.full((3, 2), video + 0.1, dtype=np.float32)
+
+
+def make_cache(num_slots, num_videos=4):
+    return SharedClipCache(num_videos, num_clips=3, input_size=2, budget=num_slots * VIDEO_BYTES)
+
+
+def must_not_run():
+    raise AssertionError("the clips should come from the cache")
+
+
+def fill(cache, video):
+    cache.get(video, lambda: clips_of(video))
+
+
+def run_in_fork(function, *args):
+    process = multiprocessing.get_context("fork").Process(target=function, args=args)
+    process.start()
+    process.join(30)
+    assert process.exitcode == 0
+
+
+def test_clips_are_computed_once():
+    cache = make_cache(4)
+    fill(cache, 2)
+    assert np.array_equal(cache.get(2, must_not_run), clips_of(2))
+
+
+def test_what_comes_from_memory_is_what_was_computed_to_the_byte():
+    cache = make_cache(4)
+    clips = np.random.default_rng(0).standard_normal((3, 2)).astype(np.float32)
+    first = cache.get(0, lambda: clips).tobytes()
+    assert first == cache.get(0, must_not_run).tobytes() == clips.tobytes()
+
+
+def test_videos_do_not_share_a_slot():
+    cache = make_cache(4)
+    for video in range(4):
+        fill(cache, video)
+    assert [cache.get(video, must_not_run)[0, 0] for video in range(4)] == [clips_of(v)[0, 0] for v in range(4)]
+
+
+def test_a_forked_worker_fills_the_cache_of_its_parent():
+    cache = make_cache(4)
+    run_in_fork(fill, cache, 1)
+    assert np.array_equal(cache.get(1, must_not_run), clips_of(1))
+
+
+def test_a_forked_worker_reads_what_another_one_filled():
+    cache = make_cache(4)
+    run_in_fork(fill, cache, 3)
+    run_in_fork(lambda: cache.get(3, must_not_run))
+
+
+@pytest.mark.parametrize("num_slots", [0, 1, 3])
+def test_videos_beyond_the_budget_are_computed_every_time(num_slots):
+    cache = make_cache(num_slots)
+    calls = []
+    for _ in range(2):
+        for video in range(4):
+            cache.get(video, lambda video=video: calls.append(video) or clips_of(video))
+    assert len(calls) == num_slots + 2 * (4 - num_slots)
+
+
+def test_the_store_is_no_larger_than_the_budget():
+    cache = SharedClipCache(4, num_clips=3, input_size=2, budget=2.9 * VIDEO_BYTES)
+    assert cache.clips.nbytes == 2 * VIDEO_BYTES

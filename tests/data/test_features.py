@@ -1,0 +1,149 @@
+"""Resampling against loops over rows, and a feature file's errors."""
+
+import pickle
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmn.data.features import FeatureFile, clip_boundaries, resample_clips
+from mmn.utils.errors import DataError
+
+
+def naive_boundaries(num_rows, num_clips):
+    """Python's own round is half-even too."""
+    positions = [np.float32(p) / np.float32(num_clips) * np.float32(num_rows) for p in range(num_clips + 1)]
+    return [min(round(float(position)), num_rows - 1) for position in positions]
+
+
+def naive_clips(rows, num_clips):
+    rows = [row / np.linalg.norm(row) for row in rows.astype(np.float64)]
+    boundaries = naive_boundaries(len(rows), num_clips)
+    clips = []
+    for first, stop in zip(boundaries, boundaries[1:], strict=False):
+        clips.append(np.mean(rows[first:stop], axis=0) if first < stop else rows[first])
+    return np.array(clips)
+
+
+@given(st.integers(1, 700), st.integers(1, 300))
+def test_boundaries_are_the_naive_ones(num_rows, num_clips):
+    assert clip_boundaries(num_rows, num_clips).tolist() == naive_boundaries(num_rows, num_clips)
+
+
+def test_boundaries_round_half_to_even():
+    assert clip_boundaries(6, 4).tolist() == [0, 2, 3, 4, 5]  # 0, 1.5, 3, 4.5, 6
+
+
+@given(st.integers(1, 120), st.integers(1, 64), st.integers(0, 1000))
+def test_clips_are_the_naive_ones(num_rows, num_clips, seed):
+    rows = np.random.default_rng(seed).standard_normal((num_rows, 5)).astype(np.float32)
+    assert resample_clips(rows, num_clips) == pytest.approx(naive_clips(rows, num_clips), abs=2e-6)
+
+
+@given(st.integers(1, 120), st.integers(1, 64))
+def test_clips_are_float32_of_the_asked_number(num_rows, num_clips):
+    clips = resample_clips(np.ones((num_rows, 3)), num_clips)
+    assert clips.shape == (num_clips, 3)
+    assert clips.dtype == np.float32
+
+
+def test_scale_of_a_row_does_not_matter():
+    rows = np.random.default_rng(0).standard_normal((20, 5)).astype(np.float32)
+    scales = np.arange(1, 21, dtype=np.float32)[:, None]
+    assert resample_clips(rows * scales, 8) == pytest.approx(resample_clips(rows, 8), abs=1e-6)
+
+
+def test_zero_rows_stay_zero():
+    assert not resample_clips(np.zeros((10, 3), dtype=np.float32), 4).any()
+
+
+def test_last_row_is_used_only_where_the_last_range_is_empty():
+    rows = np.eye(8, dtype=np.float32)
+    assert not resample_clips(rows, 4)[:, -1].any()
+    assert resample_clips(rows, 16)[-1, -1] == 1
+
+
+def test_source_rows_are_left_alone():
+    rows = np.full((10, 3), 2, dtype=np.float32)
+    resample_clips(rows, 4)
+    assert (rows == 2).all()
+
+
+# ---- The feature file ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = str(tmp_path / "features.hdf5")
+    with h5py.File(path, "w") as file:
+        file["good"] = np.arange(12, dtype=np.float32).reshape(3, 4)
+        file["half"] = np.ones((3, 4), dtype=np.float16)
+        file["wide"] = np.ones((3, 5), dtype=np.float32)
+        file["flat"] = np.ones(4, dtype=np.float32)
+        file["empty"] = np.ones((0, 4), dtype=np.float32)
+        file["whole"] = np.ones((3, 4), dtype=np.int64)
+        file["nan"] = np.full((3, 4), np.nan, dtype=np.float32)
+        file["group/c3d_features"] = np.ones((3, 4), dtype=np.float32)
+    return path
+
+
+def test_rows_are_read(path):
+    rows = FeatureFile(path, "{vid}", 4).read("good")
+    assert rows.tolist() == np.arange(12).reshape(3, 4).tolist()
+    assert rows.dtype == np.float32
+
+
+def test_half_precision_rows_become_float32(path):
+    assert FeatureFile(path, "{vid}", 4).read("half").dtype == np.float32
+
+
+def test_rows_below_a_group_are_read(path):
+    assert FeatureFile(path, "{vid}/c3d_features", 4).read("group").shape == (3, 4)
+
+
+@pytest.mark.parametrize("video", ["wide", "flat", "empty", "whole", "nan", "group", "absent"])
+def test_rows_that_cannot_be_used_are_refused_with_video_and_file(path, video):
+    with pytest.raises(DataError, match=f"video {video} of the feature file {path}"):
+        FeatureFile(path, "{vid}", 4).read(video)
+
+
+def test_wrong_width_names_the_config_key(path):
+    with pytest.raises(DataError, match=r"\[3, 5\].*FEATPOOL.INPUT_SIZE"):
+        FeatureFile(path, "{vid}", 4).read("wide")
+
+
+def test_check_counts_and_names_missing_videos(path):
+    with pytest.raises(DataError, match="lacks 2 of 3 videos: one, two"):
+        FeatureFile(path, "{vid}", 4).check(["good", "one", "two"])
+
+
+def test_check_refuses_another_width(path):
+    with pytest.raises(DataError, match="INPUT_SIZE"):
+        FeatureFile(path, "{vid}", 5).check(["good"])
+
+
+def test_missing_file_names_the_way_out(tmp_path):
+    with pytest.raises(DataError, match="does not exist.*simulate_features"):
+        FeatureFile(str(tmp_path / "none.hdf5"), "{vid}", 4).check(["good"])
+
+
+def test_damaged_file_is_refused(tmp_path):
+    path = tmp_path / "damaged.hdf5"
+    path.write_bytes(b"no HDF5 at all")
+    with pytest.raises(DataError, match="cannot be opened"):
+        FeatureFile(str(path), "{vid}", 4).check(["good"])
+
+
+def test_truncated_file_is_refused(path):
+    with open(path, "rb+") as file:
+        file.truncate(1500)
+    with pytest.raises(DataError):
+        FeatureFile(path, "{vid}", 4).check(["good", "half", "nan"])
+
+
+def test_file_can_be_sent_to_another_process(path):
+    features = FeatureFile(path, "{vid}", 4)
+    features.read("good")
+    assert pickle.loads(pickle.dumps(features)).read("good").shape == (3, 4)

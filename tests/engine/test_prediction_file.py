@@ -1,0 +1,100 @@
+"""Reading and scoring prediction files."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mmn.data import build_dataset
+from mmn.data.build import build_tokenizer
+from mmn.engine.inference import Predictions
+from mmn.engine.prediction_file import format_examples, read_predictions, score_predictions, write_predictions
+from mmn.utils.errors import DataError
+
+THRESHOLDS = (0.3, 0.5, 0.7)
+
+
+def line(predicted, truth=((0, 10),), **more):
+    record = {"qid": 0, "query": "a man runs", "vid": "v", "duration": 30.0}
+    record |= {"relevant_windows": [list(moment) for moment in truth], "pred_relevant_windows": predicted}
+    return json.dumps(record | more)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_file(*lines):
+        path = tmp_path / "predictions.jsonl"
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return str(path)
+
+    return write_file
+
+
+def score(write, *lines):
+    return score_predictions(read_predictions(write(*lines)), THRESHOLDS)
+
+
+def test_scores_of_a_file_by_hand(write):
+    metrics = score(write, line([[0, 10, 0.9]]), line([[5, 10, 0.9], [0, 9, 0.5]]), line([]))
+    assert metrics["R@1,IoU@0.3"] == metrics["R@1,IoU@0.5"] == pytest.approx(2 / 3)
+    assert metrics["R@1,IoU@0.7"] == pytest.approx(1 / 3)
+    assert metrics["R@5,IoU@0.7"] == pytest.approx(2 / 3)
+    assert metrics["mIoU"] == pytest.approx((1 + 0.5 + 0) / 3)
+    # Query 2: at 0.5 the first is the hit (1), from 0.55 to 0.9 the second (1/2), at 0.95 none.
+    assert metrics["mAP"] == pytest.approx((1 + (1 + 8 * 0.5) / 10 + 0) / 3)
+
+
+def test_predictions_count_in_the_order_of_their_scores(write):
+    metrics = score(write, line([[20, 30, 0.1], [0, 10, 0.9]]))
+    assert metrics["mIoU"] == 1
+
+
+def test_best_of_several_true_moments_counts(write):
+    assert score(write, line([[0, 10, 0.9]], truth=[(20, 30), (0, 10)]))["mIoU"] == 1
+
+
+@pytest.mark.parametrize("query", ['tab\tand "quotes"', "naïve café", "line\u2028separator", "next\x85line", "a\nb"])
+def test_any_query_survives_writing_and_reading(tiny_cfg, tmp_path, query):
+    dataset = build_dataset(tiny_cfg, "synthetic_test", build_tokenizer(tiny_cfg))
+    first = dataset.videos[0]
+    dataset.videos = [replace(first, sentences=[query], moments=first.moments[:1])]
+    predictions = Predictions(torch.tensor([0]), torch.tensor([[[0.0, 1.0]]]), torch.tensor([[0.5]]))
+    write_predictions(str(tmp_path / "dump.jsonl"), dataset, predictions)
+    (record,) = read_predictions(str(tmp_path / "dump.jsonl"))
+    assert record.query == query
+
+
+@pytest.mark.parametrize(
+    "text, named",
+    [
+        ("{", "not valid json"),
+        ("[1]", "json object"),
+        ('{"relevant_windows": [[0, 1]]}', "pred_relevant_windows"),
+        (line([[0, 1]]), r"\[0, 1\] in 'pred_relevant_windows'"),
+        (line([[0, "1", 0.5]]), "pred_relevant_windows"),
+        (line([[0, float("nan"), 0.5]]), "finite"),
+        (line([], truth=[]), "no relevant_windows"),
+    ],
+)
+def test_line_that_does_not_follow_the_schema_is_named(write, text, named):
+    with pytest.raises(DataError, match=f"line 2 of .*{named}"):
+        read_predictions(write(line([]), text))
+
+
+@pytest.mark.parametrize("text", ["", "\n\n"])
+def test_empty_file_is_refused(write, text):
+    with pytest.raises(DataError, match="no line"):
+        read_predictions(write(text))
+
+
+def test_missing_file_is_named():
+    with pytest.raises(DataError, match=r"none\.jsonl cannot be read"):
+        read_predictions("none.jsonl")
+
+
+def test_examples_show_truth_and_predictions(write):
+    text = format_examples(read_predictions(write(line([[0, 5, 0.9]]), line([]))), 3)
+    assert "a man runs" in text
+    assert "truth 0.0-10.0 s" in text
+    assert "IoU 0.50" in text

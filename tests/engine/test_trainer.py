@@ -1,0 +1,224 @@
+"""The training loop: steps, phases, checkpoints and resuming."""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tiny import random_batch, tiny_config
+
+from mmn.engine import run
+from mmn.engine.trainer import Trainer
+from mmn.modeling import build_criterion, build_model
+from mmn.solver import build_optimizer, build_scheduler, set_text_encoder_frozen
+from mmn.utils.checkpoint import load_checkpoint
+from mmn.utils.errors import UserError
+from mmn.utils.seed import seed_everything
+
+CPU = torch.device("cpu")
+
+
+class OneBatch:
+    def __init__(self, batch):
+        self.batch = batch
+        self.sampler = SimpleNamespace(epoch=0)
+
+    def __len__(self):
+        return 1
+
+    def __iter__(self):
+        yield self.batch
+
+
+@pytest.fixture
+def batch():
+    return random_batch([2, 1, 3], num_pre_clips=32)
+
+
+@pytest.fixture
+def make_trainer(tiny_cfg, batch):
+    def make(evaluate=lambda: {"Best_R1": 0.5}):
+        model = build_model(tiny_cfg)
+        optimizer = build_optimizer(tiny_cfg, model)
+        scheduler = build_scheduler(tiny_cfg, optimizer)
+        criterion = build_criterion(tiny_cfg)
+        Path(tiny_cfg.OUTPUT_DIR).mkdir(exist_ok=True)
+        return Trainer(tiny_cfg, model, criterion, optimizer, scheduler, OneBatch(batch), evaluate, CPU)
+
+    return make
+
+
+def copy_of(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+# ---- Steps -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_non_finite_loss_names_the_videos_and_keeps_the_weights(make_trainer, batch, value):
+    trainer = make_trainer()
+    before = {name: parameter.clone() for name, parameter in trainer.model.named_parameters()}
+    batch.feats[1] = value
+    with pytest.raises(UserError, match="epoch 3, iteration 4.*video_0, video_1, video_2"):
+        trainer.train_step([batch], 0.1, "epoch 3, iteration 4")
+    assert all(torch.equal(parameter, before[name]) for name, parameter in trainer.model.named_parameters())
+
+
+def test_step_reports_the_weighted_sum_and_the_norm_before_clipping(make_trainer, batch, tiny_cfg):
+    tiny_cfg.SOLVER.CLIP_GRAD_NORM = 1e-3
+    trainer = make_trainer()
+    values = trainer.train_step([batch], 0.1, "here")
+    assert values["loss"].item() == pytest.approx((values["iou"] + 0.1 * (values["vid"] + values["sent"])).item())
+    assert values["grad_norm"] > 1e-2
+    gradients = [parameter.grad for parameter in trainer.model.parameters()]
+    norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
+    assert norm.item() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_frozen_text_encoder_takes_no_gradient_and_no_update(make_trainer, batch, tiny_cfg):
+    tiny_cfg.SOLVER.FREEZE_BERT = 2
+    trainer = make_trainer()
+    bert = trainer.model.text_encoder.bert
+    before = copy_of(bert)
+    for epoch in (1, 2):
+        set_text_encoder_frozen(tiny_cfg, trainer.model, epoch)
+        trainer.train_step([batch], 0.1, "here")
+    assert all(torch.equal(value, before[name]) for name, value in bert.state_dict().items())
+    assert all(parameter.grad is None for parameter in bert.parameters())
+    set_text_encoder_frozen(tiny_cfg, trainer.model, 3)
+    trainer.train_step([batch], 0.1, "here")
+    assert not torch.equal(bert.get_input_embeddings().weight, before["embeddings.word_embeddings.weight"])
+
+
+def test_training_lowers_the_loss(make_trainer, batch, tiny_cfg):
+    tiny_cfg.SOLVER.LR = 0.01
+    trainer = make_trainer()
+    losses = [trainer.train_step([batch], 0.1, "here")["loss"].item() for _ in range(30)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+# ---- The loop --------------------------------------------------------------------------------------------------------
+
+
+def epochs_in(folder, kind):
+    rows = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+    return [row["epoch"] for row in rows if row["kind"].startswith(kind)]
+
+
+def test_periods_decide_when_to_test_and_to_save(make_trainer, tiny_cfg):
+    tiny_cfg.SOLVER.MAX_EPOCH, tiny_cfg.SOLVER.CHECKPOINT_PERIOD = 7, 3
+    tiny_cfg.SOLVER.TEST_PERIOD, tiny_cfg.SOLVER.SKIP_TEST = 2, 4
+    make_trainer().train()
+    assert epochs_in(tiny_cfg.OUTPUT_DIR, "train") == [1, 2, 3, 4, 5, 6, 7]
+    assert epochs_in(tiny_cfg.OUTPUT_DIR, "eval") == [4, 6]
+    saved = {path.name for path in Path(tiny_cfg.OUTPUT_DIR).glob("*.pth")}
+    assert saved == {"pool_model_best.pth", *(f"pool_model_{epoch}e.pth" for epoch in (3, 6, 7))}
+
+
+def test_best_checkpoint_is_the_first_with_the_highest_metric(make_trainer, tiny_cfg):
+    tiny_cfg.SOLVER.MAX_EPOCH = 4
+    metrics = iter([0.1, 0.4, 0.2, 0.4])
+    make_trainer(lambda: {"Best_R1": next(metrics)}).train()
+    best = load_checkpoint(f"{tiny_cfg.OUTPUT_DIR}/pool_model_best.pth")
+    assert (best["epoch"], best["best_epoch"], best["best_metric"]) == (2, 2, 0.4)
+
+
+def test_sampler_is_told_the_epoch(make_trainer):
+    trainer = make_trainer()
+    trainer.train()
+    assert trainer.loader.sampler.epoch == 2
+
+
+def test_checkpoint_has_all_that_continuing_needs_and_loads_safely(make_trainer, tiny_cfg):
+    make_trainer().train()
+    content = torch.load(f"{tiny_cfg.OUTPUT_DIR}/pool_model_2e.pth", weights_only=True)
+    assert content.keys() >= {"model", "optimizer", "scheduler", "epoch", "rng", "config", "best_metric"}
+
+
+# ---- Resuming --------------------------------------------------------------------------------------------------------
+
+
+def train(dataset_root, folder, *options, seed=0):
+    """A run of the real pipeline on the tiny dataset; returns the content of its last checkpoint."""
+    cfg = tiny_config(dataset_root, folder, "SOLVER.MILESTONES", "(2,)", "SOLVER.FREEZE_BERT", "1", *options)
+    Path(folder).mkdir(exist_ok=True)
+    seed_everything(seed)
+    run.train(cfg, CPU)
+    return load_checkpoint(f"{folder}/pool_model_{cfg.SOLVER.MAX_EPOCH}e.pth")
+
+
+def train_rows(folder):
+    rows = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+    timed = ("videos_per_s", "data_wait", "memory_mb")
+    return [{key: value for key, value in row.items() if key not in timed} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(dataset_root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    return folder, train(dataset_root, folder, "SOLVER.MAX_EPOCH", "4")
+
+
+def assert_same_state(one, other):
+    assert one["model"].keys() == other["model"].keys()
+    assert all(torch.equal(value, other["model"][name]) for name, value in one["model"].items())
+    for index, state in one["optimizer"]["state"].items():
+        assert all(torch.equal(value, other["optimizer"]["state"][index][name]) for name, value in state.items())
+    assert one["scheduler"] == other["scheduler"]
+
+
+def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(dataset_root, uninterrupted, tmp_path):
+    train(dataset_root, tmp_path, "SOLVER.MAX_EPOCH", "2")
+    resumed = train(dataset_root, tmp_path, "SOLVER.MAX_EPOCH", "4", "SOLVER.RESUME", "True", seed=99)
+    assert_same_state(resumed, uninterrupted[1])
+    assert train_rows(tmp_path) == train_rows(uninterrupted[0])
+
+
+def test_loader_workers_change_no_number_of_a_resumed_run(dataset_root, uninterrupted, tmp_path):
+    """Workers start anew at a resume: what starting them draws must not come from the generator that dropout uses."""
+    options = ["DATALOADER.NUM_WORKERS", "1"]
+    train(dataset_root, tmp_path, "SOLVER.MAX_EPOCH", "2", *options)
+    resumed = train(dataset_root, tmp_path, "SOLVER.MAX_EPOCH", "4", "SOLVER.RESUME", "True", *options, seed=99)
+    whole = train(dataset_root, tmp_path / "whole", "SOLVER.MAX_EPOCH", "4", *options)
+    assert_same_state(resumed, whole)
+    assert_same_state(whole, uninterrupted[1])
+
+
+def test_resume_epoch_goes_back_to_the_end_of_the_epoch_before(dataset_root, uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted[0], tmp_path, dirs_exist_ok=True)
+    options = ["SOLVER.RESUME", "True", "SOLVER.RESUME_EPOCH", "3", "SOLVER.MAX_EPOCH", "4"]
+    assert_same_state(train(dataset_root, tmp_path, *options, seed=99), uninterrupted[1])
+    assert train_rows(tmp_path) == train_rows(uninterrupted[0])
+
+
+def test_resume_without_a_checkpoint_starts_afresh(dataset_root, uninterrupted, tmp_path):
+    options = ["SOLVER.RESUME", "True", "SOLVER.MAX_EPOCH", "4"]
+    assert_same_state(train(dataset_root, tmp_path, *options), uninterrupted[1])
+
+
+@pytest.mark.parametrize("content", ["model and epoch", "bare state dict"])
+def test_released_resume_epoch_loads_weights_alone_and_advances_the_schedule(
+    dataset_root, uninterrupted, tmp_path, content
+):
+    """SPEC section 4: load `pool_model_<r-1>e.pth`, advance the schedule r - 1 times, begin at epoch r."""
+    weights = load_checkpoint(f"{uninterrupted[0]}/pool_model_2e.pth")["model"]
+    torch.save(
+        {"model": weights, "epoch": 2} if content == "model and epoch" else weights, tmp_path / "pool_model_2e.pth"
+    )
+    train(dataset_root, tmp_path, "SOLVER.RESUME", "True", "SOLVER.RESUME_EPOCH", "3", "SOLVER.MAX_EPOCH", "3")
+    (row,) = [row for row in train_rows(tmp_path) if row["kind"] == "train"]
+    assert row["epoch"] == 3
+    assert row["lr"] == pytest.approx(0.0002)  # milestone 2 has passed
+
+
+def test_initial_weights_start_a_new_run(dataset_root, uninterrupted, tmp_path):
+    path = f"{uninterrupted[0]}/pool_model_4e.pth"
+    end = train(dataset_root, tmp_path, "SOLVER.INIT_WEIGHTS", path, "SOLVER.MAX_EPOCH", "1", "SOLVER.LR", "1e-9")
+    assert end["epoch"] == 1
+    wanted = uninterrupted[1]["model"]
+    for name, value in end["model"].items():
+        if "running" not in name and "num_batches" not in name:
+            torch.testing.assert_close(value, wanted[name], rtol=0, atol=1e-6)

@@ -1,0 +1,98 @@
+"""Sentence vectors: what they are the mean of, and what they do not depend on."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torch.testing import assert_close
+from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
+
+from mmn.data.tokenizer import QueryTokenizer
+from mmn.modeling import build_model
+from mmn.modeling.text_encoder import TextEncoder, load_encoder
+from mmn.solver import set_text_encoder_frozen
+
+
+@pytest.fixture
+def encoder(dataset_root):
+    bert, size = load_encoder(str(dataset_root / "synthetic" / "text_encoder"), with_weights=True)
+    return TextEncoder(bert, size, joint_space_size=6).eval()
+
+
+@pytest.fixture
+def sentences(dataset_root):
+    texts = ["A man lifts the box.", "The girl is washing a cup in the kitchen.", "Run"]
+    return [torch.from_numpy(ids).long() for ids in QueryTokenizer(str(dataset_root / "synthetic/text_encoder"))(texts)]
+
+
+def pad(sentences, length):
+    tokens = torch.stack([F.pad(ids, [0, length - len(ids)]) for ids in sentences])
+    mask = torch.stack([F.pad(torch.ones_like(ids), [0, length - len(ids)]) for ids in sentences])
+    return tokens, mask
+
+
+@torch.no_grad()
+def test_vectors_are_projections_of_the_mean_over_all_tokens(encoder, sentences):
+    contrastive, iou = encoder(*pad(sentences, max(map(len, sentences))))
+    for row, ids in enumerate(sentences):
+        hidden = encoder.bert(input_ids=ids[None]).last_hidden_state[0]  # [CLS] and [SEP] are in it
+        mean = F.layer_norm(hidden.mean(0), hidden.shape[1:], encoder.layernorm.weight, encoder.layernorm.bias)
+        assert_close(iou[row], encoder.fc_out1.weight @ mean + encoder.fc_out1.bias, rtol=1e-4, atol=1e-5)
+        assert_close(contrastive[row], encoder.fc_out2.weight @ mean + encoder.fc_out2.bias, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_padding_does_not_matter(encoder, sentences):
+    shortest = max(map(len, sentences))
+    for short, long in zip(encoder(*pad(sentences, shortest)), encoder(*pad(sentences, shortest + 9)), strict=True):
+        assert_close(short, long, rtol=1e-5, atol=1e-6)
+
+
+@torch.no_grad()
+def test_what_the_padding_holds_does_not_matter(encoder, sentences):
+    tokens, mask = pad(sentences, 20)
+    other = torch.where(mask.bool(), tokens, 7)
+    for clean, dirty in zip(encoder(tokens, mask), encoder(other, mask), strict=True):
+        assert_close(clean, dirty, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("epoch, frozen", [(1, True), (2, True), (3, False)])
+def test_encoder_is_frozen_up_to_and_including_freeze_bert(tiny_cfg, epoch, frozen):
+    tiny_cfg.SOLVER.FREEZE_BERT = 2
+    model = build_model(tiny_cfg)
+    assert set_text_encoder_frozen(tiny_cfg, model, epoch) is frozen
+    assert all(parameter.requires_grad is not frozen for parameter in model.text_encoder.bert.parameters())
+    others = [value for name, value in model.named_parameters() if not name.startswith("text_encoder.bert.")]
+    assert all(parameter.requires_grad for parameter in others)
+
+
+def test_dropout_of_a_frozen_encoder_stays_active(tiny_cfg):
+    model = build_model(tiny_cfg).train()
+    set_text_encoder_frozen(tiny_cfg, model, 0)
+    assert any(isinstance(module, torch.nn.Dropout) and module.training for module in model.text_encoder.bert.modules())
+
+
+def test_weights_are_read_only_where_asked_for(dataset_root):
+    folder = str(dataset_root / "synthetic" / "text_encoder")
+    (first, _), (second, _) = load_encoder(folder, True), load_encoder(folder, True)
+    random, _ = load_encoder(folder, False)
+    names = first.state_dict().keys()
+    assert all(torch.equal(first.state_dict()[name], second.state_dict()[name]) for name in names)
+    assert names == random.state_dict().keys()
+    assert not torch.equal(first.get_input_embeddings().weight, random.get_input_embeddings().weight)
+
+
+def test_half_precision_weights_are_read_as_float32(tmp_path):
+    config = DistilBertConfig(vocab_size=20, dim=8, hidden_dim=8, n_layers=1, n_heads=1, max_position_embeddings=16)
+    DistilBertModel(config).to(torch.bfloat16).save_pretrained(tmp_path)
+    encoder, _ = load_encoder(str(tmp_path), True)
+    assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
+
+
+def test_another_encoder_brings_its_own_width_and_no_pooler(tmp_path):
+    config = BertConfig(vocab_size=20, hidden_size=12, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    BertModel(config).save_pretrained(tmp_path)
+    encoder, size = load_encoder(str(tmp_path), True)
+    assert size == 12
+    contrastive, iou = TextEncoder(encoder, size, 6)(torch.tensor([[2, 5, 3]]), torch.ones(1, 3, dtype=torch.int64))
+    (contrastive.sum() + iou.sum()).backward()
+    assert all(parameter.grad is not None for parameter in encoder.parameters())

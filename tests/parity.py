@@ -1,0 +1,160 @@
+"""What the code computes on the recorded fixtures, and how far it is from them; for test_parity and parity_report."""
+
+import functools
+import json
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+
+from golden_fixture import GoldenFixture
+from mmn.engine.trainer import Trainer
+from mmn.modeling import build_criterion, build_proposal_cells
+from mmn.solver import build_optimizer, build_scheduler
+
+HISTORY = ("epoch", "CW*vid", "CW*sent", "iou", "total", "grad norm", "lr", "bert lr")
+
+
+class TwoBatches:
+    """The least that a trainer needs of a loader: the fixture's two batches, in order, every epoch."""
+
+    def __init__(self, fixture: GoldenFixture):
+        self.batches = [fixture.batch(0), fixture.batch(1)]
+        self.sampler = SimpleNamespace(epoch=0)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self):
+        return iter(self.batches)
+
+
+def absolute_error(measured: Tensor, recorded: Tensor) -> float:
+    return (measured - recorded).abs().max().item()
+
+
+def relative_error(measured: Tensor, recorded: Tensor) -> float:
+    """The largest difference as a share of the recorded tensor's largest entry."""
+    largest = recorded.abs().max().item()
+    difference = absolute_error(measured, recorded)
+    return difference / largest if largest else difference
+
+
+@functools.cache
+def fixture(name: str) -> GoldenFixture:
+    return GoldenFixture(name)
+
+
+@functools.cache
+@torch.no_grad()
+def intermediate_maps(name: str) -> dict[str, Tensor]:
+    """Every map of eval.npz by its name there, of batch 0 with the initial weights."""
+    golden = fixture(name)
+    model, batch = golden.model().eval(), golden.batch(0)
+    clips = model.featpool(batch.feats)
+    map2d = model.proposal_conv.cells.to_map(model.feat2d(clips))
+    prop_contrastive, prop_iou = model.proposal_conv.dense_maps(map2d)
+    sent_contrastive, sent_iou = model.text_encoder(batch.tokens, batch.token_mask)
+    return {
+        "featpool": clips,
+        "map2d": map2d,
+        "prop_contrastive": prop_contrastive,
+        "prop_iou": prop_iou,
+        "sent_contrastive": sent_contrastive,
+        "sent_iou": sent_iou,
+    }
+
+
+@functools.cache
+@torch.no_grad()
+def score_maps(name: str, file: str) -> tuple[Tensor, Tensor]:
+    """Scores (contrastive, iou) of batch 0 with the weights of `file`, as maps [S, N, N]."""
+    golden = fixture(name)
+    batch, cells = golden.batch(0), build_proposal_cells(golden.cfg)
+    contrastive, iou = golden.model(file).eval()(batch).scores(batch.layout)
+    return cells.to_map(contrastive), cells.to_map(iou)
+
+
+@functools.cache
+def train_step(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+    """Losses, gradients and BatchNorm buffers of one step on batch 0, by the names of train_step.npz."""
+    golden = fixture(name)
+    model, batch = golden.model(), golden.batch(0)
+    losses = build_criterion(golden.cfg)(model(batch), batch)
+    weight = golden.cfg.MODEL.MMN.LOSS.CONTRASTIVE_WEIGHT
+    (losses["iou"] + weight * (losses["vid"] + losses["sent"])).backward()
+    gradients = {f"grad_{key}": parameter.grad for key, parameter in model.named_parameters()}
+    buffers = {f"bn_{key}": value for key, value in model.named_buffers() if ".bn." in key}
+    return {f"loss_{key}": loss.detach() for key, loss in losses.items()}, gradients, buffers
+
+
+@functools.cache
+def trajectory(name: str) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    """The fixture's 4 epochs through the trainer: history [8, 8] float64, final weights, and AdamW's second moments."""
+    golden = fixture(name)
+    cfg, model = golden.cfg.clone(), golden.model()
+    cfg.SOLVER.LOG_PERIOD, cfg.SOLVER.TEST_PERIOD, cfg.SOLVER.CHECKPOINT_PERIOD = 1, 100, 100
+    with tempfile.TemporaryDirectory() as folder:
+        cfg.OUTPUT_DIR = folder
+        optimizer = build_optimizer(cfg, model)
+        scheduler = build_scheduler(cfg, optimizer)
+        criterion = build_criterion(cfg)
+        loader = TwoBatches(golden)
+        Trainer(cfg, model, criterion, optimizer, scheduler, loader, dict, torch.device("cpu")).train()
+        rows = [json.loads(line) for line in Path(folder, "metrics.jsonl").read_text().splitlines()]
+    weight = cfg.MODEL.MMN.LOSS.CONTRASTIVE_WEIGHT
+    columns = ("epoch", "vid", "sent", "iou", "loss", "grad_norm", "lr", "bert_lr")
+    history = torch.tensor([[row[column] for column in columns] for row in rows], dtype=torch.float64)
+    history[:, 1:3] *= weight
+    second_moments = {key: optimizer.state[value]["exp_avg_sq"] for key, value in model.named_parameters()}
+    return history, model.state_dict(), second_moments
+
+
+def optimizer_order(name: str) -> list[str]:
+    """Our parameters' names in the order of an optimizer state."""
+    model = fixture(name).model()
+    names = {id(parameter): key for key, parameter in model.named_parameters()}
+    groups = build_optimizer(fixture(name).cfg, model).param_groups
+    return [names[id(parameter)] for group in groups for parameter in group["params"]]
+
+
+def is_comparable_after_training(name: str) -> bool:
+    """Whether a tensor's trained values mean anything (the end of SPEC section 9)."""
+    return not (is_zero_on_paper(name) or name.endswith("running_mean"))
+
+
+def is_zero_on_paper(name: str) -> bool:
+    """Whether a parameter's gradient is zero but for rounding: batch norm and softmax take a constant shift away."""
+    return ("proposal_conv.convs." in name and name.endswith(".bias")) or name.endswith("k_lin.bias")
+
+
+def worst_errors(name: str) -> dict[str, float]:
+    """The figures of the parity report of one fixture."""
+    golden = fixture(name)
+    losses, gradients, _ = train_step(name)
+    recorded = golden.recorded("train_step.npz")
+    history, weights, _ = trajectory(name)
+    end = golden.recorded("trajectory.npz")
+    recorded_history = end.pop("history")
+    finals = {key.removeprefix("final_"): value for key, value in end.items() if key != "final_bert_norm"}
+    finals = {key: value for key, value in finals.items() if is_comparable_after_training(key)}
+    score_errors = [
+        absolute_error(measured, wanted)
+        for file, weights_file in (("eval.npz", "checkpoint.pth"), ("trained_eval.npz", "trained.pth"))
+        for measured, wanted in zip(score_maps(name, weights_file), golden.recorded_scores(file), strict=True)
+    ]
+    real = [key for key in gradients if is_comparable_after_training(key.removeprefix("grad_"))]
+    return {
+        "scores, absolute": max(score_errors),
+        "losses, relative": max(relative_error(losses[key], recorded[key]) for key in losses),
+        "gradients, relative to each tensor's largest entry": max(
+            relative_error(gradients[key], recorded[key]) for key in real
+        ),
+        "gradients, absolute": max(absolute_error(gradients[key], recorded[key]) for key in gradients),
+        "trajectory, relative": ((history - recorded_history) / recorded_history).abs().max().item(),
+        "trained weights, relative to each tensor's largest entry": max(
+            relative_error(weights[key], value) for key, value in finals.items()
+        ),
+    }

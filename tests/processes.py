@@ -1,0 +1,28 @@
+"""Running a function in a gloo group of fresh processes."""
+
+import os
+import tempfile
+from collections.abc import Callable
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing
+
+
+def run_in_group(function: Callable, *args, world_size: int = 2) -> list:
+    """`function(rank, *args)` in each process of a group -> its results in rank order.
+
+    The function must be importable by name, and what it returns be tensors and plain values.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        torch.multiprocessing.spawn(_run, (world_size, folder, function, args), nprocs=world_size)
+        return [torch.load(os.path.join(folder, f"result_{rank}.pth")) for rank in range(world_size)]
+
+
+def _run(rank: int, world_size: int, folder: str, function: Callable, args: tuple) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world_size)
+    try:
+        torch.save(function(rank, *args), os.path.join(folder, f"result_{rank}.pth"))
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,60 @@
+"""Optimizer, schedule and phases (SPEC section 4)."""
+
+import pytest
+import torch
+from torch import nn
+
+from mmn.config import get_cfg
+from mmn.solver import build_optimizer, build_scheduler, contrastive_weight
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.featpool = nn.Linear(2, 3)
+        self.text_encoder = nn.Module()
+        self.text_encoder.bert = nn.Linear(4, 5)
+        self.text_encoder.fc_out1 = nn.Linear(5, 6)
+
+
+@pytest.fixture
+def cfg():
+    cfg = get_cfg()
+    cfg.SOLVER.LR, cfg.SOLVER.MILESTONES = 0.1, (2, 3)
+    return cfg
+
+
+def test_group_0_is_all_but_bert_and_group_1_is_bert(cfg):
+    model = Model()
+    groups = build_optimizer(cfg, model).param_groups
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert [[names[id(parameter)] for parameter in group["params"]] for group in groups] == [
+        ["featpool.weight", "featpool.bias", "text_encoder.fc_out1.weight", "text_encoder.fc_out1.bias"],
+        ["text_encoder.bert.weight", "text_encoder.bert.bias"],
+    ]
+
+
+def test_optimizer_is_adamw_with_the_released_numbers(cfg):
+    optimizer = build_optimizer(cfg, Model())
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.1, 0.01])
+    for group in optimizer.param_groups:
+        assert (group["betas"], group["weight_decay"], group["eps"]) == ((0.9, 0.99), 1e-5, 1e-8)
+
+
+def test_milestone_lowers_the_rate_of_the_epoch_after_it(cfg):
+    optimizer = build_optimizer(cfg, Model())
+    scheduler = build_scheduler(cfg, optimizer)
+    rates = []
+    for _ in range(5):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        scheduler.step()
+    assert [base for base, _ in rates] == pytest.approx([0.1, 0.1, 0.01, 0.001, 0.001])
+    assert [bert for _, bert in rates] == pytest.approx([0.01, 0.01, 0.001, 0.0001, 0.0001])
+
+
+@pytest.mark.parametrize("epoch, factor", [(1, 1), (7, 1), (8, 0.01), (12, 0.01)])
+def test_contrastive_losses_go_on_at_a_hundredth(cfg, epoch, factor):
+    cfg.SOLVER.ONLY_IOU, cfg.MODEL.MMN.LOSS.CONTRASTIVE_WEIGHT = 7, 0.05
+    assert contrastive_weight(cfg, epoch) == pytest.approx(0.05 * factor)

@@ -1,0 +1,149 @@
+"""The tools as a user runs them, and a training step of every config."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import DIM, ROOT, SYNTHETIC_CONFIG, launch, random_batch, tiny_options
+
+from mmn.config import load_config, validate
+from mmn.engine.trainer import Trainer
+from mmn.modeling import build_criterion, build_model
+from mmn.solver import build_optimizer, build_scheduler, contrastive_weight
+
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+def succeed(done):
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def table_of(done):
+    return [line for line in done.stdout.splitlines() if line.startswith(("+", "|"))]
+
+
+def values_of(table):
+    """{column: value}, as printed."""
+    names, values = ([cell.strip() for cell in table[row].strip("|").split("|")] for row in (1, 3))
+    return dict(zip(names, values, strict=True))
+
+
+@pytest.fixture(scope="module")
+def trained(dataset_root, tmp_path_factory):
+    """(OUTPUT_DIR, the finished process) of two epochs on two processes."""
+    folder = tmp_path_factory.mktemp("runs") / "output"
+    options = tiny_options(dataset_root, folder)
+    return folder, succeed(launch(2, "train_net.py", "--config-file", SYNTHETIC_CONFIG, *options))
+
+
+def evaluate(dataset_root, folder, num_processes, batch_size, dump):
+    options = [*tiny_options(dataset_root, folder), "TEST.BATCH_SIZE", str(batch_size)]
+    done = launch(num_processes, "test_net.py", "--config-file", SYNTHETIC_CONFIG, "--dump", str(dump), *options)
+    return table_of(succeed(done)), [json.loads(line) for line in dump.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def evaluations(dataset_root, trained, tmp_path_factory):
+    """(table, dump) of one process with all videos at once, and of two with unequal shares, one video at a time."""
+    folder = tmp_path_factory.mktemp("dumps")
+    return [
+        evaluate(dataset_root, trained[0], num_processes, batch_size, folder / f"{num_processes}.jsonl")
+        for num_processes, batch_size in ((1, 5), (2, 2))
+    ]
+
+
+def test_training_on_two_processes_leaves_the_files_of_a_run(trained):
+    names = {path.name for path in trained[0].iterdir()}
+    checkpoints = {"pool_model_1e.pth", "pool_model_2e.pth", "pool_model_best.pth", "last_checkpoint"}
+    assert names >= checkpoints | {"config.yml", "log.txt", "metrics.jsonl", "tensorboard"}
+
+
+def test_metrics_have_a_training_and_an_evaluation_row_per_epoch(trained):
+    rows = [json.loads(line) for line in (trained[0] / "metrics.jsonl").read_text().splitlines()]
+    wanted = [("train", 1), ("eval/synthetic_val", 1), ("train", 2), ("eval/synthetic_val", 2)]
+    assert [(row["kind"], row["epoch"]) for row in rows] == wanted
+    assert rows[0].keys() >= {"loss", "vid", "sent", "iou", "grad_norm", "lr", "bert_lr", "videos_per_s", "memory_mb"}
+
+
+def test_written_config_starts_the_same_run(trained):
+    written = load_config(str(trained[0] / "config.yml"))
+    assert written.SOLVER.MAX_EPOCH == 2
+    assert str(trained[0]) == written.OUTPUT_DIR
+
+
+def test_training_ends_with_the_table_of_the_best_checkpoint(trained, evaluations):
+    assert table_of(trained[1]) == evaluations[0][0]
+
+
+def test_table_does_not_depend_on_processes_or_batch_size(evaluations):
+    (one, _), (two, _) = evaluations
+    assert one == two
+    assert "R@1,IoU@0.5" in one[1]
+
+
+def test_dump_does_not_depend_on_processes_or_batch_size(evaluations):
+    (_, one), (_, two) = evaluations
+    assert len(one) == len(two) > 0
+    for first, second in zip(one, two, strict=True):
+        windows = first["pred_relevant_windows"], second["pred_relevant_windows"]
+        assert first | {"pred_relevant_windows": 0} == second | {"pred_relevant_windows": 0}
+        scores = [torch.tensor([score for *_, score in ranked]) for ranked in windows]
+        torch.testing.assert_close(*scores, rtol=1e-5, atol=1e-5)
+        # Of two moments whose scores differ in the last digit alone either may come first and suppress the other, so
+        # further down the list only the scores are comparable.
+        assert windows[0][0][:2] == windows[1][0][:2]
+
+
+def test_scoring_the_dump_without_a_model_gives_the_same_table(evaluations, tmp_path):
+    table, records = evaluations[0]
+    path = tmp_path / "dump.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    done = succeed(launch(1, "evaluate.py", "--predictions", str(path), "--split", "synthetic_test"))
+    scored = values_of(table_of(done))
+    assert values_of(table).items() <= scored.items()
+    assert scored.keys() >= {"mIoU", "mAP"}
+
+
+def test_command_line_resumes_from_the_last_checkpoint(dataset_root, trained, tmp_path):
+    folder = tmp_path / "output"
+    shutil.copytree(trained[0], folder)
+    options = [*tiny_options(dataset_root, folder), "SOLVER.MAX_EPOCH", "3", "SOLVER.RESUME", "True"]
+    done = succeed(launch(1, "train_net.py", "--config-file", SYNTHETIC_CONFIG, "--skip-test", *options))
+    assert "continuing after epoch 2" in done.stderr
+    assert (folder / "last_checkpoint").read_text() == "pool_model_3e.pth"
+    assert not table_of(done)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 1, 2, 2, 3, 3]
+
+
+def test_testing_a_folder_without_checkpoints_is_a_sentence(dataset_root, tmp_path):
+    done = launch(1, "test_net.py", "--config-file", SYNTHETIC_CONFIG, *tiny_options(dataset_root, tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("error: there is no pool_model_*.pth in OUTPUT_DIR")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_takes_a_training_step_at_reduced_width(path, dataset_root, tmp_path):
+    options = {
+        "MODEL.DEVICE": "cpu",
+        "MODEL.MMN.TEXT_ENCODER.PRETRAINED": Path(dataset_root, "synthetic", "text_encoder"),
+        "MODEL.MMN.FEATPOOL.INPUT_SIZE": DIM,
+        "MODEL.MMN.FEATPOOL.HIDDEN_SIZE": 4,
+        "MODEL.MMN.JOINT_SPACE_SIZE": 4,
+        "MODEL.MMN.PREDICTOR.HIDDEN_SIZE": 4,
+        "OUTPUT_DIR": tmp_path,
+    }
+    cfg = load_config(str(path), [str(part) for pair in options.items() for part in pair])
+    validate(cfg)
+    model = build_model(cfg)
+    optimizer = build_optimizer(cfg, model)
+    scheduler, criterion = build_scheduler(cfg, optimizer), build_criterion(cfg)
+    trainer = Trainer(cfg, model, criterion, optimizer, scheduler, None, dict, torch.device("cpu"))
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    batch = random_batch([2, 1], num_pre_clips=cfg.INPUT.NUM_PRE_CLIPS)
+    values = trainer.train_step([batch], contrastive_weight(cfg, 1), "the first step")
+    assert all(torch.isfinite(value) for value in values.values())
+    assert not any(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))

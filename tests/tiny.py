@@ -1,0 +1,105 @@
+"""Small configs, batches and embeddings that tests share."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+from yacs.config import CfgNode
+
+from mmn.config import load_config
+from mmn.modeling.mmn import GroundingOutput
+from mmn.structures.batch import GroundingBatch, SentenceLayout
+from mmn.structures.proposals import ProposalCells
+
+ROOT = Path(__file__).parents[1]
+DIM = 8  # feature width of the tiny dataset
+SYNTHETIC_CONFIG = str(ROOT / "configs" / "synthetic.yaml")
+
+
+def tiny_options(dataset_root: Path, output_dir: Path | str) -> list[str]:
+    """KEY VALUE pairs over synthetic.yaml for the tiny dataset of conftest.py."""
+    options = {
+        "DATASETS.ROOT": dataset_root,
+        "MODEL.DEVICE": "cpu",
+        "MODEL.MMN.TEXT_ENCODER.PRETRAINED": Path(dataset_root) / "synthetic" / "text_encoder",
+        "MODEL.MMN.FEATPOOL.INPUT_SIZE": DIM,
+        "MODEL.MMN.FEATPOOL.HIDDEN_SIZE": 8,
+        "MODEL.MMN.JOINT_SPACE_SIZE": 8,
+        "MODEL.MMN.PREDICTOR.HIDDEN_SIZE": 8,
+        "MODEL.MMN.PREDICTOR.NUM_STACK_LAYERS": 2,
+        "DATALOADER.NUM_WORKERS": 0,
+        "DATALOADER.CACHE_GB": 0.01,
+        "SOLVER.BATCH_SIZE": 2,
+        "SOLVER.MAX_EPOCH": 2,
+        "SOLVER.TEST_PERIOD": 1,
+        "SOLVER.CHECKPOINT_PERIOD": 1,
+        "TEST.BATCH_SIZE": 2,
+        "OUTPUT_DIR": output_dir,
+    }
+    return [str(part) for pair in options.items() for part in pair]
+
+
+def tiny_config(dataset_root: Path, output_dir: Path | str, *options: str) -> CfgNode:
+    return load_config(SYNTHETIC_CONFIG, [*tiny_options(dataset_root, output_dir), *options])
+
+
+def random_moments(durations: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """[S, 2] float32 seconds within `durations` [S], at least a tenth of them long."""
+    first, second = torch.rand(2, len(durations), generator=generator)
+    start = 0.9 * torch.minimum(first, second)
+    end = torch.maximum(torch.maximum(first, second), start + 0.1)
+    return torch.stack([start, end], dim=1) * durations[:, None]
+
+
+def random_batch(
+    counts: Sequence[int], num_pre_clips: int = 16, input_size: int = DIM, vocab_size: int = 60, seed: int = 0
+) -> GroundingBatch:
+    """A batch with `counts[b]` sentences for video b."""
+    generator = torch.Generator().manual_seed(seed)
+    durations = torch.rand(len(counts), generator=generator) * 50 + 10
+    layout = SentenceLayout.from_counts(counts)
+    num_sentences = sum(counts)
+    lengths = torch.randint(3, 9, (num_sentences,), generator=generator)
+    token_mask = (torch.arange(8) < lengths[:, None]).long()
+    return GroundingBatch(
+        feats=torch.randn(len(counts), num_pre_clips, input_size, generator=generator),
+        tokens=torch.randint(5, vocab_size, (num_sentences, 8), generator=generator) * token_mask,
+        token_mask=token_mask,
+        token_rows=torch.arange(num_sentences),
+        layout=layout,
+        moments=random_moments(durations[layout.video_index], generator),
+        durations=durations,
+        sentence_ids=torch.arange(num_sentences),
+        video_ids=[f"video_{number}" for number in range(len(counts))],
+    )
+
+
+def random_output(counts: Sequence[int], cells: ProposalCells, size: int = 6, seed: int = 0) -> list[torch.Tensor]:
+    """Leaves float64 for a `GroundingOutput`, before normalisation."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(len(counts), len(cells), size)] * 2 + [(sum(counts), size)] * 2
+    return [
+        torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in map(tuple, shapes)
+    ]
+
+
+def normalised(leaves: Sequence[torch.Tensor]) -> GroundingOutput:
+    return GroundingOutput(*(F.normalize(leaf, dim=-1) for leaf in leaves))
+
+
+def run_python(*args: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess:
+    """This Python with `args` in the repository root, one thread, its output as text."""
+    env = {key: value for key, value in os.environ.items() if key not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    env |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", **environment}
+    command = [sys.executable, *map(str, args)]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def launch(num_processes: int, tool: str, *args: str, timeout: float = 120) -> subprocess.CompletedProcess:
+    """A tool of the repository, under torchrun where more than one process is asked for."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes)]
+    return run_python(*(launcher if num_processes > 1 else []), f"tools/{tool}", *args, timeout=timeout)

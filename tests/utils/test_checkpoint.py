@@ -1,0 +1,155 @@
+"""Reading and writing checkpoints (SPEC section 6)."""
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from mmn.utils.checkpoint import CheckpointFolder, load_checkpoint, load_weights
+from mmn.utils.errors import CheckpointError
+
+
+@pytest.fixture
+def model():
+    return nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "weights.pth")
+
+
+def same_weights(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("is_wrapped", [True, False])
+def test_weights_come_by_their_plain_names(model, path, prefix, is_wrapped):
+    weights = {prefix + name: value for name, value in model.state_dict().items()}
+    torch.save({"model": weights, "epoch": 3} if is_wrapped else weights, path)
+    content = load_checkpoint(path)
+    assert same_weights(content["model"], model.state_dict())
+    assert content.get("epoch") == (3 if is_wrapped else None)
+
+
+def test_position_ids_of_older_encoders_are_dropped(model, path):
+    extra = {"module.text_encoder.bert.embeddings.position_ids": torch.arange(5)}
+    torch.save({"model": model.state_dict() | extra}, path)
+    assert same_weights(load_checkpoint(path)["model"], model.state_dict())
+
+
+def test_weights_are_loaded(model, path):
+    wanted = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)).state_dict()
+    load_weights(model, wanted, path)
+    assert same_weights(model.state_dict(), wanted)
+
+
+@pytest.mark.parametrize(
+    "change, named",
+    [
+        (lambda weights: weights.pop("0.bias"), "1 missing: 0.bias"),
+        (lambda weights: weights.update(other=torch.zeros(1)), "1 unknown to the model: other"),
+        (lambda weights: weights.update({"0.weight": torch.zeros(3, 5)}), r"0.weight \[3, 5\] instead of \[3, 2\]"),
+    ],
+    ids=["missing", "extra", "misshaped"],
+)
+def test_weights_that_do_not_fit_are_named(model, change, named):
+    weights = dict(model.state_dict())
+    before = {name: value.clone() for name, value in weights.items()}
+    change(weights)
+    with pytest.raises(CheckpointError, match=f"some.pth.*{named}"):
+        load_weights(model, weights, "some.pth")
+    assert same_weights(model.state_dict(), before)
+
+
+class Malice:
+    def __reduce__(self):
+        return os.mkdir, (str(Malice.folder),)
+
+
+def save_as_pickle(content, path):
+    Path(path).write_bytes(pickle.dumps(content, protocol=2))
+
+
+@pytest.mark.parametrize("save", [torch.save, save_as_pickle])
+def test_code_in_a_file_is_refused_and_not_run(path, tmp_path, save):
+    Malice.folder = tmp_path / "made by the file"
+    save({"model": {"weight": torch.zeros(1)}, "epoch": Malice()}, path)
+    with pytest.raises(CheckpointError, match="weights.pth"):
+        load_checkpoint(path)
+    assert not Malice.folder.exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_truncated_file_is_refused(model, path, share):
+    torch.save({"model": model.state_dict()}, path)
+    with open(path, "rb+") as file:
+        file.truncate(int(os.path.getsize(path) * share))
+    with pytest.raises(CheckpointError, match="weights.pth"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"model": {"weight": 3}}, {"weight": 3}, torch.zeros(2)])
+def test_file_without_weights_is_refused(path, content):
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match="weights.pth"):
+        load_checkpoint(path)
+
+
+def test_missing_file_is_named():
+    with pytest.raises(CheckpointError, match="nowhere.pth does not exist"):
+        load_checkpoint("nowhere.pth")
+
+
+# ---- The folder of a run ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return CheckpointFolder(str(tmp_path), "pool")
+
+
+def test_files_have_the_released_names(folder, tmp_path):
+    folder.save({"epoch": 12}, 12)
+    assert (tmp_path / "pool_model_12e.pth").exists()
+
+
+def test_last_is_the_one_saved_last(folder):
+    for epoch in (8, 9, 10, 7):
+        folder.save({"epoch": epoch}, epoch)
+    assert folder.last_path() == folder.epoch_path(7)
+
+
+def test_last_of_a_released_folder_is_the_highest_epoch(folder):
+    for epoch in (2, 10, 9):
+        torch.save({}, folder.epoch_path(epoch))
+    assert folder.last_path() == folder.epoch_path(10)
+
+
+def test_last_survives_a_deleted_file(folder):
+    for epoch in (1, 2):
+        folder.save({"epoch": epoch}, epoch)
+    os.unlink(folder.epoch_path(2))
+    assert folder.last_path() == folder.epoch_path(1)
+
+
+def test_best_goes_before_last(folder):
+    folder.save({"epoch": 1}, 1)
+    assert folder.find() == folder.epoch_path(1)
+    folder.save_best({"epoch": 1})
+    assert folder.find() == folder.best_path
+
+
+def test_empty_folder_has_no_last_and_finding_says_what_to_do(folder):
+    assert folder.last_path() is None
+    with pytest.raises(CheckpointError, match="train first, or give --ckpt"):
+        folder.find()
+
+
+def test_other_2d_maps_checkpoints_are_not_taken(folder):
+    torch.save({}, folder.epoch_path(3).replace("pool", "conv"))
+    assert folder.last_path() is None

@@ -1,0 +1,83 @@
+"""Sharing rows between processes, and the device of a process."""
+
+import pytest
+import torch
+from processes import run_in_group
+
+from mmn.utils import comm
+from mmn.utils.errors import ConfigError
+
+COUNTS = [3, 1]
+
+
+def rows_and_weights():
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(sum(COUNTS), 2, generator=generator)
+    return rows, torch.randn(2, sum(COUNTS), sum(COUNTS), generator=generator)
+
+
+def loss_of(rows, weights):
+    """Something in which every row meets every other."""
+    return (weights * (rows @ rows.T).exp()).sum()
+
+
+def gather_in_process(rank):
+    rows, weights = rows_and_weights()
+    own = rows.split(COUNTS)[rank].clone().requires_grad_()
+    counts = comm.row_counts(own)
+    gathered = comm.gather_rows(own, counts)
+    loss_of(gathered, weights[rank]).backward()
+    total = comm.sum_over_processes(torch.tensor([rank + 1]))
+    return {
+        "counts": counts,
+        "rows": gathered.detach(),
+        "gradient": own.grad,
+        "sum": total.item(),
+        "objects": comm.all_gather_objects({"rank": rank}),
+    }
+
+
+@pytest.fixture(scope="module")
+def results():
+    return run_in_group(gather_in_process)
+
+
+def test_rows_are_in_rank_order_on_every_process(results):
+    for result in results:
+        assert result["counts"] == COUNTS
+        assert torch.equal(result["rows"], rows_and_weights()[0])
+
+
+def test_gradient_of_a_row_is_that_of_all_processes_losses(results):
+    rows, weights = rows_and_weights()
+    rows.requires_grad_()
+    (loss_of(rows, weights[0]) + loss_of(rows, weights[1])).backward()
+    torch.testing.assert_close(torch.cat([result["gradient"] for result in results]), rows.grad)
+
+
+def test_values_and_objects_of_all_processes_arrive(results):
+    assert [result["sum"] for result in results] == [3, 3]
+    assert [result["objects"] for result in results] == [[{"rank": 0}, {"rank": 1}]] * 2
+
+
+def test_one_process_needs_no_group():
+    rows = torch.randn(3, 2)
+    assert comm.gather_rows(rows, comm.row_counts(rows)) is rows
+    assert (comm.get_rank(), comm.get_world_size()) == (0, 1)
+    assert comm.all_gather_objects("x") == ["x"]
+
+
+def test_device_that_is_none_is_refused():
+    with pytest.raises(ConfigError, match="MODEL.DEVICE is 'gpu'"):
+        comm.choose_device("gpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_gpu_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match="MODEL.DEVICE cpu"):
+        comm.choose_device("cuda")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_auto_is_the_cpu_where_there_is_no_gpu():
+    assert comm.choose_device("auto") == torch.device("cpu")
