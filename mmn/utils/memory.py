@@ -10,9 +10,9 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 def reuse_freed_memory() -> bool:
     """Let malloc keep freed memory of this process instead of handing it back to the system each time.
 
-    glibc maps large blocks afresh and unmaps them when freed, so every large temporary tensor costs page faults:
-    copying into fresh memory ran at 4 GB/s where reused memory took 34 GB/s. The price is that the process keeps its
-    peak memory until it ends. Call it once, early; it does nothing but on Linux with glibc.
+    glibc maps large blocks afresh and unmaps them when freed, so every large temporary tensor costs page faults. The
+    price is that the process keeps its peak memory until it ends. Call it once, early; it does nothing but on Linux
+    with glibc.
 
     Returns:
         whether it took effect.
