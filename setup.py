@@ -24,6 +24,7 @@ setup(
         "tensorboard>=2.12",
     ],
     extras_require={
+        "plots": ["matplotlib"],
         "test": ["pytest", "hypothesis", "ruff"],
     },
 )

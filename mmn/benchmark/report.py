@@ -3,15 +3,20 @@
 import json
 import platform
 import statistics
+import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from terminaltables import AsciiTable
 
-from mmn.benchmark.forms import Workload
+from mmn.benchmark import data
+from mmn.benchmark.forms import Component, Workload
 from mmn.benchmark.measure import Timing, matmul_tflops, peak_memory_mb, register_packed_linear, time_component
 from mmn.benchmark.settings import SETTINGS, measured_config
+from mmn.data.features import resample_clips
 from mmn.engine.precision import set_tf32
 from mmn.utils.files import atomic_path
 from mmn.utils.memory import reuse_freed_memory
@@ -20,13 +25,25 @@ COLUMNS = ("component", "plain s", "ours s", "ratio", "spread", "plain GFLOP", "
 
 
 def run_benchmark(
-    settings: Sequence[str], modes: Sequence[str], repeats: int, options: list[str], json_path: str | None
+    settings: Sequence[str],
+    modes: Sequence[str],
+    repeats: int,
+    options: list[str],
+    json_path: str | None,
+    with_data: bool,
 ) -> None:
-    """Measure each setting in each mode ("eval", "train") on the CPU, and on the GPU where there is one."""
+    """Measure each setting in each mode ("eval", "train") on the CPU, and on the GPU where there is one.
+
+    Args:
+        repeats: turns per component. options: further KEY VALUE pairs. json_path: where all figures go.
+        with_data: whether to measure the construction of a dataset too.
+    """
     reuse_freed_memory()
     register_packed_linear()
     results = {"machine": describe_machine(), "cpu": {}, "gpu": {}}
     print(results["machine"])
+    if with_data:
+        results["data"] = measure_data(repeats)
     with tempfile.TemporaryDirectory() as encoder:
         for name in settings:
             for mode in modes:
@@ -38,6 +55,28 @@ def run_benchmark(
     if json_path:
         with atomic_path(json_path) as temporary, open(temporary, "w") as file:
             json.dump(results, file, indent=1)
+
+
+def measure_data(repeats: int) -> dict:
+    """Constructing a split of ActivityNet's size, each form in a process of its own, and resampling one video."""
+    with tempfile.TemporaryDirectory() as folder:
+        data.write_split(folder)
+        forms = {form: peak_of_construction(form, folder) for form in ("plain", "ours")}
+    rows = np.random.default_rng(0).random((400, 4096), dtype=np.float32)
+    resampling = Component(
+        "resample 400 rows", lambda: data.plain_resample(rows, 256), lambda: resample_clips(rows, 256)
+    )
+    timing = time_component(resampling, repeats, torch.device("cpu"))
+    print_timings("data", [timing])
+    for form, figures in forms.items():
+        print(f"constructing 10009 videos, {form}: {figures['seconds']:.2f} s, {figures['memory_mb']:.0f} MB")
+    return {"construction": forms, "resampling": _as_dict(timing)}
+
+
+def peak_of_construction(form: str, folder: str) -> dict:
+    """Seconds and MB of constructing the split in `folder`."""
+    command = [sys.executable, "-m", "mmn.benchmark.data", form, folder]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
 def describe_machine() -> str:

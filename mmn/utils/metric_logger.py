@@ -100,6 +100,10 @@ def peak_memory_mb(device: torch.device) -> float:
     """The most memory used so far in MB: of the GPU where `device` is one, else of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1024**2
-    import resource  # not on Windows
+    if not os.path.exists("/proc/self/status"):
+        import resource  # macOS counts bytes here
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    # Not getrusage: a process that was forked from a large one starts with that one's peak.
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmHWM"))
