@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmn.structures.moments import cell_ious, cell_moments, nms, temporal_iou
+from mmn.structures.moments import cell_ious, cell_moments, first_argmax, nms, temporal_iou
 from mmn.structures.proposals import ProposalCells
 
 MOMENT = st.tuples(st.integers(0, 20), st.integers(0, 20)).map(sorted)
@@ -131,3 +131,10 @@ def test_nms_leaves_its_arguments_alone():
     nms(moments, scores, 0.5, 5)
     assert torch.equal(moments, copies[0])
     assert torch.equal(scores, copies[1])
+
+
+@given(st.integers(1, 6), st.integers(1, 40), st.integers(0, 2**31))
+def test_first_argmax_is_the_first_place_of_the_maximum(num_rows, num_columns, seed):
+    values = torch.randint(0, 4, (num_rows, num_columns), generator=torch.Generator().manual_seed(seed)).float()
+    expected = [[row.index(max(row))] for row in values.tolist()]
+    assert first_argmax(values).tolist() == expected
