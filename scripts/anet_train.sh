@@ -18,4 +18,4 @@ export gpus gpun master_addr master_port nnodes node_rank
 flags=()
 [[ ${1:-} == --skip-test ]] && flags=("$1") && shift
 exec bash "$(dirname "${BASH_SOURCE[0]}")/launch.sh" tools/train_net.py "$config" \
-    "${flags[@]}" OUTPUT_DIR "$output_dir" "$@"
+    ${flags[@]+"${flags[@]}"} OUTPUT_DIR "$output_dir" "$@"

@@ -17,9 +17,9 @@ output_dir=${output_dir:-outputs/$(basename "$config" .yaml)}
 
 arguments=()
 [[ -n $weight_file ]] && arguments+=(--ckpt "$weight_file")
-while [[ ${1:-} == --* ]]; do  # flags stand before the KEY VALUE pairs
-    arguments+=("$1" "$2")
-    shift 2
+while [[ ${1:-} == --* ]]; do  # flags stand before the KEY VALUE pairs; each takes a value
+    arguments+=("$1" ${2+"$2"})
+    shift $(( $# > 1 ? 2 : 1 ))
 done
 arguments+=(OUTPUT_DIR "$output_dir")
 [[ -n $batch_size ]] && arguments+=(TEST.BATCH_SIZE "$batch_size")

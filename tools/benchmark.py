@@ -20,13 +20,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="turns per component")
     parser.add_argument("--json", metavar="FILE", help="write all figures there")
     parser.add_argument("--options", nargs="+", default=[], metavar="KEY VALUE", help="config keys to override")
+    parser.add_argument("--components", nargs="+", default=[], metavar="NAME", help="measure these alone")
     parser.add_argument("--no-data", action="store_true", help="leave out the construction of a dataset")
     parser.add_argument("--growth", metavar="PNG", help="instead, plot how cost grows with map, sentences and videos")
     args = parser.parse_args()
     if args.growth:
         plot_growth(args.growth, args.repeats)
     else:
-        run_benchmark(args.settings, args.modes, args.repeats, args.options, args.json, not args.no_data)
+        run_benchmark(
+            args.settings, args.modes, args.repeats, args.options, args.json, not args.no_data, args.components
+        )
 
 
 if __name__ == "__main__":

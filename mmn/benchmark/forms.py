@@ -20,10 +20,10 @@ RECALL_THRESHOLDS = (0.3, 0.5, 0.7)
 
 
 class Component(NamedTuple):
-    """A named piece of work in its plain form and in the project's. `plain` is None where there is none."""
+    """A named piece of work in its plain form and in the project's."""
 
     name: str
-    plain: Callable[[], object] | None
+    plain: Callable[[], object]
     ours: Callable[[], object]
 
 
@@ -67,7 +67,9 @@ class Workload:
             return [
                 *parts,
                 self._losses_component(),
-                Component("optimizer", self.plain_optimizer.step, self._optimizer_step),
+                Component(
+                    "optimizer", self._with_gradients(self.plain_optimizer), self._with_gradients(self.optimizer)
+                ),
                 Component("training step", self.plain_step, self.step),
             ]
         return [
@@ -103,6 +105,17 @@ class Workload:
             self.model.zero_grad(set_to_none=True)
             outputs = function()
             torch.autograd.backward(outputs, [torch.ones_like(output) for output in outputs])
+
+        return run
+
+    def _with_gradients(self, optimizer: torch.optim.Optimizer) -> Callable[[], None]:
+        """A step in which every parameter has a gradient."""
+
+        def run() -> None:
+            for parameter in self.model.parameters():
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+            optimizer.step()
 
         return run
 
@@ -146,10 +159,8 @@ class Workload:
     # ---- the whole -------------------------------------------------------------------------------------------------
 
     def forward(self) -> tuple[Tensor, Tensor]:
-        """Scores of every sentence with its video, the project's way."""
-        with autocast(self.cfg, self.device):
-            output = self.model(self.batch)
-        return output.scores(self.batch.layout)
+        """Scores of every sentence with its video, the project's way, which is in float32."""
+        return self.model(self.batch).scores(self.batch.layout)
 
     def plain_forward(self) -> tuple[list[Tensor], list[Tensor]]:
         dense = plain.video_map(self.model, self.cells, self.batch.feats)
@@ -164,7 +175,7 @@ class Workload:
             output = self.model(self.batch)
         self._total(self.criterion(output, self.batch)).backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.SOLVER.CLIP_GRAD_NORM)
-        self._optimizer_step()
+        self.optimizer.step()
 
     def plain_step(self) -> None:
         self.model.zero_grad(set_to_none=True)
@@ -173,9 +184,6 @@ class Workload:
         self._plain_total(plain.encode_sentences(self.model, self.batch), proposals).backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.SOLVER.CLIP_GRAD_NORM)
         self.plain_optimizer.step()
-
-    def _optimizer_step(self) -> None:
-        self.optimizer.step()
 
     def _total(self, losses: dict[str, Tensor]) -> Tensor:
         return losses["iou"] + self.weight * (losses["vid"] + losses["sent"])

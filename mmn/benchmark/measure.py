@@ -88,7 +88,7 @@ def register_packed_linear() -> None:
         return 2 * torch.Size(out_shape).numel() * input_shape[-1]
 
 
-def peak_memory_mb(module: str, arguments: list[str]) -> float:
+def peak_memory_of(module: str, arguments: list[str]) -> float:
     """Peak resident memory in MB of `python -m module arguments`, which prints it as its last line."""
     done = subprocess.run([sys.executable, "-m", module, *arguments], check=True, capture_output=True, text=True)
     return float(done.stdout.strip().splitlines()[-1])

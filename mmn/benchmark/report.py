@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from terminaltables import AsciiTable
 
 from mmn.benchmark import data
 from mmn.benchmark.forms import Component, Workload
-from mmn.benchmark.measure import Timing, matmul_tflops, peak_memory_mb, register_packed_linear, time_component
+from mmn.benchmark.measure import Timing, matmul_tflops, peak_memory_of, register_packed_linear, time_component
 from mmn.benchmark.settings import SETTINGS, measured_config
 from mmn.data.features import resample_clips
 from mmn.engine.precision import set_tf32
@@ -31,12 +32,14 @@ def run_benchmark(
     options: list[str],
     json_path: str | None,
     with_data: bool,
+    names: Sequence[str] = (),
 ) -> None:
     """Measure each setting in each mode ("eval", "train") on the CPU, and on the GPU where there is one.
 
     Args:
         repeats: turns per component. options: further KEY VALUE pairs. json_path: where all figures go.
         with_data: whether to measure the construction of a dataset too.
+        names: of the components to measure on the CPU; () is all.
     """
     reuse_freed_memory()
     register_packed_linear()
@@ -47,7 +50,7 @@ def run_benchmark(
     with tempfile.TemporaryDirectory() as encoder:
         for name in settings:
             for mode in modes:
-                results["cpu"][f"{name} {mode}"] = measure_cpu(name, mode, repeats, encoder, options)
+                results["cpu"][f"{name} {mode}"] = measure_cpu(name, mode, repeats, encoder, options, names)
         if torch.cuda.is_available():
             results["gpu"] = measure_gpu(settings, modes, repeats, encoder, options)
         else:
@@ -89,13 +92,14 @@ def describe_machine() -> str:
     return f"{model}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
 
 
-def measure_cpu(name: str, mode: str, repeats: int, encoder: str, options: list[str]) -> dict:
+def measure_cpu(name: str, mode: str, repeats: int, encoder: str, options: list[str], names: Sequence[str]) -> dict:
     setting, device = SETTINGS[name], torch.device("cpu")
     workload = Workload(measured_config(setting, encoder, options), setting, device, mode == "train")
-    timings = [time_component(component, repeats, device) for component in workload.components()]
+    chosen = [component for component in workload.components() if not names or component.name in names]
+    timings = [time_component(component, repeats, device) for component in chosen]
     del workload
     memory = {
-        form: peak_memory_mb("mmn.benchmark.memory", [name, mode, form, encoder, *options])
+        form: peak_memory_of("mmn.benchmark.memory", [name, mode, form, encoder, *options])
         for form in ("plain", "ours")
     }
     title = f"{name}, {setting.num_videos} videos x {setting.num_sentences} sentences, {mode}, CPU float32"
@@ -108,7 +112,7 @@ def measure_cpu(name: str, mode: str, repeats: int, encoder: str, options: list[
 
 
 def measure_gpu(settings: Sequence[str], modes: Sequence[str], repeats: int, encoder: str, options: list[str]) -> dict:
-    """The released batch sizes in float32, TF32 and bfloat16; plain is float32 or TF32 throughout."""
+    """The released batch sizes in float32, TF32 and bfloat16; plain is float32, or else TF32."""
     device, results = torch.device("cuda"), {}
     results["matmul_tflops"] = {str(dtype): matmul_tflops(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
     print(f"matrix products on {torch.cuda.get_device_name()}: {results['matmul_tflops']} TFLOP/s")
@@ -118,7 +122,8 @@ def measure_gpu(settings: Sequence[str], modes: Sequence[str], repeats: int, enc
                 set_tf32(precision != "float32")
                 amp = ["SOLVER.AMP", "bf16" if precision == "bf16" else "off"]
                 cfg = measured_config(SETTINGS[name], encoder, [*amp, *options])
-                workload = Workload(cfg, SETTINGS[name], device, mode == "train")
+                setting = replace(SETTINGS[name], num_videos=cfg.SOLVER.BATCH_SIZE)
+                workload = Workload(cfg, setting, device, mode == "train")
                 timings = [time_component(component, repeats, device) for component in workload.components()]
                 title = f"{name}, {mode}, GPU {precision}"
                 print_timings(title, timings)

@@ -105,11 +105,13 @@ def _convert(key: str, value: object, default: object, where: str) -> object:
     if isinstance(value, str) and not isinstance(default, str):
         try:
             value = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             # A bare name for a tuple of names, and true/false as yaml writes them.
             if isinstance(default, tuple) and value:
                 value = (value,)
             value = {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
+    if isinstance(default, str) and isinstance(value, bool):
+        value = "on" if value else "off"  # yaml reads a bare off as False
     if isinstance(default, tuple) and isinstance(value, str):
         value = (value,)
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):

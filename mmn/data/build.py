@@ -52,7 +52,7 @@ def build_cache(cfg: CfgNode, split: str, video_ids: list[str], features: Featur
     """The split's file in DATALOADER.CACHE_DIR, which then stands for the feature file, or a cache in memory over it."""
     loader, num_clips = cfg.DATALOADER, cfg.INPUT.NUM_PRE_CLIPS
     if loader.CACHE_DIR:
-        cache = ClipFile(loader.CACHE_DIR, split)
+        cache = ClipFile(loader.CACHE_DIR, split, features.path)
         cache.open(video_ids, (num_clips, features.input_size))
         return cache
     features.check(video_ids)
@@ -71,7 +71,9 @@ def write_clip_files(cfg: CfgNode) -> None:
         video_ids = [video.video_id for video in read_annotations(annotation_path(cfg, entry), entry.time_unit)]
         features.check(video_ids)
         clips = (resample_clips(features.read(video_id), num_clips) for video_id in tqdm(video_ids, desc=split))
-        ClipFile(folder, split).write(video_ids, clips, (num_clips, features.input_size), cfg.DATALOADER.CACHE_DTYPE)
+        ClipFile(folder, split, features.path).write(
+            video_ids, clips, (num_clips, features.input_size), cfg.DATALOADER.CACHE_DTYPE
+        )
 
 
 def build_train_loader(cfg: CfgNode, tokenizer: QueryTokenizer) -> DataLoader:
@@ -80,14 +82,14 @@ def build_train_loader(cfg: CfgNode, tokenizer: QueryTokenizer) -> DataLoader:
     dataset = datasets[0] if len(datasets) == 1 else ConcatDataset(datasets)
     sampler = EpochSampler(len(dataset), comm.get_rank(), comm.get_world_size())
     # A step takes ACCUMULATE of the loader's batches.
-    return _build_loader(cfg, dataset, sampler, cfg.SOLVER.BATCH_SIZE // cfg.SOLVER.ACCUMULATE, tokenizer.pad_id)
+    return _build_loader(cfg, dataset, sampler, cfg.SOLVER.BATCH_SIZE // cfg.SOLVER.ACCUMULATE, tokenizer)
 
 
 def build_test_loader(cfg: CfgNode, name: str, tokenizer: QueryTokenizer) -> DataLoader:
     """This process's share of one split, in annotation order."""
     dataset = build_dataset(cfg, name, tokenizer)
     sampler = ShardSampler(len(dataset), comm.get_rank(), comm.get_world_size())
-    return _build_loader(cfg, dataset, sampler, cfg.TEST.BATCH_SIZE, tokenizer.pad_id)
+    return _build_loader(cfg, dataset, sampler, cfg.TEST.BATCH_SIZE, tokenizer)
 
 
 def split_names(cfg: CfgNode, key: str) -> tuple[str, ...]:
@@ -97,7 +99,9 @@ def split_names(cfg: CfgNode, key: str) -> tuple[str, ...]:
     return cfg.DATASETS[key]
 
 
-def _build_loader(cfg: CfgNode, dataset: Dataset, sampler: Sampler, batch_size: int, pad_id: int) -> DataLoader:
+def _build_loader(
+    cfg: CfgNode, dataset: Dataset, sampler: Sampler, batch_size: int, tokenizer: QueryTokenizer
+) -> DataLoader:
     num_workers = cfg.DATALOADER.NUM_WORKERS
     on_gpu = comm.resolve_device(cfg.MODEL.DEVICE).type != "cpu"
     return DataLoader(
@@ -105,7 +109,7 @@ def _build_loader(cfg: CfgNode, dataset: Dataset, sampler: Sampler, batch_size: 
         batch_size=batch_size // comm.get_world_size(),
         sampler=sampler,
         num_workers=num_workers,
-        collate_fn=Collator(pad_id, length_multiple=8 if on_gpu else 1),
+        collate_fn=Collator(tokenizer.pad_id, 8 if on_gpu else 1, tokenizer.max_length),
         pin_memory=on_gpu,
         persistent_workers=num_workers > 0,
         # Forked workers share the feature cache with this process.

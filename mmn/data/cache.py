@@ -43,15 +43,17 @@ class SharedClipCache:
 class ClipFile:
     """The clips of a whole split in one file, mapped into memory: every process of a machine shares its pages.
 
-    Beside `<split>.npy`, an array [videos, P, D], stands `<split>.json` with the video ids and what they were made from.
+    Beside `<split>.npy`, an array [videos, P, D], stands `<split>.json` with the video ids and the size and time of the
+    feature file that they were made from. Where that file is still there, it must be the same.
 
     Args:
         folder: DATALOADER.CACHE_DIR.
         split: name of the split.
+        source: the feature file.
     """
 
-    def __init__(self, folder: str, split: str):
-        self.split = split
+    def __init__(self, folder: str, split: str, source: str):
+        self.source = source
         self.array_path = os.path.join(folder, f"{split}.npy")
         self.index_path = os.path.join(folder, f"{split}.json")
 
@@ -63,13 +65,21 @@ class ClipFile:
                 array[row] = video_clips
             array.flush()
         with atomic_path(self.index_path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-            json.dump({"videos": list(video_ids)}, file, ensure_ascii=False)
+            json.dump({"videos": list(video_ids), "source": self._source_state()}, file, ensure_ascii=False)
+
+    def _source_state(self) -> list[int] | None:
+        """Size in bytes and time of the last change of the feature file; None where it is not on this machine."""
+        if not os.path.exists(self.source):
+            return None
+        state = os.stat(self.source)
+        return [state.st_size, state.st_mtime_ns]
 
     def open(self, video_ids: Sequence[str], shape: tuple[int, int]) -> None:
         """Map the file. Raises DataError where it is missing or is not of these videos and this shape (P, D)."""
         try:
             with open(self.index_path, encoding="utf-8") as file:
-                cached = json.load(file)["videos"]
+                index = json.load(file)
+            cached, source = index["videos"], index["source"]
             self.clips = np.load(self.array_path, mmap_mode="r")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
@@ -80,6 +90,11 @@ class ClipFile:
             raise DataError(
                 f"the clip cache {self.array_path} is not of the videos, INPUT.NUM_PRE_CLIPS and FEATPOOL.INPUT_SIZE of "
                 "this config: make it again by tools/cache_features.py"
+            )
+        if self._source_state() not in (None, source):
+            raise DataError(
+                f"the clip cache {self.array_path} was made from another state of {self.source}: make it again by "
+                "tools/cache_features.py"
             )
 
     def get(self, video: int, compute: Callable[[], np.ndarray]) -> np.ndarray:

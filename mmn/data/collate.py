@@ -1,5 +1,6 @@
 """Samples -> GroundingBatch."""
 
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,11 +16,13 @@ class Collator:
     Args:
         pad_id: the tokenizer's padding token.
         length_multiple: padded lengths are multiples of this. Few shapes suit compilers and GPU caches; a CPU prefers 1.
+        max_length: but no more than this, what the encoder reads.
     """
 
-    def __init__(self, pad_id: int, length_multiple: int = 1):
+    def __init__(self, pad_id: int, length_multiple: int = 1, max_length: int = sys.maxsize):
         self.pad_id = pad_id
         self.length_multiple = length_multiple
+        self.max_length = max_length
 
     def __call__(self, samples: Sequence[VideoSample]) -> GroundingBatch:
         counts = [len(sample.tokens) for sample in samples]
@@ -43,7 +46,7 @@ class Collator:
         token_rows = [rows.setdefault(ids.tobytes(), len(rows)) for ids in sentences]
         distinct = [np.frombuffer(ids, dtype=sentences[0].dtype) for ids in rows]
         lengths = np.array([len(ids) for ids in distinct])
-        width = -(-lengths.max() // self.length_multiple) * self.length_multiple
+        width = min(-(-int(lengths.max()) // self.length_multiple) * self.length_multiple, self.max_length)
         token_mask = np.arange(width) < lengths[:, None]
         tokens = np.full(token_mask.shape, self.pad_id, dtype=np.int64)
         tokens[token_mask] = np.concatenate(distinct)

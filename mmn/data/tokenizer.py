@@ -22,13 +22,16 @@ class QueryTokenizer:
     """
 
     def __init__(self, pretrained: str):
-        self.tokenizer = load_pretrained(AutoTokenizer, pretrained)
         encoder = load_pretrained(AutoConfig, pretrained)
-        size = len(self.tokenizer)
-        if not SMALLEST_VOCABULARY_SHARE * encoder.vocab_size <= size <= encoder.vocab_size:
+
+        def fits(tokenizer) -> bool:
+            return SMALLEST_VOCABULARY_SHARE * encoder.vocab_size <= len(tokenizer) <= encoder.vocab_size
+
+        self.tokenizer = load_pretrained(AutoTokenizer, pretrained, is_complete=fits)
+        if not fits(self.tokenizer):
             raise ConfigError(
-                f"the tokenizer of {pretrained!r} has {size} tokens but its encoder embeds {encoder.vocab_size}: they "
-                f"do not belong together, so fetch both again or correct {KEY}"
+                f"the tokenizer of {pretrained!r} has {len(self.tokenizer)} tokens but its encoder embeds "
+                f"{encoder.vocab_size}: they do not belong together, so fetch both again or correct {KEY}"
             )
         self.pad_id = self.tokenizer.pad_token_id or 0
         limits = (self.tokenizer.model_max_length, getattr(encoder, "max_position_embeddings", None))

@@ -142,7 +142,7 @@ class MutualMatchingLoss:
         own_logits = (own / self.tau_sent).masked_fill(ious >= self.negative_video_iou, self.masked_logit)
         logits = (cosine / self.tau_sent).index_put((rows, videos), own_logits)
         others = logits.flatten(1).logsumexp(dim=1, keepdim=True)
-        others = torch.logaddexp(others, others.new_tensor(math.log(DENOMINATOR_EPSILON)))
+        others = torch.logaddexp(others, torch.full_like(others, math.log(DENOMINATOR_EPSILON)))
         return (torch.logaddexp(positive, others) - positive).mean(dim=1)
 
 

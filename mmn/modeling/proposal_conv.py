@@ -16,8 +16,6 @@ from torch.utils.checkpoint import checkpoint
 from mmn.modeling.fast_conv import FastStack
 from mmn.structures.proposals import ProposalCells
 
-NOMINAL_EVAL_BATCH = 4  # videos, for the choice between the forms
-
 
 def window_weights(mask: Tensor, kernel_size: int, num_layers: int) -> list[Tensor]:
     """The factor w of every layer: one over the number of valid cells in the window, 0 where there is none.
@@ -50,9 +48,11 @@ def frozen_statistics(norm: nn.BatchNorm2d) -> Iterator[None]:
     """Batch norm in training mode, with running statistics left as they are: for computing a layer a second time."""
     momentum, count = norm.momentum, norm.num_batches_tracked.clone()
     norm.momentum = 0.0
-    yield
-    norm.momentum = momentum
-    norm.num_batches_tracked.copy_(count)
+    try:  # the second computation is stopped by an exception as soon as it has what it was made for
+        yield
+    finally:
+        norm.momentum = momentum
+        norm.num_batches_tracked.copy_(count)
 
 
 class ProposalConv(nn.Module):
@@ -118,9 +118,10 @@ class ProposalConv(nn.Module):
     def uses_fast(self, packed: Tensor) -> bool:
         """Whether `forward` takes the fast form for this input."""
         if self.impl == "auto":
-            # In evaluation the choice must not depend on the batch, or results would, in their last digits.
-            batch = len(packed) if self.training else NOMINAL_EVAL_BATCH
-            return self.fast_stack.prefers_fast(self.convs, batch, packed.device, self.training)
+            # Measured on CPUs only; a GPU's convolutions are another matter.
+            if packed.device.type != "cpu":
+                return False
+            return self.fast_stack.prefers_fast(self.convs, len(packed), self.training)
         return self.impl == "fast"
 
     def dense_maps(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -27,8 +27,7 @@ def cell_moments(cells: ProposalCells, durations: Tensor) -> Tensor:
 
     Bounds are index * duration / N in this order of operations, which float32 results depend on (SPEC section 1).
     """
-    bounds = torch.stack([cells.rows, cells.cols + 1], dim=-1).to(durations)
-    return bounds * durations[:, None, None] / cells.num_clips
+    return cells.bounds_like(durations) * durations[:, None, None] / cells.num_clips
 
 
 def cell_ious(cells: ProposalCells, moments: Tensor, durations: Tensor) -> Tensor:

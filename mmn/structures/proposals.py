@@ -77,17 +77,31 @@ class ProposalCells:
         self.rows, self.cols = flat // num_clips, flat % num_clips
         self.mask = torch.zeros(num_clips, num_clips, dtype=torch.bool)
         self.mask[self.rows, self.cols] = True
+        self._flat: dict[torch.device, Tensor] = {}
+        self._bounds: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    def flat_on(self, device: torch.device) -> Tensor:
+        """[M] int64 on `device`: the cells' places in the flattened map. Copied there once, so that no step waits."""
+        if device not in self._flat:
+            self._flat[device] = (self.rows * self.num_clips + self.cols).to(device)
+        return self._flat[device]
+
+    def bounds_like(self, like: Tensor) -> Tensor:
+        """[M, 2] on the device and in the dtype of `like`: first clip and one past the last clip of every cell."""
+        key = (like.device, like.dtype)
+        if key not in self._bounds:
+            self._bounds[key] = torch.stack([self.rows, self.cols + 1], dim=-1).to(like)
+        return self._bounds[key]
+
     def to_map(self, packed: Tensor) -> Tensor:
         """Packed values [..., M] -> dense maps [..., N, N], zero outside the valid cells."""
         dense = packed.new_zeros(*packed.shape[:-1], self.num_clips * self.num_clips)
-        flat = (self.rows * self.num_clips + self.cols).to(packed.device)
-        return dense.index_copy(-1, flat, packed).unflatten(-1, (self.num_clips, self.num_clips))
+        dense = dense.index_copy(-1, self.flat_on(packed.device), packed)
+        return dense.unflatten(-1, (self.num_clips, self.num_clips))
 
     def from_map(self, dense: Tensor) -> Tensor:
         """Dense maps [..., N, N] -> the values at the valid cells [..., M]."""
-        flat = (self.rows * self.num_clips + self.cols).to(dense.device)
-        return dense.flatten(-2).index_select(-1, flat)
+        return dense.flatten(-2).index_select(-1, self.flat_on(dense.device))

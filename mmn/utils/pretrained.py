@@ -8,6 +8,7 @@ import os
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 
 from mmn.utils.errors import ConfigError
 
@@ -15,20 +16,27 @@ KEY = "MODEL.MMN.TEXT_ENCODER.PRETRAINED"
 HUB_TIMEOUT = 8.0  # seconds that the hub gets to answer at all
 
 
-def load_pretrained(auto_class: type, name: str, **kwargs):
+def load_pretrained(auto_class: type, name: str, is_complete: Callable[[object], bool] = lambda loaded: True, **kwargs):
     """`auto_class.from_pretrained(name)`: a local folder, else the local cache, else the hub if it answers.
 
-    Raises ConfigError, within seconds, where none of them has it.
+    Args:
+        is_complete: whether what the cache gave is whole. A cache that holds a model's config alone yields a tokenizer
+            of five tokens, without an error.
+    Raises:
+        ConfigError: within seconds, where none of them has it.
     """
     if os.path.isdir(name):
         return _load(auto_class, name, f"the folder {name} is not one that {auto_class.__name__} can load", kwargs)
     if os.sep in name and (name.startswith((".", os.sep, "~")) or name.count(os.sep) > 1):
         raise ConfigError(f"{KEY} points to the folder {name}, which does not exist: correct the path")
     try:
-        return auto_class.from_pretrained(name, local_files_only=True, **kwargs)
+        cached = auto_class.from_pretrained(name, local_files_only=True, **kwargs)
     except (OSError, ValueError):  # not in the cache
-        if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") or not _hub_answers():
-            raise ConfigError(_how_to_get(name)) from None
+        cached = None
+    if cached is not None and is_complete(cached):
+        return cached
+    if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") or not _hub_answers():
+        raise ConfigError(_how_to_get(name))
     return _load(auto_class, name, _how_to_get(name), kwargs, local_files_only=False)
 
 

@@ -5,7 +5,9 @@ import multiprocessing
 import numpy as np
 import pytest
 
-from mmn.data.cache import SharedClipCache
+from mmn.data.build import build_dataset, build_tokenizer, write_clip_files
+from mmn.data.cache import ClipFile, SharedClipCache
+from mmn.utils.errors import DataError
 
 VIDEO_BYTES = 4 * 3 * 2
 
@@ -78,3 +80,59 @@ def test_videos_beyond_the_budget_are_computed_every_time(num_slots):
 def test_the_store_is_no_larger_than_the_budget():
     cache = SharedClipCache(4, num_clips=3, input_size=2, budget=2.9 * VIDEO_BYTES)
     assert cache.clips.nbytes == 2 * VIDEO_BYTES
+
+
+# ---- Files made beforehand -------------------------------------------------------------------------------------------
+
+VIDEOS = ["a", "b", "c"]
+
+
+@pytest.fixture
+def clip_file(tmp_path):
+    source = tmp_path / "features.hdf5"
+    source.write_bytes(b"rows")
+    file = ClipFile(str(tmp_path / "clips"), "train", str(source))
+    file.write(VIDEOS, (clips_of(video) for video in range(3)), (3, 2), "float32")
+    return file
+
+
+def test_clip_file_gives_back_what_was_written(clip_file):
+    clip_file.open(VIDEOS, (3, 2))
+    for video in range(3):
+        assert np.array_equal(clip_file.get(video, must_not_run), clips_of(video))
+
+
+def test_clip_file_of_half_precision_gives_float32(clip_file):
+    clip_file.write(VIDEOS, (clips_of(video) for video in range(3)), (3, 2), "float16")
+    clip_file.open(VIDEOS, (3, 2))
+    clips = clip_file.get(1, must_not_run)
+    assert clips.dtype == np.float32
+    assert np.allclose(clips, clips_of(1), atol=1e-3)
+
+
+@pytest.mark.parametrize(("videos", "shape"), [(["a", "b"], (3, 2)), (["a", "c", "b"], (3, 2)), (VIDEOS, (4, 2))])
+def test_clip_file_of_other_videos_or_shape_is_refused(clip_file, videos, shape):
+    with pytest.raises(DataError, match="make it again by tools/cache_features.py"):
+        clip_file.open(videos, shape)
+
+
+def test_clip_file_of_another_feature_file_is_refused(clip_file):
+    with open(clip_file.source, "ab") as file:
+        file.write(b"more")
+    with pytest.raises(DataError, match="another state of"):
+        clip_file.open(VIDEOS, (3, 2))
+
+
+def test_missing_clip_file_is_a_sentence(tmp_path):
+    with pytest.raises(DataError, match="DATALOADER.CACHE_DIR"):
+        ClipFile(str(tmp_path), "train", "nowhere").open(VIDEOS, (3, 2))
+
+
+def test_dataset_reads_clips_made_by_the_tool(tiny_cfg, tmp_path):
+    tokenizer = build_tokenizer(tiny_cfg)
+    direct = build_dataset(tiny_cfg, "synthetic_val", tokenizer)
+    tiny_cfg.DATALOADER.CACHE_DIR = str(tmp_path / "clips")
+    write_clip_files(tiny_cfg)
+    cached = build_dataset(tiny_cfg, "synthetic_val", tokenizer)
+    for index in range(len(direct)):
+        assert np.array_equal(cached.clips(index), direct.clips(index))

@@ -10,7 +10,7 @@ import torch
 from tiny import random_batch, tiny_config
 
 from mmn.engine import run
-from mmn.engine.trainer import Trainer
+from mmn.engine.trainer import Trainer, in_groups
 from mmn.modeling import build_criterion, build_model
 from mmn.solver import build_optimizer, build_scheduler, set_text_encoder_frozen
 from mmn.utils.checkpoint import load_checkpoint
@@ -98,6 +98,33 @@ def test_training_lowers_the_loss(make_trainer, batch, tiny_cfg):
     trainer = make_trainer()
     losses = [trainer.train_step([batch], 0.1, "here")["loss"].item() for _ in range(30)]
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_accumulating_equal_parts_gives_the_gradient_of_one(make_trainer, batch, tiny_cfg):
+    tiny_cfg.SOLVER.CLIP_GRAD_NORM = 1e9
+    once, twice = make_trainer(), make_trainer()
+    twice.model.load_state_dict(once.model.state_dict())
+    for trainer in (once, twice):
+        trainer.model.eval()  # batch statistics of the two parts would be updated twice
+    alone, halves = once.train_step([batch], 0.1, "here"), twice.train_step([batch, batch], 0.1, "here")
+    assert halves["loss"].item() == pytest.approx(alone["loss"].item(), rel=1e-6)
+    assert halves["grad_norm"].item() == pytest.approx(alone["grad_norm"].item(), rel=1e-5)
+
+
+def test_batches_of_the_loader_are_accumulated_to_steps():
+    assert list(in_groups(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+def test_bfloat16_step_is_near_the_float32_one(make_trainer, batch, tiny_cfg):
+    exact, rounded = make_trainer(), make_trainer()
+    rounded.model.load_state_dict(exact.model.state_dict())
+    wanted = exact.train_step([batch], 0.1, "here")
+    tiny_cfg.SOLVER.AMP = "bf16"
+    values = rounded.train_step([batch], 0.1, "here")
+    assert values["loss"].dtype == torch.float32
+    assert values["loss"].item() == pytest.approx(wanted["loss"].item(), rel=0.05)
+    assert values["loss"].item() != wanted["loss"].item()
+    assert all(parameter.dtype == torch.float32 for parameter in rounded.model.parameters())
 
 
 # ---- The loop --------------------------------------------------------------------------------------------------------

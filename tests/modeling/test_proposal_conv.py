@@ -106,3 +106,20 @@ def test_every_convolution_has_a_bias():
         "conv1x1_contrastive.bias",
         "conv1x1_iou.bias",
     }
+
+
+@pytest.mark.parametrize("option", ["checkpoint_activations", "channels_last"])
+def test_options_of_the_dense_form_change_no_number(option):
+    cells, sizes = ProposalCells(8, [7]), (3, 4, 3, 2, 5)
+    plain = ProposalConv(cells, *sizes, impl="dense").double()
+    other = ProposalConv(cells, *sizes, impl="dense", **{option: True}).double()
+    other.load_state_dict(plain.state_dict())
+    for step in range(3):
+        packed = torch.randn(2, 3, len(cells), dtype=torch.float64, generator=torch.Generator().manual_seed(step))
+        for conv in (plain, other):
+            conv.zero_grad()
+            sum(output.square().sum() for output in conv(packed)).backward()
+        for (name, expected), measured in zip(plain.named_parameters(), other.parameters(), strict=True):
+            assert_close(measured.grad, expected.grad, msg=lambda text, name=name: f"{name}: {text}")
+    for (name, expected), measured in zip(plain.named_buffers(), other.buffers(), strict=True):
+        assert_close(measured, expected, msg=lambda text, name=name: f"{name}: {text}")

@@ -18,6 +18,10 @@ from mmn.modeling.fast_conv.norm import folded_norm, norm_relu_weight, uses_batc
 from mmn.modeling.fast_conv.packed_conv import LayerPlan, PackedConv, TransformedWeights, forward_products
 from mmn.modeling.fast_conv.tiling import LayerTiling
 
+NOMINAL_EVAL_BATCH = 4
+"""Videos for which inference picks its form and algorithms. Were they picked for the batch at hand, results would depend
+on its size, in their last digits."""
+
 
 class FoldedLayer(NamedTuple):
     """A layer ready for inference: batch norm folded in, weights transformed (and packed where oneDNN is there)."""
@@ -110,17 +114,14 @@ class FastStack:
     def _fold(self, layer: LayerCells, conv: nn.Conv2d, norm: nn.BatchNorm2d, cells: Tensor) -> FoldedLayer:
         scale, shift = folded_norm(conv.bias.to(cells.dtype), norm)
         weight = conv.weight.to(cells.dtype) * scale[:, None, None, None]
-        plan = self._plan(layer, weight, cells.shape[1], training=False)
+        plan = self._plan(layer, weight, NOMINAL_EVAL_BATCH, training=False)
         rows = plan.tiling.num_tiles * cells.shape[1]
         return FoldedLayer(plan, TransformedWeights(weight, plan.algorithm, rows), shift)
 
-    def prefers_fast(self, convs: Sequence[nn.Conv2d], batch: int, device: torch.device, training: bool) -> bool:
-        """Whether this form is expected to be faster than the dense one, by the estimates of `cost.py`.
-
-        They are for CPUs; elsewhere the answer is no.
-        """
-        if device.type != "cpu":
-            return False
+    def prefers_fast(self, convs: Sequence[nn.Conv2d], batch: int, training: bool) -> bool:
+        """Whether this form is expected to be faster than the dense one on a CPU, by the estimates of `cost.py`."""
+        if not training:
+            batch = NOMINAL_EVAL_BATCH
         layers, fast, dense = self.valid if training else self.needed, 0.0, 0.0
         for layer, whole, conv in zip(layers, self.valid, convs, strict=True):
             channels = conv.weight.shape[:2]
