@@ -22,6 +22,7 @@ setup(
         "terminaltables>=3.1",
         "tqdm>=4.60",
         "tensorboard>=2.12",
+        "PyYAML>=6.0",
     ],
     extras_require={
         "plots": ["matplotlib"],
