@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from transformers import AutoConfig, AutoTokenizer
-from transformers import logging as transformers_logging
 
 from mmn.utils.errors import ConfigError
 from mmn.utils.logger import get_logger
@@ -43,8 +42,7 @@ class QueryTokenizer:
         Sentences beyond what the encoder can read are cut there, with a warning; equal ones are tokenised once.
         """
         distinct = list(dict.fromkeys(sentences))
-        transformers_logging.set_verbosity_error()  # its own warning about long texts would come without a count
-        encoded = self.tokenizer(distinct, add_special_tokens=True, return_attention_mask=False)["input_ids"]
+        encoded = self._encode(distinct)
         too_long = [number for number, ids in enumerate(encoded) if len(ids) > self.max_length]
         if too_long:
             get_logger().warning(
@@ -58,3 +56,13 @@ class QueryTokenizer:
                 encoded[number] = ids
         ids_of = {sentence: np.array(ids, dtype=np.int32) for sentence, ids in zip(distinct, encoded, strict=True)}
         return [ids_of[sentence] for sentence in sentences]
+
+    def _encode(self, sentences: list[str]) -> list[list[int]]:
+        """All token ids of each sentence."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if not hasattr(backend, "encode_batch_fast"):
+            return self.tokenizer(sentences, return_attention_mask=False, verbose=False)["input_ids"]
+        # Straight to the library underneath, without the character offsets that nobody reads.
+        backend.no_padding()
+        backend.no_truncation()
+        return [encoding.ids for encoding in backend.encode_batch_fast(sentences)]
