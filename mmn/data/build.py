@@ -17,6 +17,7 @@ from mmn.data.samplers import EpochSampler, ShardSampler
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.utils import comm
 from mmn.utils.errors import ConfigError
+from mmn.utils.preemption import spare_worker
 
 GIGABYTE = 1024**3
 
@@ -108,6 +109,7 @@ def _build_loader(cfg: CfgNode, dataset: Dataset, sampler: Sampler, batch_size: 
         collate_fn=Collator(pad_id, length_multiple=8 if on_gpu else 1),
         pin_memory=on_gpu,
         persistent_workers=num_workers > 0,
+        worker_init_fn=spare_worker,
         # Forked workers share the feature cache with this process.
         multiprocessing_context="fork" if num_workers else None,
         # Of its own, so that starting workers draws nothing from the generator that dropout uses.

@@ -1,12 +1,14 @@
 """Reading one video's feature rows and resampling them to a fixed number of clips (SPEC section 1)."""
 
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 
 import h5py
 import numpy as np
 
 from mmn.utils.errors import DataError
+from mmn.utils.logger import get_logger
 
 
 def clip_boundaries(num_rows: int, num_clips: int) -> np.ndarray:
@@ -40,12 +42,14 @@ class FeatureFile:
         path: HDF5 file.
         feature_key: path of a video's dataset in it, with `{vid}` for the video id.
         input_size: D, the width that the model expects.
+        waits: seconds before each further attempt at a read that fails, as network file systems' do for moments.
     """
 
-    def __init__(self, path: str, feature_key: str, input_size: int):
+    def __init__(self, path: str, feature_key: str, input_size: int, waits: Sequence[float] = (0.1, 0.5, 2.0)):
         self.path = path
         self.feature_key = feature_key
         self.input_size = input_size
+        self.waits = waits
         self._file: h5py.File | None = None
         self._pid = -1
 
@@ -72,27 +76,37 @@ class FeatureFile:
         Raises DataError where they cannot be read, have another shape than [T0 > 0, D], or are not finite.
         """
         key = self._key(video_id)
-        try:
-            dataset = self.open().get(key)
-            rows = dataset[:] if isinstance(dataset, h5py.Dataset) else None
-        except (OSError, RuntimeError) as error:
-            raise DataError(
-                f"video {video_id} of the feature file {self.path} cannot be read ({error}): the file may be damaged, "
-                "fetch or make it again"
-            ) from error
+        rows = self._read_patiently(video_id)
         where = f"video {video_id} of the feature file {self.path}"
         if rows is None:
             raise DataError(
                 f"{where} has no dataset at {key!r}: complete the file, or correct feature_key in the catalog entry"
             )
-        if rows.ndim != 2 or rows.shape[1] != self.input_size or not len(rows):
+        if np.ndim(rows) != 2 or rows.shape[1] != self.input_size or not len(rows):
             raise DataError(
-                f"{where} has shape {list(rows.shape)}, but the model expects [rows, {self.input_size}]: "
+                f"{where} has shape {list(np.shape(rows))}, but the model expects [rows, {self.input_size}]: "
                 "correct MODEL.MMN.FEATPOOL.INPUT_SIZE or the file"
             )
         if rows.dtype.kind != "f" or not np.isfinite(rows).all():
             raise DataError(f"{where} holds values that are not finite numbers: extract its features again")
         return rows.astype(np.float32, copy=False)
+
+    def _read_patiently(self, video_id: str) -> np.ndarray | None:
+        """The rows as they are in the file; None where there is no dataset. Tries again after an error."""
+        for wait in (*self.waits, None):
+            try:
+                dataset = self.open().get(self._key(video_id))
+                return dataset[()] if isinstance(dataset, h5py.Dataset) else None
+            except (OSError, RuntimeError, DataError) as error:
+                self.close()
+                if wait is None:
+                    raise DataError(
+                        f"video {video_id} of the feature file {self.path} cannot be read ({error}), after "
+                        f"{1 + len(self.waits)} attempts: fetch or make the file again if it is damaged"
+                    ) from error
+                get_logger().warning("video %s of %s cannot be read (%s), trying again", video_id, self.path, error)
+                time.sleep(wait)
+        return None  # not reached
 
     def close(self) -> None:
         if self._file is not None and self._pid == os.getpid():
