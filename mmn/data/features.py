@@ -87,9 +87,11 @@ class FeatureFile:
                 f"{where} has shape {list(np.shape(rows))}, but the model expects [rows, {self.input_size}]: "
                 "correct MODEL.MMN.FEATPOOL.INPUT_SIZE or the file"
             )
-        if rows.dtype.kind != "f" or not np.isfinite(rows).all():
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+            values = rows.astype(np.float32, copy=False) if rows.dtype.kind == "f" else None
+        if values is None or not np.isfinite(values).all():
             raise DataError(f"{where} holds values that are not finite numbers: extract its features again")
-        return rows.astype(np.float32, copy=False)
+        return values
 
     def _read_patiently(self, video_id: str) -> np.ndarray | None:
         """The rows as they are in the file; None where there is no dataset. Tries again after an error."""
