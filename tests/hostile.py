@@ -32,10 +32,9 @@ ANNOTATIONS = {
     "sentences that are no list": (annotations(sentences="ab"), "equal length"),
     "a NaN time": (annotations(timestamps=[[float("nan"), 2]]), "timestamp 0"),
     "an infinite time": (annotations(timestamps=[[0, float("inf")]]), "timestamp 0"),
-    "a time too large for a float": (
-        '{"video": {"duration": 9, "timestamps": [[0, 1%s]], "sentences": ["a"]}}' % ("0" * 400),
-        "timestamp 0",
-    ),
+    "a time too large for a float": (annotations(timestamps=[[0, 10**400]]), "timestamp 0"),
+    "a lone surrogate": (annotations(sentences=["\ud800"]), "sentence 0"),
+    "a duration beyond float32": (annotations(duration=1e300), "duration of 1e+300"),
     "reversed times alone": (annotations(timestamps=[[2, 1]]), "no sentence with start < end"),
     "zero duration": (annotations(duration=0), "duration 0"),
     "a NaN duration": (annotations(duration=float("nan")), "duration nan"),

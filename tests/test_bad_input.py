@@ -58,9 +58,16 @@ def test_config_is_refused(kind):
 # ---- Odd, but to be worked with ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "text", ["Die Tür fällt zu", "人が歩く", "الرجل يفتح الباب", "e\u0301 \u202e\U0001f3a5\u200f", "word " * 2000]
-)
+TEXTS = {
+    "umlauts": "Die Tür fällt zu",
+    "Japanese": "人が歩く",
+    "right to left": "الرجل يفتح الباب",
+    "combining, emoji and direction marks": "e\u0301 \u202e\U0001f3a5\u200f",
+    "2,000 words": "word " * 2000,
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_text_of_any_kind_is_tokenised(dataset_root, tmp_path, text):
     path = tmp_path / "split.json"
     path.write_text(hostile.annotations(sentences=[text]), encoding="utf-8")

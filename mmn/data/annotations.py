@@ -106,7 +106,7 @@ def _duration_and_unit(where: str, entry: dict, time_unit: str) -> tuple[float, 
     duration, unit = (
         (entry["num_frames"] / entry["fps"], entry["fps"]) if time_unit == "frames" else (entry[keys[0]], 1)
     )
-    if not 0 < np.float32(min(duration, 1e40)) < np.inf:
+    if not np.finfo(np.float32).tiny <= duration <= np.finfo(np.float32).max:
         raise DataError(f"{where} has a duration of {duration} seconds: correct {' and '.join(keys)}")
     return duration, unit
 

@@ -6,13 +6,14 @@ A run that was told to stop, and has saved itself, ends with exit code 75.
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
 
 import torch.distributed as dist
 
 from mmn.utils.comm import destroy_process_group
 from mmn.utils.errors import Preempted, UserError
-from mmn.utils.preemption import PREEMPTED_EXIT_CODE, stop_listening
+from mmn.utils.preemption import PREEMPTED_EXIT_CODE, received_signal, stop_listening
 
 USER_ERROR_EXIT_CODE = 2
 # Most mistakes meet all processes at once. Those of rank > 0 wait this many seconds before they speak, in which the
@@ -41,9 +42,12 @@ def run_tool(main: Callable[[], None]) -> None:
             print(f"stopped: {end}", file=sys.stderr, flush=True)
         sys.exit(PREEMPTED_EXIT_CODE)
     except RuntimeError as error:
-        if _is_of_another_process(error):
-            _wait_for_the_launcher(PEER_DELAY)
-        raise
+        if not _is_of_another_process(error):
+            raise
+        _wait_for_the_launcher(PEER_DELAY)
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)  # leaving the group in order would wait for the process that is gone
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
@@ -54,6 +58,8 @@ def run_tool(main: Callable[[], None]) -> None:
 def _wait_for_the_launcher(seconds: float) -> None:
     """Time for the launcher to end this process, which it does by SIGTERM when another one has ended."""
     stop_listening()
+    if received_signal() is not None:  # it has been at it already
+        os._exit(1)
     time.sleep(seconds)
 
 
