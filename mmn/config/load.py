@@ -12,6 +12,8 @@ from yacs.config import CfgNode
 from mmn.config.defaults import _C
 from mmn.utils.errors import ConfigError, nearest
 
+DEEPEST = 8  # sections in sections that are looked into; yaml can even nest a section in itself
+
 
 def load_config(config_file: str | None = None, options: Sequence[str] = ()) -> CfgNode:
     """Defaults, then `config_file`, then `options`, an alternation of keys and values as on the command line.
@@ -49,7 +51,7 @@ def _read_yaml(path: str) -> dict:
 def _flatten(node: dict, prefix: str, where: str) -> Iterator[tuple[str, object]]:
     for key, value in node.items():
         name = f"{prefix}{key}"
-        if isinstance(value, dict):
+        if isinstance(value, dict) and prefix.count(".") < DEEPEST:
             yield from _flatten(value, f"{name}.", where)
         elif value is None and isinstance(_lookup(name), CfgNode):
             continue  # a section left empty

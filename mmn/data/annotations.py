@@ -9,6 +9,8 @@ import numpy as np
 
 from mmn.utils.errors import DataError
 
+SHORTEST, LONGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)  # seconds that float32 holds
+
 
 @dataclass(frozen=True)
 class VideoAnnotation:
@@ -106,7 +108,7 @@ def _duration_and_unit(where: str, entry: dict, time_unit: str) -> tuple[float, 
     duration, unit = (
         (entry["num_frames"] / entry["fps"], entry["fps"]) if time_unit == "frames" else (entry[keys[0]], 1)
     )
-    if not np.finfo(np.float32).tiny <= duration <= np.finfo(np.float32).max:
+    if not SHORTEST <= duration <= LONGEST:
         raise DataError(f"{where} has a duration of {duration} seconds: correct {' and '.join(keys)}")
     return duration, unit
 

@@ -10,6 +10,9 @@ import numpy as np
 from mmn.utils.errors import DataError
 from mmn.utils.logger import get_logger
 
+# What h5py raises for a file that is not as it should be: damaged, or not to be read at the moment.
+DAMAGE = (OSError, RuntimeError, ValueError, TypeError, KeyError, MemoryError)
+
 
 def clip_boundaries(num_rows: int, num_clips: int) -> np.ndarray:
     """[P + 1] int64: clip p is the mean of rows boundary p .. boundary p+1 - 1, or row boundary p where that is empty.
@@ -60,7 +63,10 @@ class FeatureFile:
         """Raise DataError unless the file can be read and has every video, the first one of the right width."""
         file = self.open()
         video_ids = list(video_ids)
-        missing = [video_id for video_id in video_ids if self._key(video_id) not in file]
+        try:
+            missing = [video_id for video_id in video_ids if self._key(video_id) not in file]
+        except DAMAGE as error:
+            raise DataError(f"the feature file {self.path} is damaged ({error}): fetch or make it again") from error
         if missing:
             names = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
             raise DataError(
@@ -99,7 +105,7 @@ class FeatureFile:
             try:
                 dataset = self.open().get(self._key(video_id))
                 return dataset[()] if isinstance(dataset, h5py.Dataset) else None
-            except (OSError, RuntimeError, DataError) as error:
+            except (*DAMAGE, DataError) as error:
                 self.close()
                 if wait is None:
                     raise DataError(
@@ -128,6 +134,6 @@ class FeatureFile:
                 )
             try:
                 self._file, self._pid = h5py.File(self.path, "r"), os.getpid()
-            except OSError as error:
+            except DAMAGE as error:
                 raise DataError(f"the feature file {self.path} cannot be opened ({error}): fetch it again") from error
         return self._file

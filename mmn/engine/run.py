@@ -30,7 +30,7 @@ from mmn.utils.errors import UserError
 from mmn.utils.files import FolderLock
 from mmn.utils.logger import get_logger, setup_logger
 from mmn.utils.memory import reuse_freed_memory
-from mmn.utils.preemption import listen
+from mmn.utils.preemption import die_with_the_launcher
 from mmn.utils.seed import seed_everything
 
 _locks: list[FolderLock | None] = []  # held until the process ends
@@ -41,8 +41,7 @@ def start_run(config_file: str, options: Sequence[str], training: bool) -> tuple
     cfg = load_config(config_file, options)
     validate(cfg, int(os.environ.get("WORLD_SIZE", "1")))
     device = comm.choose_device(cfg.MODEL.DEVICE)
-    if training:
-        listen()
+    die_with_the_launcher()
     set_deterministic(cfg.SOLVER.DETERMINISTIC)
     comm.init_process_group(device, cfg.SOLVER.TIMEOUT_MINUTES)
     if training:

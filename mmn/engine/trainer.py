@@ -26,7 +26,7 @@ from mmn.utils.checkpoint import CheckpointFolder
 from mmn.utils.errors import Preempted
 from mmn.utils.logger import get_logger
 from mmn.utils.metric_logger import MetricWriter, Progress, peak_memory_mb
-from mmn.utils.preemption import StopAgreement, received_signal
+from mmn.utils.preemption import StopAgreement, listening, received_signal
 from mmn.utils.revision import git_revision
 from mmn.utils.seed import get_rng_state, set_rng_state
 
@@ -97,16 +97,20 @@ class Trainer:
         self.stop = StopAgreement()
         self.writer = MetricWriter(self.cfg.OUTPUT_DIR if self.is_main else None, self.state.epoch + 1, self.step)
         self.progress = Progress(self.step, cfg.MAX_EPOCH * self.num_iterations, self.is_main)
-        frozen = None
+        with listening():
+            self._train_epochs()
+        if cfg.MAX_EPOCH == 0:
+            self.save(0)
+        self.progress.close()
+        self.writer.close()
+
+    def _train_epochs(self) -> None:
+        cfg, frozen = self.cfg.SOLVER, None
         for epoch in range(self.state.epoch + 1, cfg.MAX_EPOCH + 1):
             if frozen != (frozen := set_text_encoder_frozen(self.cfg, self.model, epoch)):
                 self.forward = self._distribute()  # it must know which parameters take gradients
             self._train_epoch(epoch)
             self._finish_epoch(epoch)
-        if cfg.MAX_EPOCH == 0:
-            self.save(0)
-        self.progress.close()
-        self.writer.close()
 
     def _distribute(self) -> nn.Module:
         module = torch.compile(self.model) if self.cfg.SOLVER.COMPILE else self.model

@@ -1,9 +1,11 @@
 """Stopping when the machine is wanted back: SIGTERM or SIGUSR1, which cluster schedulers send some time before SIGKILL."""
 
+import contextlib
 import ctypes
 import os
 import platform
 import signal
+from collections.abc import Iterator
 
 import torch
 import torch.distributed as dist
@@ -18,13 +20,22 @@ _PR_SET_PDEATHSIG = 1  # from linux/prctl.h
 _received: list[int] = []
 
 
-def listen() -> None:
-    """From now on the signals do not end this process but are noted, for the training loop to act on.
+@contextlib.contextmanager
+def listening() -> Iterator[None]:
+    """Within it the signals do not end this process but are noted, for the training loop to act on.
 
-    Under torchrun the process also ends when torchrun is killed outright, which otherwise leaves its children behind.
+    Only the loop is to be within it: what waits for another process to arrive acts on no signal.
     """
-    for number in SIGNALS:
-        signal.signal(number, lambda received, frame: _received.append(received))
+    before = [(number, signal.signal(number, lambda received, frame: _received.append(received))) for number in SIGNALS]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+def die_with_the_launcher() -> None:
+    """Under torchrun on Linux: end when torchrun is killed outright, which otherwise leaves its children behind."""
     if "TORCHELASTIC_RUN_ID" in os.environ and platform.system() == "Linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
