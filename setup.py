@@ -16,6 +16,7 @@ setup(
     install_requires=[
         "torch>=2.6",
         "transformers>=4.56",
+        "safetensors>=0.4",
         "yacs>=0.1.8",
         "h5py>=3.8",
         "numpy>=1.24",

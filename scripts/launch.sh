@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Shared by the *_train.sh and eval.sh scripts: one process per GPU, with torchrun.
 # Usage: launch.sh TOOL CONFIG [tool flags and KEY VALUE ...]
-# From the environment: gpus, gpun, nnodes, node_rank, master_addr, master_port; see scripts/tacos_train.sh.
+# From the environment: gpus, gpun, nnodes, node_rank, master_addr, master_port, max_restarts; see scripts/tacos_train.sh.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -16,4 +16,4 @@ fi
 [[ -n ${gpus:-} ]] && export CUDA_VISIBLE_DEVICES=$gpus
 
 exec "$PYTHON" tools/launch.py --processes "$gpun" --nodes "$nnodes" --node-rank "$node_rank" \
-    --master-addr "$master_addr" --master-port "$master_port" "$tool" --config-file "$config" "$@"
+    --master-addr "$master_addr" --master-port "$master_port" --max-restarts "${max_restarts:-0}" "$tool" --config-file "$config" "$@"

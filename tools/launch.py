@@ -18,10 +18,20 @@ def main() -> None:
     parser.add_argument("--node-rank", type=int, default=0, help="of this machine")
     parser.add_argument("--master-addr", default="127.0.0.1", help="of node 0")
     parser.add_argument("--master-port", type=int, required=True, help="on node 0")
+    parser.add_argument("--max-restarts", type=int, default=0, help="after a failure, continuing a training")
     parser.add_argument("tool", help="tools/train_net.py or tools/test_net.py")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of the tool")
     args = parser.parse_args()
-    launch(args.tool, args.arguments, args.processes, args.nodes, args.node_rank, args.master_addr, args.master_port)
+    launch(
+        args.tool,
+        args.arguments,
+        args.processes,
+        args.nodes,
+        args.node_rank,
+        args.master_addr,
+        args.master_port,
+        args.max_restarts,
+    )
 
 
 if __name__ == "__main__":

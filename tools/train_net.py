@@ -1,4 +1,4 @@
-"""Train MMN: `python tools/train_net.py --config-file F [--skip-test] KEY VALUE ...`, or under torchrun."""
+"""Train MMN: `python tools/train_net.py --config-file F [--skip-test] [--partial] KEY VALUE ...`, or under torchrun."""
 
 import argparse
 
@@ -12,11 +12,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config-file", required=True, help="yaml file, see configs/")
     parser.add_argument("--skip-test", action="store_true", help="do not test the best checkpoint after training")
+    parser.add_argument("--partial", action="store_true", help="of SOLVER.INIT_WEIGHTS, load what fits the model")
     parser.add_argument("options", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys to override")
     args = parser.parse_args()
 
     cfg, device = start_run(args.config_file, args.options, training=True)
-    train(cfg, device)
+    train(cfg, device, args.partial)
     if not args.skip_test:
         test(cfg, device)
 

@@ -113,6 +113,16 @@ _C.SOLVER.COMPILE = False  # torch.compile of the network
 _C.SOLVER.ACCUMULATE = 1
 _C.SOLVER.LOG_PERIOD = 20  # iterations between log lines
 _C.SOLVER.INIT_WEIGHTS = ""  # a checkpoint whose weights training starts from
+# Iterations between checkpoints inside an epoch, `<feat2d name>_model_last.pth`; 0: only those of CHECKPOINT_PERIOD.
+_C.SOLVER.CHECKPOINT_ITERS = 0
+_C.SOLVER.CHECKPOINT_KEEP = (
+    0  # epoch checkpoints that stay, the newest ones; 0: all. The best and the last always stay.
+)
+# A step whose loss or gradient is not finite is left out and counted, where it otherwise ends the run. Each step then
+# waits for the device.
+_C.SOLVER.SKIP_NONFINITE = False
+_C.SOLVER.DETERMINISTIC = False  # on GPUs: only algorithms that give the same bits every time, some of them slower
+_C.SOLVER.TIMEOUT_MINUTES = 30  # how long a process waits for the others before it takes them for hung
 
 # ---- Inference -------------------------------------------------------------------------------------------------------
 _C.TEST = CN()

@@ -1,6 +1,8 @@
 """Merging a yaml file and command-line pairs into the defaults, with errors that name the key and the nearest one."""
 
 import ast
+import math
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,6 +11,8 @@ from yacs.config import CfgNode
 
 from mmn.config.defaults import _C
 from mmn.utils.errors import ConfigError, nearest
+
+DEEPEST = 8  # sections in sections that are looked into; yaml can even nest a section in itself
 
 
 def load_config(config_file: str | None = None, options: Sequence[str] = ()) -> CfgNode:
@@ -35,7 +39,7 @@ def _read_yaml(path: str) -> dict:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"the config file {path} cannot be read ({error.strerror}): check --config-file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or a date such as 2024-13-01
         raise ConfigError(f"the config file {path} is not valid yaml: {' '.join(str(error).split())}") from error
     if content is None:
         return {}
@@ -47,7 +51,7 @@ def _read_yaml(path: str) -> dict:
 def _flatten(node: dict, prefix: str, where: str) -> Iterator[tuple[str, object]]:
     for key, value in node.items():
         name = f"{prefix}{key}"
-        if isinstance(value, dict):
+        if isinstance(value, dict) and prefix.count(".") < DEEPEST:
             yield from _flatten(value, f"{name}.", where)
         elif value is None and isinstance(_lookup(name), CfgNode):
             continue  # a section left empty
@@ -105,7 +109,7 @@ def _convert(key: str, value: object, default: object, where: str) -> object:
     if isinstance(value, str) and not isinstance(default, str):
         try:
             value = ast.literal_eval(value)
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # all that literal_eval raises
             # A bare name for a tuple of names, and true/false as yaml writes them.
             if isinstance(default, tuple) and value:
                 value = (value,)
@@ -114,10 +118,12 @@ def _convert(key: str, value: object, default: object, where: str) -> object:
         value = "on" if value else "off"  # yaml reads a bare off as False
     if isinstance(default, tuple) and isinstance(value, str):
         value = (value,)
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(default, float) and type(value) is int and abs(value) < sys.float_info.max:
         return float(value)
     if isinstance(default, (list, tuple)) and isinstance(value, (list, tuple)):
         return _convert_items(key, value, default, where)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where} sets {key} to {value}, but it must be a finite number")
     if type(value) is not type(default):
         raise ConfigError(f"{where} sets {key} to {value!r}, but it must be {_describe(default)}")
     return value
@@ -126,8 +132,11 @@ def _convert(key: str, value: object, default: object, where: str) -> object:
 def _convert_items(key: str, value: Sequence, default: Sequence, where: str) -> Sequence:
     """A list or tuple in the default's type, its items checked against the kind of item that the key holds."""
     kind = type(default[0]) if default else str  # the keys whose default is empty hold names
-    items = [float(item) if kind is float and type(item) is int else item for item in value]
-    if not all(type(item) is kind for item in items):
+    items = [
+        float(item) if kind is float and type(item) is int and abs(item) < sys.float_info.max else item
+        for item in value
+    ]
+    if not all(type(item) is kind and (kind is not float or math.isfinite(item)) for item in items):
         raise ConfigError(f"{where} sets {key} to {value!r}, but its items must be {_KINDS[kind]}")
     return type(default)(items)
 

@@ -103,6 +103,9 @@ def _validate_solver(cfg: CfgNode) -> None:
     solver = cfg.SOLVER
     for key in ("TEST_PERIOD", "CHECKPOINT_PERIOD", "RESUME_EPOCH", "LOG_PERIOD"):
         _require(solver[key] > 0, f"SOLVER.{key} is {solver[key]}: it must be at least 1")
+    for key in ("CHECKPOINT_ITERS", "CHECKPOINT_KEEP"):
+        _require(solver[key] >= 0, f"SOLVER.{key} is {solver[key]}: it must be 0 or more")
+    _require(solver.TIMEOUT_MINUTES > 0, f"SOLVER.TIMEOUT_MINUTES is {solver.TIMEOUT_MINUTES}: it must be at least 1")
     _require(solver.MAX_EPOCH >= 0, f"SOLVER.MAX_EPOCH is {solver.MAX_EPOCH}: it must be 0 or more")
     _require(solver.LR > 0, f"SOLVER.LR is {solver.LR}: it must be above 0")
     _require(solver.CLIP_GRAD_NORM > 0, f"SOLVER.CLIP_GRAD_NORM is {solver.CLIP_GRAD_NORM}: it must be above 0")

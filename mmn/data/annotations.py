@@ -1,13 +1,15 @@
 """Reading annotation files (SPEC section 1)."""
 
 import json
-import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from mmn.utils.errors import DataError
+
+SHORTEST, LONGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)  # seconds that float32 holds
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def read_annotation_json(path: str) -> dict[str, dict]:
         raise DataError(
             f"the annotation file {path} cannot be read ({error.strerror}): see dataset/README.md for the expected tree"
         ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no json, no UTF-8, or nested beyond all use
         raise DataError(f"the annotation file {path} is not valid json: {error}; fetch it again") from error
     if not isinstance(content, dict) or not content:
         kind = "an empty object" if isinstance(content, dict) else f"a {type(content).__name__}"
@@ -88,7 +90,7 @@ def parse_video(path: str, video_id: str, entry: dict, time_unit: str) -> VideoA
             raise DataError(
                 f"{where} has {times!r} as timestamp {number}: it must be two finite numbers, start and end"
             )
-        if not isinstance(sentence, str) or not sentence.strip():
+        if not isinstance(sentence, str) or not sentence.strip() or not _is_unicode(sentence):
             raise DataError(f"{where} has {sentence!r} as sentence {number}: it must be a text that is not empty")
         if times[0] < times[1]:
             kept.append((sentence, max(times[0] / unit, 0), min(times[1] / unit, duration)))
@@ -103,9 +105,12 @@ def _duration_and_unit(where: str, entry: dict, time_unit: str) -> tuple[float, 
         value = _field(where, entry, key)
         if not _is_number(value) or value <= 0:
             raise DataError(f"{where} has {key} {value!r}: it must be a finite number above 0")
-    if time_unit == "frames":
-        return entry["num_frames"] / entry["fps"], entry["fps"]
-    return entry["duration"], 1
+    duration, unit = (
+        (entry["num_frames"] / entry["fps"], entry["fps"]) if time_unit == "frames" else (entry[keys[0]], 1)
+    )
+    if not SHORTEST <= duration <= LONGEST:
+        raise DataError(f"{where} has a duration of {duration} seconds: correct {' and '.join(keys)}")
+    return duration, unit
 
 
 def _field(where: str, entry: dict, key: str) -> object:
@@ -115,7 +120,15 @@ def _field(where: str, entry: dict, key: str) -> object:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is a number that a float can hold."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return abs(value) <= sys.float_info.max
+
+
+def _is_unicode(text: str) -> bool:
+    """False for lone surrogates, which json can spell but no tokenizer reads."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def count_sentences(videos: list[VideoAnnotation]) -> int:

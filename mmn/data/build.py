@@ -17,6 +17,7 @@ from mmn.data.samplers import EpochSampler, ShardSampler
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.utils import comm
 from mmn.utils.errors import ConfigError
+from mmn.utils.preemption import spare_worker
 
 GIGABYTE = 1024**3
 
@@ -112,6 +113,7 @@ def _build_loader(
         collate_fn=Collator(tokenizer.pad_id, 8 if on_gpu else 1, tokenizer.max_length),
         pin_memory=on_gpu,
         persistent_workers=num_workers > 0,
+        worker_init_fn=spare_worker,
         # Forked workers share the feature cache with this process.
         multiprocessing_context="fork" if num_workers else None,
         # Of its own, so that starting workers draws nothing from the generator that dropout uses.

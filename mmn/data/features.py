@@ -1,12 +1,17 @@
 """Reading one video's feature rows and resampling them to a fixed number of clips (SPEC section 1)."""
 
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 
 import h5py
 import numpy as np
 
 from mmn.utils.errors import DataError
+from mmn.utils.logger import get_logger
+
+# What h5py raises for a file that is not as it should be: damaged, or not to be read at the moment.
+DAMAGE = (OSError, RuntimeError, ValueError, TypeError, KeyError, MemoryError)
 
 
 def clip_boundaries(num_rows: int, num_clips: int) -> np.ndarray:
@@ -40,12 +45,14 @@ class FeatureFile:
         path: HDF5 file.
         feature_key: path of a video's dataset in it, with `{vid}` for the video id.
         input_size: D, the width that the model expects.
+        waits: seconds before each further attempt at a read that fails, as network file systems' do for moments.
     """
 
-    def __init__(self, path: str, feature_key: str, input_size: int):
+    def __init__(self, path: str, feature_key: str, input_size: int, waits: Sequence[float] = (0.1, 0.5, 2.0)):
         self.path = path
         self.feature_key = feature_key
         self.input_size = input_size
+        self.waits = waits
         self._file: h5py.File | None = None
         self._pid = -1
 
@@ -56,7 +63,10 @@ class FeatureFile:
         """Raise DataError unless the file can be read and has every video, the first one of the right width."""
         file = self.open()
         video_ids = list(video_ids)
-        missing = [video_id for video_id in video_ids if self._key(video_id) not in file]
+        try:
+            missing = [video_id for video_id in video_ids if self._key(video_id) not in file]
+        except DAMAGE as error:
+            raise DataError(f"the feature file {self.path} is damaged ({error}): fetch or make it again") from error
         if missing:
             names = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
             raise DataError(
@@ -72,27 +82,39 @@ class FeatureFile:
         Raises DataError where they cannot be read, have another shape than [T0 > 0, D], or are not finite.
         """
         key = self._key(video_id)
-        try:
-            dataset = self.open().get(key)
-            rows = dataset[:] if isinstance(dataset, h5py.Dataset) else None
-        except (OSError, RuntimeError) as error:
-            raise DataError(
-                f"video {video_id} of the feature file {self.path} cannot be read ({error}): the file may be damaged, "
-                "fetch or make it again"
-            ) from error
+        rows = self._read_patiently(video_id)
         where = f"video {video_id} of the feature file {self.path}"
         if rows is None:
             raise DataError(
                 f"{where} has no dataset at {key!r}: complete the file, or correct feature_key in the catalog entry"
             )
-        if rows.ndim != 2 or rows.shape[1] != self.input_size or not len(rows):
+        if np.ndim(rows) != 2 or rows.shape[1] != self.input_size or not len(rows):
             raise DataError(
-                f"{where} has shape {list(rows.shape)}, but the model expects [rows, {self.input_size}]: "
+                f"{where} has shape {list(np.shape(rows))}, but the model expects [rows, {self.input_size}]: "
                 "correct MODEL.MMN.FEATPOOL.INPUT_SIZE or the file"
             )
-        if rows.dtype.kind != "f" or not np.isfinite(rows).all():
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+            values = rows.astype(np.float32, copy=False) if rows.dtype.kind == "f" else None
+        if values is None or not np.isfinite(values).all():
             raise DataError(f"{where} holds values that are not finite numbers: extract its features again")
-        return rows.astype(np.float32, copy=False)
+        return values
+
+    def _read_patiently(self, video_id: str) -> np.ndarray | None:
+        """The rows as they are in the file; None where there is no dataset. Tries again after an error."""
+        for wait in (*self.waits, None):
+            try:
+                dataset = self.open().get(self._key(video_id))
+                return dataset[()] if isinstance(dataset, h5py.Dataset) else None
+            except (*DAMAGE, DataError) as error:
+                self.close()
+                if wait is None:
+                    raise DataError(
+                        f"video {video_id} of the feature file {self.path} cannot be read ({error}), after "
+                        f"{1 + len(self.waits)} attempts: fetch or make the file again if it is damaged"
+                    ) from error
+                get_logger().warning("video %s of %s cannot be read (%s), trying again", video_id, self.path, error)
+                time.sleep(wait)
+        return None  # not reached
 
     def close(self) -> None:
         if self._file is not None and self._pid == os.getpid():
@@ -112,6 +134,6 @@ class FeatureFile:
                 )
             try:
                 self._file, self._pid = h5py.File(self.path, "r"), os.getpid()
-            except OSError as error:
+            except DAMAGE as error:
                 raise DataError(f"the feature file {self.path} cannot be opened ({error}): fetch it again") from error
         return self._file

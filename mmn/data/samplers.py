@@ -10,6 +10,10 @@ class EpochSampler(Sampler[int]):
     """Training order: a permutation that depends on the epoch alone, split into one contiguous block per process.
 
     The permutation is padded from its own front to a multiple of the number of processes.
+
+    Attributes:
+        epoch: counted from 1; to be set before each one.
+        num_done: videos at the start of this process's block to leave out, for a run that continues inside an epoch.
     """
 
     def __init__(self, num_videos: int, rank: int, world_size: int):
@@ -17,6 +21,7 @@ class EpochSampler(Sampler[int]):
         self.rank = rank
         self.world_size = world_size
         self.epoch = 1
+        self.num_done = 0
 
     def __len__(self) -> int:
         return -(-self.num_videos // self.world_size)
@@ -25,7 +30,7 @@ class EpochSampler(Sampler[int]):
         generator = torch.Generator().manual_seed(self.epoch)
         order = torch.randperm(self.num_videos, generator=generator)
         padded = order[torch.arange(len(self) * self.world_size) % self.num_videos]
-        return iter(padded[self.rank * len(self) : (self.rank + 1) * len(self)].tolist())
+        return iter(padded[self.rank * len(self) + self.num_done : (self.rank + 1) * len(self)].tolist())
 
 
 class ShardSampler(Sampler[int]):

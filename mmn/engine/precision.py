@@ -1,4 +1,6 @@
-"""Number formats: autocast and TF32."""
+"""Number formats and algorithms: autocast, TF32, determinism."""
+
+import os
 
 import torch
 from yacs.config import CfgNode
@@ -16,3 +18,15 @@ def set_tf32(enabled: bool) -> None:
     """Allow or forbid TF32 in matrix products and convolutions on GPUs; without a GPU this does nothing."""
     torch.set_float32_matmul_precision("high" if enabled else "highest")
     torch.backends.cudnn.allow_tf32 = enabled
+
+
+def set_deterministic(enabled: bool) -> None:
+    """SOLVER.DETERMINISTIC: algorithms that give the same bits every time; an operation without one ends the run.
+
+    Results on the CPU do not depend on it. To be called before the first computation on a GPU.
+    """
+    torch.use_deterministic_algorithms(enabled)
+    torch.backends.cudnn.deterministic = enabled
+    torch.backends.cudnn.benchmark = False
+    if enabled:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

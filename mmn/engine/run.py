@@ -16,8 +16,10 @@ from mmn.config import load_config, validate
 from mmn.data import build_test_loader, build_train_loader
 from mmn.data.build import build_tokenizer, split_names
 from mmn.engine.evaluation import evaluate, format_table
+from mmn.engine.faults import explained_faults
 from mmn.engine.inference import MomentRanker, predict
-from mmn.engine.precision import set_tf32
+from mmn.engine.output_dir import prepare_output_dir
+from mmn.engine.precision import set_deterministic, set_tf32
 from mmn.engine.prediction_file import format_examples, read_predictions, score_predictions, write_predictions
 from mmn.engine.trainer import Trainer
 from mmn.modeling import build_criterion, build_model, build_proposal_cells
@@ -25,10 +27,13 @@ from mmn.solver import build_optimizer, build_scheduler
 from mmn.utils import comm
 from mmn.utils.checkpoint import CheckpointFolder, load_checkpoint, load_weights
 from mmn.utils.errors import UserError
-from mmn.utils.files import atomic_path
+from mmn.utils.files import FolderLock
 from mmn.utils.logger import get_logger, setup_logger
 from mmn.utils.memory import reuse_freed_memory
+from mmn.utils.preemption import die_with_the_launcher
 from mmn.utils.seed import seed_everything
+
+_locks: list[FolderLock | None] = []  # held until the process ends
 
 
 def start_run(config_file: str, options: Sequence[str], training: bool) -> tuple[CfgNode, torch.device]:
@@ -36,9 +41,11 @@ def start_run(config_file: str, options: Sequence[str], training: bool) -> tuple
     cfg = load_config(config_file, options)
     validate(cfg, int(os.environ.get("WORLD_SIZE", "1")))
     device = comm.choose_device(cfg.MODEL.DEVICE)
-    comm.init_process_group(device)
+    die_with_the_launcher()
+    set_deterministic(cfg.SOLVER.DETERMINISTIC)
+    comm.init_process_group(device, cfg.SOLVER.TIMEOUT_MINUTES)
     if training:
-        _prepare_output_dir(cfg)
+        _locks.append(prepare_output_dir(cfg))
     logger = setup_logger(cfg.OUTPUT_DIR if training else None, comm.get_rank())
     logger.info(
         "mmn %s, torch %s, transformers %s, Python %s, %d processes, device %s",
@@ -58,28 +65,26 @@ def start_run(config_file: str, options: Sequence[str], training: bool) -> tuple
     return cfg, device
 
 
-def _prepare_output_dir(cfg: CfgNode) -> None:
-    """Make OUTPUT_DIR, with the whole config in it as config.yml."""
-    try:
-        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"OUTPUT_DIR {cfg.OUTPUT_DIR} cannot be made ({error.strerror}): choose another") from error
-    if comm.get_rank() == 0:
-        with atomic_path(os.path.join(cfg.OUTPUT_DIR, "config.yml")) as temporary, open(temporary, "w") as file:
-            file.write(cfg.dump())
+def train(cfg: CfgNode, device: torch.device, partial: bool = False) -> None:
+    """Train from scratch, from INIT_WEIGHTS, or from where OUTPUT_DIR's last checkpoint stopped.
+
+    Args:
+        partial: of INIT_WEIGHTS, load what fits the model; the rest starts as in a run without them.
+    """
+    with explained_faults(cfg, "SOLVER.BATCH_SIZE"):
+        _build_trainer(cfg, device, partial).train()
 
 
-def train(cfg: CfgNode, device: torch.device) -> None:
-    """Train from scratch, from INIT_WEIGHTS, or from where OUTPUT_DIR's last checkpoint stopped."""
+def _build_trainer(cfg: CfgNode, device: torch.device, partial: bool) -> Trainer:
     logger = get_logger()
-    source = _starting_checkpoint(cfg)
+    source, resumes = _starting_checkpoint(cfg)
     checkpoint = load_checkpoint(source) if source else None
     tokenizer = build_tokenizer(cfg)
     start = time.perf_counter()
     loader = build_train_loader(cfg, tokenizer)
     validation = build_test_loader(cfg, _validation_split(cfg), tokenizer)
     logger.info("data ready after %.1f s: %d training videos", time.perf_counter() - start, len(loader.dataset))
-    model = _build_model(cfg, device, checkpoint, source)
+    model = _build_model(cfg, device, checkpoint, source, partial and not resumes)
     optimizer = build_optimizer(cfg, model)
     ranker = _build_ranker(cfg)
     trainer = Trainer(
@@ -92,21 +97,36 @@ def train(cfg: CfgNode, device: torch.device) -> None:
         lambda: evaluate(predict(model, validation, ranker, device), validation.dataset),
         device,
     )
-    if cfg.SOLVER.RESUME and checkpoint is not None:
+    if resumes:
         trainer.resume(checkpoint)
-    trainer.train()
+    return trainer
 
 
-def _starting_checkpoint(cfg: CfgNode) -> str | None:
-    """The file that training begins with; None means new weights under the pretrained text encoder."""
+def _starting_checkpoint(cfg: CfgNode) -> tuple[str | None, bool]:
+    """The file that training begins with, and whether it continues that file's run. Called on all processes.
+
+    No file means new weights under the pretrained text encoder. Raises UserError where the processes see different ones.
+    """
     solver, folder = cfg.SOLVER, CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME)
-    if solver.RESUME and solver.RESUME_EPOCH > 1:
-        return folder.epoch_path(solver.RESUME_EPOCH - 1)
-    if solver.RESUME and folder.last_path():
-        return folder.last_path()
+    is_restart = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0  # by torchrun, after an attempt that failed
+    path = folder.last_path() if solver.RESUME or is_restart else None
+    if solver.RESUME and solver.RESUME_EPOCH > 1 and not is_restart:
+        path = folder.epoch_path(solver.RESUME_EPOCH - 1)
+    seen = set(comm.all_gather_objects(path))
+    if len(seen) > 1:
+        raise UserError(
+            f"the processes see different checkpoints in OUTPUT_DIR {cfg.OUTPUT_DIR}: put it on a file system that all "
+            "machines share"
+        )
+    is_new = not (solver.RESUME or is_restart)
+    if comm.get_rank() == 0 and (is_new or solver.RESUME_EPOCH > 1):
+        # What a restart finds if this attempt ends before its first checkpoint.
+        folder.start_afresh() if is_new else path and folder.set_last(path)
+    if path is not None:
+        return path, True
     if solver.RESUME:
         get_logger().info("SOLVER.RESUME: no checkpoint in %s yet, starting afresh", cfg.OUTPUT_DIR)
-    return solver.INIT_WEIGHTS or None
+    return solver.INIT_WEIGHTS or None, False
 
 
 def _validation_split(cfg: CfgNode) -> str:
@@ -117,10 +137,12 @@ def _validation_split(cfg: CfgNode) -> str:
     return name
 
 
-def _build_model(cfg: CfgNode, device: torch.device, checkpoint: dict | None, source: str | None) -> nn.Module:
-    model = build_model(cfg, pretrained_text=checkpoint is None)
+def _build_model(
+    cfg: CfgNode, device: torch.device, checkpoint: dict | None, source: str | None, partial: bool
+) -> nn.Module:
+    model = build_model(cfg, pretrained_text=checkpoint is None or partial)
     if checkpoint is not None:
-        load_weights(model, checkpoint["model"], source)
+        load_weights(model, checkpoint["model"], source, partial)
         get_logger().info("loaded %s", source)
     return model.to(device)
 
@@ -130,20 +152,24 @@ def _build_ranker(cfg: CfgNode) -> MomentRanker:
     return MomentRanker(build_proposal_cells(cfg), test.NMS_THRESH, test.CONTRASTIVE_SCORE_POW, test.NUM_PREDICTIONS)
 
 
-def test(cfg: CfgNode, device: torch.device, ckpt: str | None = None, dump: str | None = None) -> None:
+def test(
+    cfg: CfgNode, device: torch.device, ckpt: str | None = None, dump: str | None = None, partial: bool = False
+) -> None:
     """Evaluate a checkpoint on every test split and print the recall tables.
 
     Args:
         ckpt: a file; None takes the best, else the last checkpoint of OUTPUT_DIR.
         dump: write the predictions there, one json line per sentence; with several test splits, one file per split.
+        partial: load what fits the model, and say what does not.
     """
     path = ckpt or CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME).find()
-    model = _build_model(cfg, device, load_checkpoint(path), path)
+    model = _build_model(cfg, device, load_checkpoint(path), path, partial)
     tokenizer = build_tokenizer(cfg)
     names = split_names(cfg, "TEST")
     for name in names:
         loader = build_test_loader(cfg, name, tokenizer)
-        _test_split(cfg, device, model, loader, _dump_path(dump, name, len(names)))
+        with explained_faults(cfg, "TEST.BATCH_SIZE"):
+            _test_split(cfg, device, model, loader, _dump_path(dump, name, len(names)))
 
 
 def _dump_path(dump: str | None, split: str, num_splits: int) -> str | None:

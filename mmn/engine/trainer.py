@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import math
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from yacs.config import CfgNode
 
 from mmn.engine.evaluation import SELECTION_METRIC
 from mmn.engine.guard import NonFiniteGuard
+from mmn.engine.meter import Meter
 from mmn.engine.precision import autocast
 from mmn.engine.transfer import on_device
 from mmn.modeling.losses import GroundingCriterion
@@ -23,8 +23,11 @@ from mmn.solver import contrastive_weight, load_optimizer, set_text_encoder_froz
 from mmn.structures.batch import GroundingBatch
 from mmn.utils import comm
 from mmn.utils.checkpoint import CheckpointFolder
+from mmn.utils.errors import Preempted
 from mmn.utils.logger import get_logger
 from mmn.utils.metric_logger import MetricWriter, Progress, peak_memory_mb
+from mmn.utils.preemption import StopAgreement, listening, received_signal
+from mmn.utils.revision import git_revision
 from mmn.utils.seed import get_rng_state, set_rng_state
 
 
@@ -33,6 +36,7 @@ class RunState:
     """How far a run is; saved in checkpoints."""
 
     epoch: int = 0  # the last finished one
+    iteration: int = 0  # updates done in the one after it
     best_epoch: int = 0
     best_metric: float = -math.inf
 
@@ -67,8 +71,9 @@ class Trainer:
         self.loader = loader
         self.evaluate = evaluate
         self.device = device
-        self.checkpoints = CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME)
-        self.guard = NonFiniteGuard()
+        self.checkpoints = CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME, cfg.SOLVER.CHECKPOINT_KEEP)
+        self.guard = NonFiniteGuard(cfg.OUTPUT_DIR, cfg.SOLVER.SKIP_NONFINITE)
+        self.meter = Meter(device)
         self.state = RunState()
         self.is_main = comm.get_rank() == 0
         self.forward: nn.Module = model  # wrapped by DistributedDataParallel while training in a group
@@ -80,29 +85,32 @@ class Trainer:
 
     @property
     def step(self) -> int:
-        """Iterations in all finished epochs."""
-        return self.state.epoch * self.num_iterations
+        """Iterations since the start of training."""
+        return self.state.epoch * self.num_iterations + self.state.iteration
 
     def train(self) -> None:
-        """All remaining epochs."""
+        """All that remains of the epochs.
+
+        Raises Preempted, with everything saved, where a process got a signal to stop.
+        """
         cfg = self.cfg.SOLVER
-        self.writer = MetricWriter(self.cfg.OUTPUT_DIR if self.is_main else None, self.state.epoch + 1)
+        self.stop = StopAgreement()
+        self.writer = MetricWriter(self.cfg.OUTPUT_DIR if self.is_main else None, self.state.epoch + 1, self.step)
         self.progress = Progress(self.step, cfg.MAX_EPOCH * self.num_iterations, self.is_main)
-        frozen = None
-        for epoch in range(self.state.epoch + 1, cfg.MAX_EPOCH + 1):
-            if frozen != (frozen := set_text_encoder_frozen(self.cfg, self.model, epoch)):
-                self.forward = self._distribute()  # it must know which parameters take gradients
-            self._train_epoch(epoch)
-            self.scheduler.step()
-            self.state.epoch = epoch
-            if epoch % cfg.TEST_PERIOD == 0 and epoch >= cfg.SKIP_TEST:
-                self._evaluate_epoch(epoch)
-            if epoch % cfg.CHECKPOINT_PERIOD == 0 or epoch == cfg.MAX_EPOCH:
-                self.save(epoch)
+        with listening():
+            self._train_epochs()
         if cfg.MAX_EPOCH == 0:
             self.save(0)
         self.progress.close()
         self.writer.close()
+
+    def _train_epochs(self) -> None:
+        cfg, frozen = self.cfg.SOLVER, None
+        for epoch in range(self.state.epoch + 1, cfg.MAX_EPOCH + 1):
+            if frozen != (frozen := set_text_encoder_frozen(self.cfg, self.model, epoch)):
+                self.forward = self._distribute()  # it must know which parameters take gradients
+            self._train_epoch(epoch)
+            self._finish_epoch(epoch)
 
     def _distribute(self) -> nn.Module:
         module = torch.compile(self.model) if self.cfg.SOLVER.COMPILE else self.model
@@ -115,26 +123,72 @@ class Trainer:
     def _train_epoch(self, epoch: int) -> None:
         weight = contrastive_weight(self.cfg, epoch)
         self.model.train()
+        first, accumulate = self.state.iteration, self.cfg.SOLVER.ACCUMULATE
         self.loader.sampler.epoch = epoch
-        meter = _Meter(self.device)
+        self.loader.sampler.num_done = first * accumulate * self.loader.batch_size if first else 0
         batches = on_device(self.loader, self.device)
-        steps = in_groups(meter.time_waits(batches), self.cfg.SOLVER.ACCUMULATE)
-        for iteration, parts in enumerate(steps, start=1):
+        steps = in_groups(self.meter.time_waits(batches), accumulate)
+        for iteration, parts in enumerate(steps, start=first + 1):
             values = self.train_step(parts, weight, f"epoch {epoch}, iteration {iteration}")
-            meter.add(values, sum(len(part.video_ids) for part in parts))
+            if values is not None:
+                self.meter.add(values, sum(len(part.video_ids) for part in parts))
+            self.state.iteration = iteration
             self.progress.advance()
             if iteration % self.cfg.SOLVER.LOG_PERIOD == 0 or iteration == self.num_iterations:
-                self._log_train(epoch, self.step + iteration, meter.flush())
+                self._log_train(epoch, self.step, self.meter.flush())
+            if iteration < self.num_iterations:  # the end of an epoch is _finish_epoch's
+                self._finish_iteration(iteration)
         self.guard.check()
 
-    def train_step(self, parts: Sequence[GroundingBatch], contrastive_weight: float, where: str) -> dict[str, Tensor]:
+    def _finish_iteration(self, iteration: int) -> None:
+        """Inside an epoch: a checkpoint where one is due, the end where the run is to stop."""
+        period = self.cfg.SOLVER.CHECKPOINT_ITERS
+        is_stopped = self.stop.poll()
+        if is_stopped or (period and iteration % period == 0):
+            self._save_last()
+        if is_stopped:
+            self._stop()
+
+    def _finish_epoch(self, epoch: int) -> None:
+        """Schedule, evaluation and checkpoint after an epoch, the end where the run is to stop."""
+        cfg = self.cfg.SOLVER
+        self.scheduler.step()
+        self.state.epoch, self.state.iteration = epoch, 0
+        if epoch % cfg.TEST_PERIOD == 0 and epoch >= cfg.SKIP_TEST:
+            self._evaluate_epoch(epoch)
+        is_due = epoch % cfg.CHECKPOINT_PERIOD == 0 or epoch == cfg.MAX_EPOCH
+        if is_due:
+            self.save(epoch)
+        is_stopped = self.stop.settle() and epoch < cfg.MAX_EPOCH
+        if not is_due and (is_stopped or cfg.CHECKPOINT_ITERS):
+            self._save_last()
+        if is_stopped:
+            self._stop()
+
+    def _stop(self) -> None:
+        """End a run whose state is saved; called on all processes."""
+        self.progress.close()
+        self.writer.close()
+        position = f"after epoch {self.state.epoch}" + (
+            f" and {self.state.iteration} iterations" if self.state.iteration else ""
+        )
+        raise Preempted(
+            f"{received_signal() or 'a signal to another process'} stopped the run {position}: everything is saved, and "
+            "the same command with SOLVER.RESUME True goes on from there"
+        )
+
+    def train_step(
+        self, parts: Sequence[GroundingBatch], contrastive_weight: float, where: str
+    ) -> dict[str, Tensor] | None:
         """Forward and backward of each part (one, without SOLVER.ACCUMULATE), then one update.
 
         Returns the losses, means over the parts, and the gradient norm before clipping.
 
         A step whose loss or gradient is not finite leaves the weights as they were and ends the run with a UserError
-        that names `where` and the videos: at once on a CPU, some steps later on a GPU, which is not waited for.
+        that names `where` and the videos: at once on a CPU, some steps later on a GPU, which is not waited for. With
+        SOLVER.SKIP_NONFINITE it leaves the buffers too, counts the step and returns None instead.
         """
+        self.guard.remember(self.model)
         self.optimizer.zero_grad(set_to_none=True)
         values: dict[str, Tensor] = {}
         for number, part in enumerate(parts, start=1):
@@ -142,8 +196,7 @@ class Trainer:
                 self._backward(part, contrastive_weight, len(parts), values)
         trained = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
         values["grad_norm"] = nn.utils.clip_grad_norm_(trained, self.cfg.SOLVER.CLIP_GRAD_NORM)
-        self.guard.step(self.optimizer, values, where, [video for part in parts for video in part.video_ids])
-        return values
+        return values if self.guard.step(self.optimizer, values, where, parts) else None
 
     def _backward(self, part: GroundingBatch, weight: float, num_parts: int, values: dict[str, Tensor]) -> None:
         """Forward and backward of one part of the batch; adds its share to `values`."""
@@ -164,6 +217,8 @@ class Trainer:
     def _log_train(self, epoch: int, step: int, values: dict[str, float]) -> None:
         for name, group in zip(("lr", "bert_lr"), self.optimizer.param_groups, strict=True):
             values[name] = group["lr"]
+        if self.cfg.SOLVER.SKIP_NONFINITE:
+            values["num_skipped"] = self.guard.num_skipped
         values["memory_mb"] = peak_memory_mb(self.device)
         self.progress.report(step, epoch, values)
         self.writer.write("train", epoch, step, values)
@@ -194,17 +249,30 @@ class Trainer:
             get_logger().info("saved %s", self.checkpoints.save(state, epoch))
         comm.barrier()
 
+    def _save_last(self) -> None:
+        """Write the checkpoint that is no epoch's; called on all processes."""
+        self.guard.check()
+        state = self.state_dict()
+        if self.is_main:
+            self.checkpoints.save_last(state)
+        comm.barrier()
+
     def state_dict(self) -> dict:
         """Everything that continuing needs, in tensors and plain values."""
+        inside = {"meter": self.meter.state_dict(), "num_iterations": self.num_iterations}
         return {
+            **(inside if self.state.iteration else {}),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "epoch": self.state.epoch,
+            "iteration": self.state.iteration,
+            "num_skipped": self.guard.num_skipped,
             "best_epoch": self.state.best_epoch,
             "best_metric": self.state.best_metric,
             "rng": comm.all_gather_objects(get_rng_state()),
             "config": self.cfg.dump(),
+            "git_revision": git_revision(),
         }
 
     def resume(self, checkpoint: dict) -> None:
@@ -216,6 +284,7 @@ class Trainer:
         self.state.epoch = checkpoint.get("epoch", self.cfg.SOLVER.RESUME_EPOCH - 1)
         self.state.best_epoch = checkpoint.get("best_epoch", 0)
         self.state.best_metric = checkpoint.get("best_metric", -math.inf)
+        self.guard.num_skipped = checkpoint.get("num_skipped", 0)
         if "optimizer" in checkpoint:
             load_optimizer(self.optimizer, checkpoint["optimizer"])
         else:
@@ -236,7 +305,22 @@ class Trainer:
                 len(states),
                 comm.get_world_size(),
             )
-        get_logger().info("continuing after epoch %d", self.state.epoch)
+        self._resume_inside_epoch(checkpoint, is_same_group=len(states) == comm.get_world_size())
+        inside = f" and {self.state.iteration} iterations" if self.state.iteration else ""
+        get_logger().info("continuing after epoch %d%s", self.state.epoch, inside)
+
+    def _resume_inside_epoch(self, checkpoint: dict, is_same_group: bool) -> None:
+        """The position in the epoch, where the processes share its videos as before; otherwise the epoch's start."""
+        if not checkpoint.get("iteration", 0):
+            return
+        if is_same_group and checkpoint["num_iterations"] == self.num_iterations:
+            self.state.iteration = checkpoint["iteration"]
+            self.meter.load_state_dict(checkpoint["meter"])
+        else:
+            get_logger().warning(
+                "the processes or batches are others than before: epoch %d begins again, with the weights as they are",
+                self.state.epoch + 1,
+            )
 
 
 def in_groups(batches: Iterable[GroundingBatch], size: int) -> Iterator[list[GroundingBatch]]:
@@ -244,43 +328,3 @@ def in_groups(batches: Iterable[GroundingBatch], size: int) -> Iterator[list[Gro
     iterator = iter(batches)
     while group := list(itertools.islice(iterator, size)):
         yield group
-
-
-class _Meter:
-    """Averages of step values, throughput and the share of time spent waiting for data, between two flushes."""
-
-    def __init__(self, device: torch.device):
-        self.sums: dict[str, Tensor] = {}
-        self.device = device
-        self._restart()
-
-    def _restart(self) -> None:
-        self.sums.clear()
-        self.num_steps = self.num_videos = 0
-        self.wait = 0.0
-        self.start = time.perf_counter()
-
-    def time_waits(self, batches: Iterable[GroundingBatch]) -> Iterable[GroundingBatch]:
-        iterator = iter(batches)
-        while True:
-            start = time.perf_counter()
-            batch = next(iterator, None)
-            self.wait += time.perf_counter() - start
-            if batch is None:
-                return
-            yield batch
-
-    def add(self, values: dict[str, Tensor], num_videos: int) -> None:
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0) + value
-        self.num_steps += 1
-        self.num_videos += num_videos
-
-    def flush(self) -> dict[str, float]:
-        """This process's means since the last flush, and throughput in videos per second over all processes."""
-        values = {name: (value / self.num_steps).item() for name, value in self.sums.items()}
-        seconds = time.perf_counter() - self.start
-        values["videos_per_s"] = self.num_videos * comm.get_world_size() / seconds
-        values["data_wait"] = self.wait / seconds
-        self._restart()
-        return values

@@ -5,28 +5,38 @@ import pickle
 import re
 from collections.abc import Mapping
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from mmn.utils.errors import CheckpointError
 from mmn.utils.files import atomic_path
+from mmn.utils.logger import get_logger
 
-LAST_FILE = "last_checkpoint"  # names the newest checkpoint of its folder
+LAST_FILE = "last_checkpoint"  # names the newest checkpoint of its folder; empty for a run that has none yet
+SAFETENSORS = ".safetensors"
 NUM_NAMES_LISTED = 10
 
 
 def load_checkpoint(path: str) -> dict:
     """The content of a checkpoint, with the weights under "model" by their plain names.
 
-    Accepts a dict with "model" or a bare state dict; strips the `module.` of distributed runs, and drops the
-    `position_ids` that older versions of the text encoder saved. Code in the file is never run.
+    Accepts a dict with "model" or a bare state dict, or a safetensors file; strips the `module.` of distributed runs,
+    and drops the `position_ids` that older versions of the text encoder saved. Code in the file is never run.
 
     Raises CheckpointError where the file is missing, damaged, or more than tensors and plain values.
     """
     if not os.path.isfile(path):
         raise CheckpointError(f"the checkpoint {path} does not exist: check the path")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        if path.endswith(SAFETENSORS):
+            content = safetensors.torch.load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(
+            f"the checkpoint {path} is damaged or no safetensors file ({_first_line(error)}): fetch it again"
+        ) from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"the checkpoint {path} holds more than tensors and plain values, or is damaged, and is not read: "
@@ -45,8 +55,11 @@ def load_checkpoint(path: str) -> dict:
     return content
 
 
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Load weights strictly: raises CheckpointError naming what is missing, extra or of another shape."""
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str, partial: bool = False) -> None:
+    """Load weights strictly: raises CheckpointError naming what is missing, extra or of another shape.
+
+    With `partial` these are named in the log and left out; weights of which nothing fits are an error still.
+    """
     expected = model.state_dict()
     problems = {
         "missing": [name for name in expected if name not in weights],
@@ -58,11 +71,35 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -
         ],
     }
     found = [f"{len(names)} {kind}: {_list_names(names)}" for kind, names in problems.items() if names]
-    if found:
+    fitting = {
+        name: value for name, value in weights.items() if name in expected and value.shape == expected[name].shape
+    }
+    if found and not (partial and fitting):
         raise CheckpointError(
             f"the checkpoint {source} does not fit the model ({'; '.join(found)}): use the config it was trained with"
+            + ("" if partial else ", or --partial to load what fits")
         )
-    model.load_state_dict(weights)
+    if found:
+        get_logger().warning(
+            "loaded %d of %d weights from %s (%s)", len(fitting), len(expected), source, "; ".join(found)
+        )
+    model.load_state_dict({**expected, **fitting})
+
+
+def export_weights(path: str, out: str) -> None:
+    """Write the weights of a checkpoint as a safetensors file, with its config and revision as text in the metadata.
+
+    Raises CheckpointError where the checkpoint cannot be read, UserError where `out` cannot be written.
+    """
+    if not out.endswith(SAFETENSORS):
+        raise CheckpointError(f"{out} must end in {SAFETENSORS}, by which loading knows the format: rename it")
+    content = load_checkpoint(path)
+    metadata = {
+        name: str(content[name]) for name in ("config", "git_revision", "epoch", "best_metric") if name in content
+    }
+    weights = {name: value.clone(memory_format=torch.contiguous_format) for name, value in content["model"].items()}
+    with atomic_path(out) as temporary:
+        safetensors.torch.save_file(weights, temporary, metadata={"format": "pt", **metadata})
 
 
 def _list_names(names: list[str]) -> str:
@@ -76,14 +113,18 @@ def _first_line(error: Exception) -> str:
 class CheckpointFolder:
     """The checkpoints of one run: `<feat2d name>_model_<epoch>e.pth`, the best, and which one is the last.
 
+    A checkpoint that is no epoch's is `<feat2d name>_model_last.pth`, which the next one replaces.
+
     Args:
         folder: OUTPUT_DIR.
         name: feat2d name, the first part of the file names.
+        num_kept: epoch checkpoints that stay when another one is written, the newest; 0 keeps all.
     """
 
-    def __init__(self, folder: str, name: str):
+    def __init__(self, folder: str, name: str, num_kept: int = 0):
         self.folder = folder
         self.name = name
+        self.num_kept = num_kept
 
     def epoch_path(self, epoch: int) -> str:
         return os.path.join(self.folder, f"{self.name}_model_{epoch}e.pth")
@@ -96,9 +137,34 @@ class CheckpointFolder:
         """Write the checkpoint of an epoch and make it the last one."""
         path = self.epoch_path(epoch)
         self._write(state, path)
-        with atomic_path(os.path.join(self.folder, LAST_FILE)) as temporary, open(temporary, "w") as file:
-            file.write(os.path.basename(path))
+        self.set_last(path)
+        if self.num_kept:
+            for old in sorted(number for number in self._epochs() if number < epoch)[: -self.num_kept + 1 or None]:
+                os.unlink(self.epoch_path(old))
         return path
+
+    def save_last(self, state: dict) -> str:
+        """Write a checkpoint that is no epoch's and make it the last one."""
+        path = os.path.join(self.folder, f"{self.name}_model_last.pth")
+        self._write(state, path)
+        self.set_last(path)
+        return path
+
+    def set_last(self, path: str | None) -> None:
+        """Make a checkpoint of this folder the one that resuming takes; None for a run that has none yet."""
+        with atomic_path(os.path.join(self.folder, LAST_FILE)) as temporary, open(temporary, "w") as file:
+            file.write(os.path.basename(path or ""))
+
+    def start_afresh(self) -> None:
+        """Begin a run that has nothing to do with the checkpoints of an earlier one in the same folder."""
+        if self.last_path() is not None:
+            get_logger().warning(
+                "a new run begins in %s, although it has checkpoints; SOLVER.RESUME True would continue them",
+                self.folder,
+            )
+        self.set_last(None)
+        if os.path.isfile(self.best_path):
+            os.replace(self.best_path, os.path.join(self.folder, f"{self.name}_model_best_previous.pth"))
 
     def save_best(self, state: dict) -> None:
         self._write(state, self.best_path)
@@ -107,16 +173,34 @@ class CheckpointFolder:
         """The newest checkpoint, or None where the folder has none."""
         pointer = os.path.join(self.folder, LAST_FILE)
         if os.path.isfile(pointer):
-            with open(pointer) as file:
-                path = os.path.join(self.folder, file.read().strip())
-            if os.path.isfile(path):
-                return path
-        epochs = [
+            name = self._last_name()
+            if not name:
+                return None
+            # Of this 2D map's only: the folder may have been used with another.
+            if name.startswith(f"{self.name}_model_") and os.path.isfile(os.path.join(self.folder, name)):
+                return os.path.join(self.folder, name)
+        epochs = self._epochs()
+        return self.epoch_path(max(epochs)) if epochs else None
+
+    def has_any(self) -> bool:
+        """Whether a run has left a checkpoint here, of this 2D map or another."""
+        if os.path.isfile(os.path.join(self.folder, LAST_FILE)) and not self._last_name():
+            return os.path.isfile(self.best_path)
+        names = os.listdir(self.folder) if os.path.isdir(self.folder) else []
+        return any(re.fullmatch(r"\w+_model_(\d+e|last|best)\.pth", name) for name in names)
+
+    def _last_name(self) -> str:
+        """What LAST_FILE, which exists, says."""
+        with open(os.path.join(self.folder, LAST_FILE)) as file:
+            return file.read().strip()
+
+    def _epochs(self) -> list[int]:
+        """Those that have a checkpoint."""
+        return [
             int(match[1])
             for name in (os.listdir(self.folder) if os.path.isdir(self.folder) else [])
             if (match := re.fullmatch(rf"{re.escape(self.name)}_model_(\d+)e\.pth", name))
         ]
-        return self.epoch_path(max(epochs)) if epochs else None
 
     def find(self) -> str:
         """The best checkpoint, else the last. Raises CheckpointError where there is neither."""
@@ -129,5 +213,9 @@ class CheckpointFolder:
 
     @staticmethod
     def _write(state: dict, path: str) -> None:
-        with atomic_path(path) as temporary:
-            torch.save(state, temporary)
+        # A file object, since torch.save writes the name of a path into the file.
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:  # how torch reports what the system refused it
+                raise OSError(_first_line(error)) from error

@@ -41,11 +41,15 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def init_process_group(device: torch.device) -> None:
-    """Join the group that the launcher describes; without a launcher, do nothing."""
+def init_process_group(device: torch.device, timeout_minutes: int) -> None:
+    """Join the group that the launcher describes; without a launcher, do nothing.
+
+    Args:
+        timeout_minutes: a process that waits longer than this for the others ends with an error.
+    """
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
         backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=datetime.timedelta(minutes=30))
+        dist.init_process_group(backend, timeout=datetime.timedelta(minutes=timeout_minutes))
 
 
 def destroy_process_group() -> None:

@@ -4,7 +4,19 @@ import difflib
 
 
 class UserError(Exception):
-    """A mistake outside the code. The tools print its text alone and exit with code 2 (see `mmn.utils.cli`)."""
+    """A mistake outside the code. The tools print its text alone and exit with code 2 (see `mmn.utils.cli`).
+
+    Args:
+        is_own: of several processes that fail together, whether this one found the cause; None where all find it.
+    """
+
+    def __init__(self, text: str, is_own: bool | None = None):
+        super().__init__(text)
+        self.is_own = is_own
+
+
+class Preempted(Exception):
+    """The run was told to stop and has saved its state; the text says so. The tools exit with code 75."""
 
 
 class ConfigError(UserError):

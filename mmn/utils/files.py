@@ -1,8 +1,12 @@
 """Files written whole or not at all."""
 
 import contextlib
+import errno
+import fcntl
 import os
+import re
 import tempfile
+import time
 from collections.abc import Iterator
 
 from mmn.utils.errors import UserError
@@ -26,6 +30,7 @@ def atomic_path(path: str) -> Iterator[str]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         temporary = None
+        _sync_folder(folder)
     except OSError as error:
         raise UserError(
             f"{path} cannot be written ({error.strerror or error}): what was there before is untouched; free some "
@@ -34,6 +39,58 @@ def atomic_path(path: str) -> Iterator[str]:
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def _sync_folder(folder: str) -> None:
+    """Make a rename in the folder last through a power failure, where the system can open folders."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_leftovers(folder: str) -> None:
+    """Delete the temporary files of `atomic_path` that processes killed while writing have left in a folder.
+
+    Only for a folder that nobody else is writing to, see `FolderLock`.
+    """
+    for name in os.listdir(folder):
+        if re.fullmatch(r"\..+\.tmp", name):
+            os.unlink(os.path.join(folder, name))
+
+
+class FolderLock:
+    """Keeps a second run out of a folder until this process ends, however it ends.
+
+    Args:
+        folder: must exist.
+        patience: seconds to wait for a process that is about to end.
+    Raises UserError where another process holds the folder, or nothing can be written there.
+    """
+
+    def __init__(self, folder: str, patience: float = 20.0):
+        path = os.path.join(folder, ".lock")
+        try:
+            self.file = open(path, "w")  # noqa: SIM115, it stays open as long as the lock is held
+        except OSError as error:
+            raise UserError(f"{folder} cannot be written to ({error.strerror}): choose another OUTPUT_DIR") from error
+        deadline = time.monotonic() + patience
+        while not self._try_lock():
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"another run is writing to {folder}: wait for it, stop it, or choose another OUTPUT_DIR"
+                )
+            time.sleep(0.2)
+
+    def _try_lock(self) -> bool:
+        try:
+            fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, forked workers do not inherit it
+        except OSError as error:
+            return error.errno not in (errno.EACCES, errno.EAGAIN)  # a file system without locks: go on without
+        return True
 
 
 def _umask() -> int:

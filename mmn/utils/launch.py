@@ -4,17 +4,24 @@ import argparse
 import logging
 import os
 import re
+import signal
 import socket
 import sys
 from collections.abc import Sequence
 
 import torch
 from torch.distributed import run as torchrun
+from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from mmn.config import load_config, validate
 from mmn.utils.comm import resolve_device
 from mmn.utils.errors import ConfigError
+from mmn.utils.preemption import PREEMPTED_EXIT_CODE
+from mmn.utils.preemption import SIGNALS as PREEMPTION_SIGNALS
+
+_SIGNALS = ("SIGTERM", "SIGUSR1", "SIGINT", "SIGHUP", "SIGQUIT")  # that torchrun passes on before it ends
+_HOW_TO_GO_ON = "a training goes on from its last checkpoint by the same command with SOLVER.RESUME True"
 
 
 def launch(
@@ -25,6 +32,7 @@ def launch(
     node_rank: int,
     master_addr: str,
     master_port: int,
+    max_restarts: int = 0,
 ) -> None:
     """Check, then run `tool` under torchrun; a single process runs without it. Exits with the tool's exit code.
 
@@ -33,6 +41,8 @@ def launch(
         num_processes: on this machine.
         node_rank: of this machine among `num_nodes`.
         master_addr, master_port: where the processes meet; the port must be free on node 0.
+        max_restarts: how often torchrun starts the processes again after one of them has failed; training then goes on
+            from its last checkpoint.
     Raises:
         ConfigError: too few GPUs, a port in use, a config that cannot work or a batch size that does not divide.
     """
@@ -43,7 +53,9 @@ def launch(
     cfg = load_config(*_config_arguments(arguments))
     _check_devices(cfg.MODEL.DEVICE, num_processes)
     validate(cfg, num_processes * num_nodes)
-    if num_processes == num_nodes == 1:
+    if max_restarts < 0:
+        raise ConfigError(f"max_restarts is {max_restarts}: it must be 0 or more")
+    if num_processes == num_nodes == 1 and not max_restarts:
         os.execv(sys.executable, [sys.executable, tool, *arguments])
     if node_rank == 0:
         _check_port(master_addr, master_port)
@@ -53,6 +65,7 @@ def launch(
         [
             *("--nnodes", str(num_nodes), "--node_rank", str(node_rank), "--nproc_per_node", str(num_processes)),
             *("--master_addr", master_addr, "--master_port", str(master_port)),
+            *("--max_restarts", str(max_restarts), "--signals_to_handle", ",".join(_SIGNALS)),
             *(tool, *arguments),
         ]
     )
@@ -93,5 +106,27 @@ def _torchrun(arguments: list[str]) -> None:
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
         torchrun.main(arguments)
+    except SignalException as error:
+        # By now torchrun has passed the signal on and waited half a minute for the processes.
+        if error.sigval in PREEMPTION_SIGNALS:
+            print(f"stopped by {error.sigval.name}: {_HOW_TO_GO_ON}", file=sys.stderr, flush=True)
+            sys.exit(PREEMPTED_EXIT_CODE)
+        sys.exit(128 + error.sigval)
     except ChildFailedError as error:
-        sys.exit(error.get_first_failure()[1].exitcode)
+        sys.exit(_exit_code(error))
+
+
+def _exit_code(error: ChildFailedError) -> int:
+    """What the failure of a process means for the launcher; says so where a signal has ended it without a word."""
+    rank, first = error.get_first_failure()
+    if any(failure.exitcode == PREEMPTED_EXIT_CODE for failure in error.failures.values()):
+        return PREEMPTED_EXIT_CODE
+    if first.exitcode >= 0:
+        return first.exitcode
+    cause = ", as the system does when memory runs out" if first.exitcode == -signal.SIGKILL else ""
+    print(
+        f"error: process {rank} was killed by {signal.Signals(-first.exitcode).name}{cause}: {_HOW_TO_GO_ON}",
+        file=sys.stderr,
+        flush=True,
+    )
+    return 128 - first.exitcode

@@ -9,10 +9,12 @@ from collections.abc import Mapping
 import torch
 from tqdm import tqdm
 
+from mmn.utils.errors import UserError
 from mmn.utils.files import atomic_path
 from mmn.utils.logger import get_logger
 
 METRICS_FILE = "metrics.jsonl"
+WALL_CLOCK_FIELDS = ("videos_per_s", "data_wait", "memory_mb")  # what two equal runs may differ in
 
 
 class MetricWriter:
@@ -20,25 +22,35 @@ class MetricWriter:
 
     Args:
         output_dir: of the run; None writes nothing (the ranks other than 0).
-        first_epoch: the epoch that the run begins with. Rows of this epoch and later ones are left over from a run that
-            was cut off after its last checkpoint, and are dropped.
+        first_epoch: the epoch that the run begins with, or in.
+        first_step: iterations since the start of training that are done. Rows beyond them are left over from a run that
+            was cut off after its last checkpoint, and are dropped, as is what a crash has cut off or spoiled.
     """
 
-    def __init__(self, output_dir: str | None, first_epoch: int = 1):
+    def __init__(self, output_dir: str | None, first_epoch: int = 1, first_step: int = 0):
         self.path = os.path.join(output_dir, METRICS_FILE) if output_dir else None
         self.tensorboard = None
         if self.path is None:
             return
-        self._drop_rows_from(first_epoch)
+        self._drop_rows_beyond(first_epoch, first_step)
         from torch.utils.tensorboard import SummaryWriter  # seconds of import that only training needs
 
-        self.tensorboard = SummaryWriter(os.path.join(output_dir, "tensorboard"))
+        self.tensorboard = SummaryWriter(os.path.join(output_dir, "tensorboard"), purge_step=first_step + 1)
 
-    def _drop_rows_from(self, first_epoch: int) -> None:
+    def _drop_rows_beyond(self, first_epoch: int, first_step: int) -> None:
         if not os.path.exists(self.path):
             return
-        with open(self.path, encoding="utf-8") as file:
-            lines = [line for line in file if line.endswith("\n") and json.loads(line)["epoch"] < first_epoch]
+        lines = []
+        with open(self.path, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                try:
+                    row = json.loads(line) if line.endswith("\n") else {}
+                    position = row["epoch"], row["step"]
+                except (ValueError, KeyError, TypeError):
+                    get_logger().warning("%s has a damaged row, which is dropped", self.path)
+                    continue
+                if position[0] < first_epoch or (position[0] == first_epoch and position[1] <= first_step):
+                    lines.append(line)
         with atomic_path(self.path) as temporary, open(temporary, "w", encoding="utf-8") as file:
             file.writelines(lines)
 
@@ -47,8 +59,16 @@ class MetricWriter:
         if self.path is None:
             return
         row = {"kind": kind, "epoch": epoch, "step": step, **values}
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UserError(
+                f"{self.path} cannot be written ({error.strerror}): free some space, then continue with "
+                "SOLVER.RESUME True"
+            ) from error
         for name, value in values.items():
             self.tensorboard.add_scalar(f"{kind}/{name}", value, step)
 

@@ -1,5 +1,6 @@
 """Resampling against loops over rows, and a feature file's errors."""
 
+import os
 import pickle
 
 import h5py
@@ -147,3 +148,36 @@ def test_file_can_be_sent_to_another_process(path):
     features = FeatureFile(path, "{vid}", 4)
     features.read("good")
     assert pickle.loads(pickle.dumps(features)).read("good").shape == (3, 4)
+
+
+class Flaky(FeatureFile):
+    """Fails to open `num_errors` times, as a network file system may."""
+
+    num_errors = 0
+
+    def open(self):
+        if self.num_errors:
+            self.num_errors -= 1
+            raise OSError("Stale file handle")
+        return super().open()
+
+
+def test_read_that_fails_is_tried_again(path):
+    features = Flaky(path, "{vid}", 4, waits=(0.01, 0.01))
+    features.num_errors = 2
+    assert features.read("good").shape == (3, 4)
+
+
+def test_read_that_fails_for_good_names_video_and_attempts(path):
+    features = Flaky(path, "{vid}", 4, waits=(0.01, 0.01))
+    features.num_errors = 3
+    with pytest.raises(DataError, match="video good of the feature file .*Stale file handle.*3 attempts"):
+        features.read("good")
+
+
+def test_file_that_disappears_is_named(path):
+    features = FeatureFile(path, "{vid}", 4, waits=(0.01,))
+    features.check(["good"])
+    os.unlink(path)
+    with pytest.raises(DataError, match="video good of .* does not exist"):
+        features.read("good")

@@ -34,6 +34,15 @@ def test_every_video_is_seen_in_an_epoch(num_videos, world_size, epoch):
     assert set(seen) == set(range(num_videos))
 
 
+@given(*SIZES, st.integers(1, 300), st.integers(0, 40))
+def test_an_epoch_continues_where_it_was_left(num_videos, world_size, epoch, num_done):
+    sampler = EpochSampler(num_videos, 0, world_size)
+    sampler.epoch = epoch
+    whole = list(sampler)
+    sampler.num_done = min(num_done, len(whole))
+    assert list(sampler) == whole[num_done:]
+
+
 def test_the_order_depends_on_the_epoch_alone():
     assert order_of(50, 0, 1, 3) == order_of(50, 0, 1, 3) != order_of(50, 0, 1, 4)
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,11 +11,14 @@ import torch
 from tiny import random_batch, tiny_config
 
 from mmn.engine import run
+from mmn.engine.chaos import differing
 from mmn.engine.trainer import Trainer, in_groups
 from mmn.modeling import build_criterion, build_model
 from mmn.solver import build_optimizer, build_scheduler, set_text_encoder_frozen
-from mmn.utils.checkpoint import load_checkpoint
-from mmn.utils.errors import UserError
+from mmn.utils import preemption
+from mmn.utils.checkpoint import CheckpointFolder, load_checkpoint
+from mmn.utils.errors import Preempted, UserError
+from mmn.utils.logger import get_logger
 from mmn.utils.seed import seed_everything
 
 CPU = torch.device("cpu")
@@ -249,3 +253,127 @@ def test_initial_weights_start_a_new_run(dataset_root, uninterrupted, tmp_path):
     for name, value in end["model"].items():
         if "running" not in name and "num_batches" not in name:
             torch.testing.assert_close(value, wanted[name], rtol=0, atol=1e-6)
+
+
+# ---- Inside an epoch ---------------------------------------------------------------------------------------------------
+
+INSIDE = [
+    "SOLVER.MAX_EPOCH",
+    "3",
+    "SOLVER.LOG_PERIOD",
+    "2",
+    "SOLVER.CHECKPOINT_PERIOD",
+    "3",
+    "SOLVER.CHECKPOINT_ITERS",
+    "1",
+]
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing handles it."""
+
+
+def kill_at(monkeypatch, method, count):
+    """Let the run end when Trainer.`method` is called for the count-th time."""
+    calls = []
+    original = getattr(Trainer, method)
+
+    def dying(self, *args):
+        calls.append(method)
+        if len(calls) == count:
+            raise Killed
+        return original(self, *args)
+
+    monkeypatch.setattr(Trainer, method, dying)
+
+
+@pytest.fixture(scope="module")
+def inside(dataset_root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inside")
+    return folder, train(dataset_root, folder, *INSIDE)
+
+
+@pytest.mark.parametrize(
+    "method, count",
+    [
+        ("train_step", 2),
+        ("train_step", 5),
+        ("_save_last", 4),
+        ("_evaluate_epoch", 2),
+        ("_finish_epoch", 1),
+        ("save", 1),
+    ],
+)
+def test_run_killed_anywhere_ends_as_the_undisturbed_one(dataset_root, inside, tmp_path, monkeypatch, method, count):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, method, count)
+        train(dataset_root, tmp_path, *INSIDE, "SOLVER.RESUME", "True")
+    resumed = train(dataset_root, tmp_path, *INSIDE, "SOLVER.RESUME", "True", seed=0 if count == 1 else 99)
+    assert_same_state(resumed, inside[1])
+    assert train_rows(tmp_path) == train_rows(inside[0])
+    best, wanted = (load_checkpoint(f"{folder}/pool_model_best.pth") for folder in (tmp_path, inside[0]))
+    assert not list(differing({**best, "config": 0}, {**wanted, "config": 0}))
+
+
+def test_other_batches_begin_the_epoch_again_and_say_so(dataset_root, tmp_path, monkeypatch, caplog):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, "train_step", 5)
+        train(dataset_root, tmp_path, *INSIDE)
+    monkeypatch.setattr(get_logger(), "propagate", True)
+    train(dataset_root, tmp_path, *INSIDE, "SOLVER.RESUME", "True", "SOLVER.BATCH_SIZE", "1")
+    assert "epoch 2 begins again" in caplog.text
+
+
+def test_signal_saves_the_run_and_ends_it(dataset_root, inside, tmp_path, monkeypatch):
+    options = [*INSIDE, "SOLVER.CHECKPOINT_ITERS", "0"]
+    monkeypatch.setattr(preemption, "_received", [signal.SIGUSR1])
+    with pytest.raises(Preempted, match="SIGUSR1 stopped the run after epoch 0 and 1 iterations.*SOLVER.RESUME True"):
+        train(dataset_root, tmp_path, *options)
+    monkeypatch.setattr(preemption, "_received", [])
+    assert_same_state(train(dataset_root, tmp_path, *options, "SOLVER.RESUME", "True", seed=99), inside[1])
+
+
+def test_restart_by_torchrun_resumes_by_itself(dataset_root, tmp_path, monkeypatch):
+    train(dataset_root, tmp_path, "SOLVER.MAX_EPOCH", "1")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    train(dataset_root, tmp_path, "SOLVER.MAX_EPOCH", "2")
+    assert [row["epoch"] for row in train_rows(tmp_path)] == [1, 1, 2, 2]
+
+
+def test_new_run_in_a_used_folder_is_not_mixed_up_with_the_old_one(dataset_root, tmp_path, monkeypatch):
+    train(dataset_root, tmp_path, "SOLVER.MAX_EPOCH", "2")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, "train_step", 1)
+        train(dataset_root, tmp_path, "SOLVER.MAX_EPOCH", "2")
+    assert CheckpointFolder(str(tmp_path), "pool").last_path() is None
+    assert (tmp_path / "pool_model_best_previous.pth").exists()
+
+
+# ---- Steps that are not finite -----------------------------------------------------------------------------------------
+
+
+def test_batch_of_a_non_finite_step_is_written(make_trainer, batch, tiny_cfg):
+    trainer = make_trainer()
+    batch.feats[1] = float("nan")
+    with pytest.raises(UserError, match="nonfinite_batch.pt"):
+        trainer.train_step([batch], 0.1, "here")
+    content = torch.load(f"{tiny_cfg.OUTPUT_DIR}/nonfinite_batch.pt", weights_only=True)
+    assert content["parts"][0]["video_ids"] == batch.video_ids
+    assert torch.equal(content["parts"][0]["feats"].isnan(), batch.feats.isnan())
+
+
+def test_skipping_leaves_weights_and_statistics_and_counts(make_trainer, batch, tiny_cfg):
+    tiny_cfg.SOLVER.SKIP_NONFINITE = True
+    trainer = make_trainer()
+    before = copy_of(trainer.model)
+    batch.feats[1] = float("nan")
+    assert trainer.train_step([batch], 0.1, "here") is None
+    assert all(torch.equal(value, before[name]) for name, value in trainer.model.state_dict().items())
+    assert trainer.guard.num_skipped == 1
+
+
+def test_count_of_skipped_steps_is_logged(make_trainer, batch, tiny_cfg):
+    tiny_cfg.SOLVER.SKIP_NONFINITE = True
+    batch.feats[1] = float("nan")
+    make_trainer().train()
+    assert [row["num_skipped"] for row in train_rows(tiny_cfg.OUTPUT_DIR) if row["kind"] == "train"] == [1, 2]

@@ -2,14 +2,18 @@
 
 import os
 import pickle
+import resource
+import signal
 from pathlib import Path
 
 import pytest
+import safetensors
 import torch
 from torch import nn
 
-from mmn.utils.checkpoint import CheckpointFolder, load_checkpoint, load_weights
-from mmn.utils.errors import CheckpointError
+from mmn.utils.checkpoint import CheckpointFolder, export_weights, load_checkpoint, load_weights
+from mmn.utils.errors import CheckpointError, UserError
+from mmn.utils.logger import get_logger
 
 
 @pytest.fixture
@@ -153,3 +157,68 @@ def test_empty_folder_has_no_last_and_finding_says_what_to_do(folder):
 def test_other_2d_maps_checkpoints_are_not_taken(folder):
     torch.save({}, folder.epoch_path(3).replace("pool", "conv"))
     assert folder.last_path() is None
+
+
+def test_old_epoch_checkpoints_go_but_the_best_and_the_last_stay(tmp_path):
+    folder = CheckpointFolder(str(tmp_path), "pool", num_kept=2)
+    folder.save_best({"epoch": 1})
+    for epoch in (1, 2, 10, 11):
+        folder.save({"epoch": epoch}, epoch)
+    folder.save_last({"epoch": 11})
+    names = {path.name for path in tmp_path.glob("*.pth")}
+    assert names == {"pool_model_10e.pth", "pool_model_11e.pth", "pool_model_best.pth", "pool_model_last.pth"}
+    assert folder.last_path().endswith("pool_model_last.pth")
+
+
+def test_the_same_content_makes_the_same_file(folder):
+    content = []
+    for _ in range(2):
+        folder.save_best({"weight": torch.ones(3)})
+        content.append(Path(folder.best_path).read_bytes())
+    assert content[0] == content[1]
+
+
+def test_partial_loading_takes_what_fits_and_lists_the_rest(model, caplog, monkeypatch):
+    monkeypatch.setattr(get_logger(), "propagate", True)
+    weights = {"0.weight": torch.ones(3, 2), "0.bias": torch.ones(5), "other": torch.ones(1)}
+    load_weights(model, weights, "some.pth", partial=True)
+    assert torch.equal(model[0].weight, torch.ones(3, 2))
+    assert "loaded 1 of 7 weights from some.pth" in caplog.text
+    assert "1 unknown to the model: other" in caplog.text
+
+
+def test_partial_loading_of_nothing_is_refused(model):
+    with pytest.raises(CheckpointError, match="does not fit"):
+        load_weights(model, {"other": torch.ones(1)}, "some.pth", partial=True)
+
+
+def test_exported_weights_load_and_carry_config_and_revision(model, path, tmp_path):
+    out = str(tmp_path / "weights.safetensors")
+    torch.save({"model": model.state_dict(), "config": "SOLVER: {}", "git_revision": "abc", "epoch": 3}, path)
+    export_weights(path, out)
+    assert same_weights(load_checkpoint(out)["model"], model.state_dict())
+    with safetensors.safe_open(out, "pt") as file:
+        assert file.metadata() == {"format": "pt", "config": "SOLVER: {}", "git_revision": "abc", "epoch": "3"}
+
+
+@pytest.mark.parametrize("content", [b"", b"no safetensors", b"\xff" * 100])
+def test_damaged_safetensors_file_is_refused(tmp_path, content):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="weights.safetensors"):
+        load_checkpoint(str(path))
+
+
+def test_full_disk_keeps_the_last_checkpoint(folder):
+    folder.save_last({"epoch": 1})
+    mode = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10000, mode[1]))
+    try:
+        with pytest.raises(UserError, match="pool_model_last.pth cannot be written"):
+            folder.save_last({"epoch": 2, "weight": torch.zeros(10**5)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, mode)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert torch.load(folder.last_path(), weights_only=True) == {"epoch": 1}
+    assert sorted(os.listdir(folder.folder)) == ["last_checkpoint", "pool_model_last.pth"]

@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from mmn.utils.errors import UserError
 from mmn.utils.logger import get_logger, setup_logger
 from mmn.utils.metric_logger import MetricWriter, Progress
 
@@ -54,6 +55,32 @@ def test_a_row_cut_off_by_a_crash_is_dropped(tmp_path):
         file.write('{"kind": "train", "epo')
     write_epochs(tmp_path, 3, 3, 0.25)
     assert [row["epoch"] for row in read_rows(tmp_path)] == [1, 2, 3]
+
+
+def test_rows_beyond_the_step_are_dropped_inside_an_epoch(tmp_path):
+    writer = MetricWriter(str(tmp_path))
+    for step in (2, 4, 6):
+        writer.write("train", 1, step, {"loss": 0.5})
+    writer.close()
+    MetricWriter(str(tmp_path), first_epoch=1, first_step=4).close()
+    assert [row["step"] for row in read_rows(tmp_path)] == [2, 4]
+
+
+@pytest.mark.parametrize("damage", ["\0\0\0\n", "[]\n", '{"kind": 3}\n', "\udcff\n"])
+def test_damaged_row_is_dropped(tmp_path, damage):
+    write_epochs(tmp_path, 1, 1, 0.5)
+    with open(tmp_path / "metrics.jsonl", "a", errors="surrogateescape") as file:
+        file.write(damage)
+    write_epochs(tmp_path, 2, 2, 0.5)
+    assert [row["epoch"] for row in read_rows(tmp_path)] == [1, 2]
+
+
+def test_full_disk_is_a_sentence(tmp_path):
+    writer = MetricWriter(str(tmp_path))
+    writer.path = "/dev/full"
+    with pytest.raises(UserError, match="/dev/full cannot be written.*SOLVER.RESUME True"):
+        writer.write("train", 1, 1, {"loss": 0.5})
+    writer.close()
 
 
 def test_other_ranks_write_nothing(tmp_path, monkeypatch):

@@ -1,0 +1,65 @@
+"""Averages between two log lines."""
+
+import time
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from mmn.structures.batch import GroundingBatch
+from mmn.utils import comm
+
+
+class Meter:
+    """Averages of step values, throughput and the share of time spent waiting for data, between two flushes."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.sums: dict[str, Tensor] = {}
+        self.restart()
+
+    def restart(self) -> None:
+        self.sums.clear()
+        self.num_steps = self.num_videos = 0
+        self.wait = 0.0
+        self.start = time.perf_counter()
+
+    def time_waits(self, batches: Iterable[GroundingBatch]) -> Iterable[GroundingBatch]:
+        iterator = iter(batches)
+        while True:
+            start = time.perf_counter()
+            batch = next(iterator, None)
+            self.wait += time.perf_counter() - start
+            if batch is None:
+                return
+            yield batch
+
+    def add(self, values: dict[str, Tensor], num_videos: int) -> None:
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0) + value
+        self.num_steps += 1
+        self.num_videos += num_videos
+
+    def flush(self) -> dict[str, float]:
+        """This process's means since the last flush, and throughput in videos per second over all processes."""
+        values = {name: (value / self.num_steps).item() for name, value in self.sums.items()}
+        seconds = time.perf_counter() - self.start
+        values["videos_per_s"] = self.num_videos * comm.get_world_size() / seconds
+        values["data_wait"] = self.wait / seconds
+        self.restart()
+        return values
+
+    def state_dict(self) -> dict:
+        """What a run that continues from here needs to log the same averages."""
+        return {
+            "sums": {name: value.cpu().clone() for name, value in self.sums.items()},
+            "num_steps": self.num_steps,
+            "num_videos": self.num_videos,
+            "wait": self.wait,
+            "seconds": time.perf_counter() - self.start,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        self.sums = {name: value.to(self.device) for name, value in state["sums"].items()}
+        self.num_steps, self.num_videos, self.wait = state["num_steps"], state["num_videos"], state["wait"]
+        self.start = time.perf_counter() - state["seconds"]

@@ -1,0 +1,100 @@
+"""The folder of a run: made, locked, and refused where it belongs to another run."""
+
+import os
+
+from yacs.config import CfgNode
+
+from mmn.config.load import config_keys, load_config
+from mmn.utils import comm
+from mmn.utils.checkpoint import CheckpointFolder
+from mmn.utils.errors import UserError
+from mmn.utils.files import FolderLock, atomic_path, remove_leftovers
+from mmn.utils.logger import get_logger
+
+CONFIG_FILE = "config.yml"
+# Keys, and sections ending in a dot, that a run may change when it goes on: where things are, how much is computed at
+# once and how fast, how long it goes on and what it leaves behind.
+CHANGEABLE = (
+    "OUTPUT_DIR",
+    "PATHS_CATALOG",
+    "DATASETS.NAME",
+    "DATASETS.ROOT",
+    "DATALOADER.",
+    "TEST.BATCH_SIZE",
+    "MODEL.DEVICE",
+    "MODEL.MMN.PREDICTOR.IMPL",
+    "MODEL.MMN.PREDICTOR.CHECKPOINT_ACTIVATIONS",
+    "MODEL.MMN.PREDICTOR.CHANNELS_LAST",
+    "MODEL.MMN.TEXT_ENCODER.PRETRAINED",
+    "SOLVER.RESUME",
+    "SOLVER.RESUME_EPOCH",
+    "SOLVER.INIT_WEIGHTS",
+    "SOLVER.MAX_EPOCH",
+    "SOLVER.TEST_PERIOD",
+    "SOLVER.CHECKPOINT_PERIOD",
+    "SOLVER.CHECKPOINT_ITERS",
+    "SOLVER.CHECKPOINT_KEEP",
+    "SOLVER.SKIP_TEST",
+    "SOLVER.LOG_PERIOD",
+    "SOLVER.AMP",
+    "SOLVER.TF32",
+    "SOLVER.COMPILE",
+    "SOLVER.ACCUMULATE",
+    "SOLVER.SKIP_NONFINITE",
+    "SOLVER.DETERMINISTIC",
+    "SOLVER.TIMEOUT_MINUTES",
+)
+NUM_KEYS_LISTED = 10
+
+
+def prepare_output_dir(cfg: CfgNode) -> FolderLock | None:
+    """Make OUTPUT_DIR and write the whole config there as config.yml. Called on all processes.
+
+    Returns the lock, to be held as long as the run lasts (rank 0). Raises UserError where the folder cannot be written,
+    another process is writing there, or its checkpoints were made with another config.
+    """
+    try:
+        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"OUTPUT_DIR {cfg.OUTPUT_DIR} cannot be made ({error.strerror}): choose another") from error
+    if comm.get_rank() != 0:
+        return None
+    lock = FolderLock(cfg.OUTPUT_DIR)
+    refuse_other_config(cfg)
+    remove_leftovers(cfg.OUTPUT_DIR)
+    with atomic_path(os.path.join(cfg.OUTPUT_DIR, CONFIG_FILE)) as temporary, open(temporary, "w") as file:
+        file.write(cfg.dump())
+    return lock
+
+
+def refuse_other_config(cfg: CfgNode) -> None:
+    """Raise UserError where OUTPUT_DIR has checkpoints of a config that differs in more than CHANGEABLE keys."""
+    path = os.path.join(cfg.OUTPUT_DIR, CONFIG_FILE)
+    folder = CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME)
+    if not os.path.isfile(path) or not folder.has_any():
+        return
+    before = load_config(path)
+    changed = [key for key in config_keys() if _lookup(cfg, key) != _lookup(before, key)]
+    other = [key for key in changed if not _is_changeable(key)]
+    if other:
+        shown = ", ".join(
+            f"{key} {_lookup(before, key)!r}, now {_lookup(cfg, key)!r}" for key in other[:NUM_KEYS_LISTED]
+        )
+        raise UserError(
+            f"OUTPUT_DIR {cfg.OUTPUT_DIR} holds the checkpoints of another config ({len(other)} keys differ: {shown}"
+            f"{', ...' if len(other) > NUM_KEYS_LISTED else ''}): choose another OUTPUT_DIR, or take these values back"
+        )
+    told = [key for key in changed if not key.startswith("SOLVER.RESUME")]
+    if told:
+        get_logger().info("changed since the run began: %s", ", ".join(told))
+
+
+def _is_changeable(key: str) -> bool:
+    return any(key.startswith(name) if name.endswith(".") else key == name for name in CHANGEABLE)
+
+
+def _lookup(cfg: CfgNode, key: str) -> object:
+    node: object = cfg
+    for part in key.split("."):
+        node = node[part]
+    return node
