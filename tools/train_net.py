@@ -17,7 +17,7 @@ def main() -> None:
     args = parser.parse_args()
 
     cfg, device = start_run(args.config_file, args.options, training=True)
-    train(cfg, device, args.partial)
+    train(cfg, device, args.partial, will_test=not args.skip_test)
     if not args.skip_test:
         test(cfg, device)
 

@@ -6,25 +6,34 @@ from mmn.structures.proposals import pooling_steps
 from mmn.utils.errors import ConfigError
 
 
-def validate(cfg: CfgNode, world_size: int = 1) -> None:
-    """Raise ConfigError for the first value or combination that cannot work, naming the keys and a remedy."""
+def validate(cfg: CfgNode, world_size: int = 1, training: bool = True) -> None:
+    """Raise ConfigError for the first value or combination that cannot work, naming the keys and a remedy.
+
+    Args:
+        training: False for an evaluation, which SOLVER.BATCH_SIZE does not concern.
+    """
     _validate_choices(cfg)
     _validate_shapes(cfg)
     _validate_losses(cfg)
     _validate_solver(cfg)
     _require(cfg.SOLVER.ACCUMULATE > 0, f"SOLVER.ACCUMULATE is {cfg.SOLVER.ACCUMULATE}: it must be at least 1")
-    _require(
-        cfg.SOLVER.BATCH_SIZE % (world_size * cfg.SOLVER.ACCUMULATE) == 0 or cfg.SOLVER.ACCUMULATE == 1,
-        f"SOLVER.BATCH_SIZE is {cfg.SOLVER.BATCH_SIZE}, which {world_size} processes times SOLVER.ACCUMULATE "
-        f"{cfg.SOLVER.ACCUMULATE} do not divide: change one of them",
-    )
-    for key, size in (("SOLVER.BATCH_SIZE", cfg.SOLVER.BATCH_SIZE), ("TEST.BATCH_SIZE", cfg.TEST.BATCH_SIZE)):
-        _require(size > 0, f"{key} is {size}: it must be at least 1")
+    _validate_batch_size("TEST.BATCH_SIZE", cfg.TEST.BATCH_SIZE, world_size)
+    if training:
+        _validate_batch_size("SOLVER.BATCH_SIZE", cfg.SOLVER.BATCH_SIZE, world_size)
         _require(
-            size % world_size == 0,
-            f"{key} is {size}, which the {world_size} processes do not divide: "
-            f"set it to a multiple of {world_size}, or start another number of processes",
+            cfg.SOLVER.BATCH_SIZE % (world_size * cfg.SOLVER.ACCUMULATE) == 0,
+            f"SOLVER.BATCH_SIZE is {cfg.SOLVER.BATCH_SIZE}, which {world_size} processes times SOLVER.ACCUMULATE "
+            f"{cfg.SOLVER.ACCUMULATE} do not divide: change one of them",
         )
+
+
+def _validate_batch_size(key: str, size: int, world_size: int) -> None:
+    _require(size > 0, f"{key} is {size}: it must be at least 1")
+    _require(
+        size % world_size == 0,
+        f"{key} is {size}, which the {world_size} processes do not divide: "
+        f"set it to a multiple of {world_size}, or start another number of processes",
+    )
 
 
 def _require(condition: bool, sentence: str) -> None:
@@ -79,6 +88,7 @@ def _validate_choices(cfg: CfgNode) -> None:
     for key, value, choices in (
         ("MODEL.MMN.PREDICTOR.IMPL", cfg.MODEL.MMN.PREDICTOR.IMPL, ("auto", "dense", "fast")),
         ("MODEL.MMN.LOSS.MASKED_NEGATIVES", cfg.MODEL.MMN.LOSS.MASKED_NEGATIVES, ("ones", "exclude")),
+        ("MODEL.MMN.FEAT2D.NAME", cfg.MODEL.MMN.FEAT2D.NAME, ("pool", "conv")),
         ("SOLVER.AMP", cfg.SOLVER.AMP, ("off", "bf16")),
         ("DATALOADER.CACHE_DTYPE", cfg.DATALOADER.CACHE_DTYPE, ("float32", "float16")),
     ):
@@ -109,7 +119,12 @@ def _validate_solver(cfg: CfgNode) -> None:
     _require(solver.MAX_EPOCH >= 0, f"SOLVER.MAX_EPOCH is {solver.MAX_EPOCH}: it must be 0 or more")
     _require(solver.LR > 0, f"SOLVER.LR is {solver.LR}: it must be above 0")
     _require(solver.CLIP_GRAD_NORM > 0, f"SOLVER.CLIP_GRAD_NORM is {solver.CLIP_GRAD_NORM}: it must be above 0")
-    _require(len(solver.BETAS) == 2, f"SOLVER.BETAS is {solver.BETAS}: AdamW takes two")
+    _require(
+        len(solver.BETAS) == 2 and all(0 <= beta < 1 for beta in solver.BETAS),
+        f"SOLVER.BETAS is {solver.BETAS}: AdamW takes two numbers from 0 up to, but not, 1",
+    )
+    _require(solver.SEED >= 0, f"SOLVER.SEED is {solver.SEED}: it must be 0 or more")
+    _require(solver.WEIGHT_DECAY >= 0, f"SOLVER.WEIGHT_DECAY is {solver.WEIGHT_DECAY}: it must be 0 or more")
     _require(
         cfg.TEST.NUM_PREDICTIONS >= 5,
         f"TEST.NUM_PREDICTIONS is {cfg.TEST.NUM_PREDICTIONS}: it must be at least 5, which R@5 needs",

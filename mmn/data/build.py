@@ -49,6 +49,14 @@ def feature_file(cfg: CfgNode, entry: CatalogEntry) -> FeatureFile:
     return FeatureFile(path, entry.feature_key, cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE)
 
 
+def check_files(cfg: CfgNode, split: str) -> None:
+    """Raise DataError unless the split's annotations can be read and its features are there."""
+    entry = find_entry(cfg, split)
+    videos = read_annotations(annotation_path(cfg, entry), entry.time_unit)
+    if not cfg.DATALOADER.CACHE_DIR:
+        feature_file(cfg, entry).check(video.video_id for video in videos)
+
+
 def build_cache(cfg: CfgNode, split: str, video_ids: list[str], features: FeatureFile) -> SharedClipCache | ClipFile:
     """The split's file in DATALOADER.CACHE_DIR, which then stands for the feature file, or a cache in memory over it."""
     loader, num_clips = cfg.DATALOADER, cfg.INPUT.NUM_PRE_CLIPS

@@ -14,7 +14,7 @@ from yacs.config import CfgNode
 import mmn
 from mmn.config import load_config, validate
 from mmn.data import build_test_loader, build_train_loader
-from mmn.data.build import build_tokenizer, split_names
+from mmn.data.build import build_tokenizer, check_files, split_names
 from mmn.engine.evaluation import evaluate, format_table
 from mmn.engine.faults import explained_faults
 from mmn.engine.inference import MomentRanker, predict
@@ -39,7 +39,7 @@ _locks: list[FolderLock | None] = []  # held until the process ends
 def start_run(config_file: str, options: Sequence[str], training: bool) -> tuple[CfgNode, torch.device]:
     """Config, device, process group, output folder, log and seed. Returns the config and this process's device."""
     cfg = load_config(config_file, options)
-    validate(cfg, int(os.environ.get("WORLD_SIZE", "1")))
+    validate(cfg, int(os.environ.get("WORLD_SIZE", "1")), training)
     device = comm.choose_device(cfg.MODEL.DEVICE)
     die_with_the_launcher()
     set_deterministic(cfg.SOLVER.DETERMINISTIC)
@@ -65,12 +65,16 @@ def start_run(config_file: str, options: Sequence[str], training: bool) -> tuple
     return cfg, device
 
 
-def train(cfg: CfgNode, device: torch.device, partial: bool = False) -> None:
+def train(cfg: CfgNode, device: torch.device, partial: bool = False, will_test: bool = True) -> None:
     """Train from scratch, from INIT_WEIGHTS, or from where OUTPUT_DIR's last checkpoint stopped.
 
     Args:
+        will_test: whether `test` follows; then the files of the test splits are looked at before training.
         partial: of INIT_WEIGHTS, load what fits the model; the rest starts as in a run without them.
     """
+    if will_test:
+        for name in split_names(cfg, "TEST"):
+            check_files(cfg, name)
     with explained_faults(cfg, "SOLVER.BATCH_SIZE"):
         _build_trainer(cfg, device, partial).train()
 

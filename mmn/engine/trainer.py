@@ -23,7 +23,7 @@ from mmn.solver import contrastive_weight, load_optimizer, set_text_encoder_froz
 from mmn.structures.batch import GroundingBatch
 from mmn.utils import comm
 from mmn.utils.checkpoint import CheckpointFolder
-from mmn.utils.errors import Preempted
+from mmn.utils.errors import CheckpointError, Preempted
 from mmn.utils.logger import get_logger
 from mmn.utils.metric_logger import MetricWriter, Progress, peak_memory_mb
 from mmn.utils.preemption import StopAgreement, listening, received_signal
@@ -281,7 +281,13 @@ class Trainer:
         A checkpoint of the released program, or of another number of processes, lacks part of it: the schedule is then
         advanced to its epoch, which may be known from SOLVER.RESUME_EPOCH alone, and the log says what starts afresh.
         """
-        self.state.epoch = checkpoint.get("epoch", self.cfg.SOLVER.RESUME_EPOCH - 1)
+        epoch = checkpoint.get("epoch", self.cfg.SOLVER.RESUME_EPOCH - 1 or None)
+        if epoch is None:
+            raise CheckpointError(
+                "the checkpoint to resume from does not say its epoch: give SOLVER.RESUME_EPOCH, the epoch to begin with, "
+                "or take it as SOLVER.INIT_WEIGHTS"
+            )
+        self.state.epoch = epoch
         self.state.best_epoch = checkpoint.get("best_epoch", 0)
         self.state.best_metric = checkpoint.get("best_metric", -math.inf)
         self.guard.num_skipped = checkpoint.get("num_skipped", 0)

@@ -30,8 +30,10 @@ def run_tool(main: Callable[[], None]) -> None:
     except UserError as error:
         if os.environ.get("MMN_DEBUG", "0") not in ("", "0"):
             raise
-        # An error of a data loader worker arrives with its traceback as text; the sentence is its last line.
-        sentence = str(error).strip().splitlines()[-1].split("Error: ")[-1]
+        sentence = str(error).strip()
+        if sentence.startswith("Caught "):
+            # An error of a data loader worker arrives with its traceback as text; the sentence is its last line.
+            sentence = sentence.splitlines()[-1].split("Error: ", 1)[-1]
         is_own = os.environ.get("RANK", "0") == "0" if error.is_own is None else error.is_own
         if not is_own:
             _wait_for_the_launcher(OTHER_RANKS_DELAY)

@@ -48,7 +48,8 @@ def init_process_group(device: torch.device, timeout_minutes: int) -> None:
         timeout_minutes: a process that waits longer than this for the others ends with an error.
     """
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
-        backend = "nccl" if device.type == "cuda" else "gloo"
+        # Gradients go by the GPUs' library; counts and small objects, which are on the host, by gloo.
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=datetime.timedelta(minutes=timeout_minutes))
 
 

@@ -1,6 +1,7 @@
 """Starting a tool on one or several processes, refusing beforehand what could not start."""
 
 import argparse
+import errno
 import logging
 import os
 import re
@@ -52,7 +53,7 @@ def launch(
         raise ConfigError(f"node_rank is {node_rank}: with nnodes {num_nodes} it must be from 0 to {num_nodes - 1}")
     cfg = load_config(*_config_arguments(arguments))
     _check_devices(cfg.MODEL.DEVICE, num_processes)
-    validate(cfg, num_processes * num_nodes)
+    validate(cfg, num_processes * num_nodes, training="train" in os.path.basename(tool))
     if max_restarts < 0:
         raise ConfigError(f"max_restarts is {max_restarts}: it must be 0 or more")
     if num_processes == num_nodes == 1 and not max_restarts:
@@ -75,6 +76,8 @@ def _config_arguments(arguments: Sequence[str]) -> tuple[str, list[str]]:
     """The config file and the KEY VALUE pairs among a tool's arguments."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-file", required=True)
+    for flag in ("--ckpt", "--dump"):  # the tools' flags that take a value
+        parser.add_argument(flag)
     known, rest = parser.parse_known_args(list(arguments))
     # Flags come first; a key is the first word of capitals, dots and underscores.
     first_key = next((number for number, word in enumerate(rest) if re.fullmatch(r"[A-Z0-9_.]+", word)), len(rest))
@@ -82,6 +85,11 @@ def _config_arguments(arguments: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _check_devices(device: str, num_processes: int) -> None:
+    asked = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if asked and device == "auto" and not torch.cuda.is_available():
+        raise ConfigError(
+            f"the GPUs {asked} were asked for, but this machine shows none of them: correct gpus, or set MODEL.DEVICE cpu"
+        )
     if resolve_device(device).type == "cuda" and num_processes > torch.cuda.device_count():
         raise ConfigError(
             f"gpun is {num_processes}, but this machine shows {torch.cuda.device_count()} GPUs: lower gpun, list more "
@@ -95,9 +103,11 @@ def _check_port(master_addr: str, master_port: int) -> None:
         try:
             probe.bind(("", master_port))
         except (OSError, OverflowError) as error:
+            taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+            reason = "is already in use, perhaps by another training" if taken else f"cannot be used ({error})"
             raise ConfigError(
-                f"master_port {master_port} on {master_addr} is already in use, perhaps by another training: "
-                f"choose another, e.g. master_port={master_port % 60000 + 1000}"
+                f"master_port {master_port} on {master_addr} {reason}: choose another, "
+                f"e.g. master_port={20000 + (master_port + 1000) % 40000}"
             ) from error
 
 
