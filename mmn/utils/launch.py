@@ -65,11 +65,19 @@ def launch(
     _torchrun(
         [
             *("--nnodes", str(num_nodes), "--node_rank", str(node_rank), "--nproc_per_node", str(num_processes)),
-            *("--master_addr", master_addr, "--master_port", str(master_port)),
+            *_meeting_arguments(num_nodes, master_addr, master_port, max_restarts),
             *("--max_restarts", str(max_restarts), "--signals_to_handle", ",".join(_SIGNALS)),
             *(tool, *arguments),
         ]
     )
+
+
+def _meeting_arguments(num_nodes: int, master_addr: str, master_port: int, max_restarts: int) -> list[str]:
+    """How the processes find each other. A restart needs a new store each time: the plain one keeps dead addresses."""
+    if not max_restarts:
+        return ["--master_addr", master_addr, "--master_port", str(master_port)]
+    meeting = ["--rdzv_backend", "c10d", "--rdzv_endpoint", f"{master_addr}:{master_port}", "--rdzv_id", "mmn"]
+    return meeting + (["--local_addr", "127.0.0.1"] if num_nodes == 1 else [])
 
 
 def _config_arguments(arguments: Sequence[str]) -> tuple[str, list[str]]:
