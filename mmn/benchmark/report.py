@@ -39,7 +39,7 @@ def run_benchmark(
     Args:
         repeats: turns per component. options: further KEY VALUE pairs. json_path: where all figures go.
         with_data: whether to measure the construction of a dataset too.
-        names: of the components to measure on the CPU; () is all.
+        names: of the components to measure on the CPU, then without memory; () is all.
     """
     reuse_freed_memory()
     register_packed_linear()
@@ -97,18 +97,21 @@ def measure_cpu(name: str, mode: str, repeats: int, encoder: str, options: list[
     workload = Workload(measured_config(setting, encoder, options), setting, device, mode == "train")
     chosen = [component for component in workload.components() if not names or component.name in names]
     timings = [time_component(component, repeats, device) for component in chosen]
+    title = f"{name}, {setting.num_videos} videos x {setting.num_sentences} sentences, {mode}, CPU float32"
+    print_timings(title, timings)
+    result = {"timings": [_as_dict(timing) for timing in timings]}
+    if names:
+        return result
     del workload
     memory = {
         form: peak_memory_of("mmn.benchmark.memory", [name, mode, form, encoder, *options])
         for form in ("plain", "ours")
     }
-    title = f"{name}, {setting.num_videos} videos x {setting.num_sentences} sentences, {mode}, CPU float32"
-    print_timings(title, timings)
     print(
         f"peak memory: plain {memory['plain']:.0f} MB, ours {memory['ours']:.0f} MB, "
         f"ratio {memory['ours'] / memory['plain']:.2f}\n"
     )
-    return {"timings": [_as_dict(timing) for timing in timings], "peak_memory_mb": memory}
+    return {**result, "peak_memory_mb": memory}
 
 
 def measure_gpu(settings: Sequence[str], modes: Sequence[str], repeats: int, encoder: str, options: list[str]) -> dict:

@@ -50,7 +50,19 @@ def init_process_group(device: torch.device, timeout_minutes: int) -> None:
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
         # Gradients go by the GPUs' library; counts and small objects, which are on the host, by gloo.
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=datetime.timedelta(minutes=timeout_minutes))
+        timeout = datetime.timedelta(minutes=timeout_minutes)
+        dist.init_process_group(backend, timeout=timeout, **_store_of_restart(timeout))
+
+
+def _store_of_restart(timeout: datetime.timedelta) -> dict:
+    """For processes that torchrun has started again: a part of its store without the addresses of those before."""
+    env = os.environ
+    attempt = int(env.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    if not attempt or env.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return {}
+    store = dist.TCPStore(env["MASTER_ADDR"], int(env["MASTER_PORT"]), is_master=False, timeout=timeout)
+    prefixed = dist.PrefixStore(f"attempt_{attempt}_of_mmn", store)
+    return {"store": prefixed, "rank": int(env["RANK"]), "world_size": int(env["WORLD_SIZE"])}
 
 
 def destroy_process_group() -> None:
