@@ -15,7 +15,7 @@ def autocast(cfg: CfgNode, device: torch.device) -> torch.autocast:
 
 
 def set_tf32(enabled: bool) -> None:
-    """Allow or forbid TF32 in matrix products and convolutions on GPUs; without a GPU this does nothing."""
+    """Allow or forbid TF32 in matrix products and convolutions on GPUs. On a CPU the setting may round too: leave it."""
     torch.set_float32_matmul_precision("high" if enabled else "highest")
     torch.backends.cudnn.allow_tf32 = enabled
 

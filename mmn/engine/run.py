@@ -59,9 +59,10 @@ def start_run(config_file: str, options: Sequence[str], training: bool) -> tuple
     logger.info("config %s %s", config_file, " ".join(options))
     transformers.logging.disable_progress_bar()
     seed_everything(cfg.SOLVER.SEED)
-    set_tf32(cfg.SOLVER.TF32)
     if device.type == "cpu":
         reuse_freed_memory()
+    else:
+        set_tf32(cfg.SOLVER.TF32)
     return cfg, device
 
 
