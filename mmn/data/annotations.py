@@ -20,7 +20,7 @@ class VideoAnnotation:
         video_id: its name in the annotation and feature files.
         duration: seconds.
         sentences: S texts.
-        moments: [S, 2] float32 seconds, within 0..duration.
+        moments: [S, 2] float32 seconds; starts at least 0, ends at most the duration.
     """
 
     video_id: str
