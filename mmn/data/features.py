@@ -30,12 +30,13 @@ def resample_clips(rows: np.ndarray, num_clips: int) -> np.ndarray:
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     rows = rows / np.maximum(norms, np.float32(1e-12))
     boundaries = clip_boundaries(len(rows), num_clips)
-    first, stop = boundaries[:-1], boundaries[1:]
-    # reduceat sums rows first..stop-1, and takes row `first` alone where the range is empty. Rows from the last
-    # boundary on belong to no clip.
-    used = rows[: max(boundaries[-1], first[-1] + 1)]
-    sums = np.add.reduceat(used, first, axis=0)
-    return sums / np.maximum(stop - first, 1).astype(np.float32)[:, None]
+    first = boundaries[:-1]
+    counts = np.maximum(np.diff(boundaries), 1)  # row `first` alone where the range is empty
+    sums = rows[first]
+    for number in range(1, counts.max()):  # the second rows of all clips, then the third, ...
+        longer = np.flatnonzero(counts > number)
+        sums[longer] += rows[first[longer] + number]
+    return sums / counts.astype(np.float32)[:, None]
 
 
 class FeatureFile:
