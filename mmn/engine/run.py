@@ -154,7 +154,9 @@ def _build_model(
 
 def _build_ranker(cfg: CfgNode) -> MomentRanker:
     test = cfg.TEST
-    return MomentRanker(build_proposal_cells(cfg), test.NMS_THRESH, test.CONTRASTIVE_SCORE_POW, test.NUM_PREDICTIONS)
+    return MomentRanker(
+        build_proposal_cells(cfg), test.NMS_THRESH, test.CONTRASTIVE_SCORE_POW, test.NUM_PREDICTIONS, test.SCORE
+    )
 
 
 def test(

@@ -19,7 +19,7 @@ from mmn.engine.meter import Meter
 from mmn.engine.precision import autocast
 from mmn.engine.transfer import on_device
 from mmn.modeling.losses import GroundingCriterion
-from mmn.solver import contrastive_weight, load_optimizer, set_text_encoder_frozen
+from mmn.solver import contrastive_weight, load_optimizer, set_text_encoder_frozen, total_loss
 from mmn.structures.batch import GroundingBatch
 from mmn.utils import comm
 from mmn.utils.checkpoint import CheckpointFolder
@@ -203,7 +203,7 @@ class Trainer:
         with autocast(self.cfg, self.device):
             output = self.forward(part)
         losses = self.criterion(output, part)
-        losses = {"loss": losses["iou"] + weight * (losses["vid"] + losses["sent"]), **losses}
+        losses = {"loss": total_loss(self.cfg, losses, weight), **losses}
         (losses["loss"] / num_parts).backward()
         for name, value in losses.items():
             values[name] = values.get(name, 0) + value.detach() / num_parts
