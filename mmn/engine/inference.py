@@ -30,8 +30,8 @@ class Predictions:
     scores: Tensor
 
     def merge(self) -> "Predictions":
-        """The predictions of all processes in annotation order, each sentence once."""
-        parts = comm.all_gather_objects(self)
+        """The predictions of all processes on the CPU, in annotation order, each sentence once."""
+        parts = comm.all_gather_objects(Predictions(self.sentence_ids.cpu(), self.moments.cpu(), self.scores.cpu()))
         sentence_ids = torch.cat([part.sentence_ids for part in parts])
         order = sentence_ids.argsort(stable=True)
         is_first = torch.ones_like(order, dtype=torch.bool)
@@ -72,7 +72,7 @@ class MomentRanker:
 
 @torch.no_grad()
 def predict(model: nn.Module, loader: DataLoader, ranker: MomentRanker, device: torch.device) -> Predictions:
-    """The predictions for this process's share of a split, on the CPU. The model is left in its mode."""
+    """The predictions for this process's share of a split, on `device`. The model is left in its mode."""
     was_training = model.training
     model.eval()
     ids, moments, scores = [], [], []
@@ -84,8 +84,8 @@ def predict(model: nn.Module, loader: DataLoader, ranker: MomentRanker, device: 
     model.train(was_training)
     if not ids:  # fewer videos than processes
         return Predictions(
-            torch.zeros(0, dtype=torch.int64),
-            torch.zeros(0, ranker.num_predictions, 2),
-            torch.zeros(0, ranker.num_predictions),
+            torch.zeros(0, dtype=torch.int64, device=device),
+            torch.zeros(0, ranker.num_predictions, 2, device=device),
+            torch.zeros(0, ranker.num_predictions, device=device),
         )
-    return Predictions(torch.cat(ids).cpu(), torch.cat(moments).cpu(), torch.cat(scores).cpu())
+    return Predictions(torch.cat(ids), torch.cat(moments), torch.cat(scores))
