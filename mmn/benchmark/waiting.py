@@ -17,7 +17,7 @@ from mmn.benchmark.data import WORDS
 from mmn.benchmark.forms import Workload
 from mmn.benchmark.settings import Setting, measured_config
 from mmn.config.paths_catalog import CatalogEntry
-from mmn.data.build import annotation_path, build_train_loader, find_entry
+from mmn.data.build import annotation_path, build_collator, build_dataset, build_train_loader, find_entry
 from mmn.data.tiny_encoder import write_tiny_encoder
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.engine.meter import Meter
@@ -57,12 +57,18 @@ def measure_waiting(setting: Setting, encoder: str, options: list[str], device: 
         entry = find_entry(cfg, cfg.DATASETS.TRAIN[0])
         write_split(cfg, entry, setting)
         tokenizer = QueryTokenizer(os.path.join(root, "tokenizer"))
-        rates = [_rate(loader) for loader in [build_train_loader(cfg, tokenizer)] for _ in range(2)]
+        rates = [_rate(loader) for loader in [train_loader(cfg, tokenizer)] for _ in range(2)]
         workload = Workload(cfg, setting, device, training=True)
         workload.step()  # buffers and indices are made in the first
-        loader = build_train_loader(cfg, tokenizer)
+        loader = train_loader(cfg, tokenizer)
         (first_batch, first_wait), (_, later_wait) = (_wait_share(loader, workload, device) for _ in range(2))
     return Waiting(first_batch, first_wait, later_wait, *rates)
+
+
+def train_loader(cfg: CfgNode, tokenizer: QueryTokenizer) -> DataLoader:
+    """The loader of the training split, with nothing cached yet."""
+    dataset = build_dataset(cfg, cfg.DATASETS.TRAIN[0], tokenizer)
+    return build_train_loader(cfg, [dataset], build_collator(cfg, tokenizer))
 
 
 def _rate(loader: DataLoader) -> float:
