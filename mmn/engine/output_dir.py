@@ -75,7 +75,7 @@ def refuse_other_config(cfg: CfgNode) -> None:
         return
     before = load_config(path)
     changed = [key for key in config_keys() if _lookup(cfg, key) != _lookup(before, key)]
-    other = [key for key in changed if not _is_changeable(key)]
+    other = [key for key in changed if not _is_changeable(key, cfg)]
     if other:
         shown = ", ".join(
             f"{key} {_lookup(before, key)!r}, now {_lookup(cfg, key)!r}" for key in other[:NUM_KEYS_LISTED]
@@ -89,7 +89,9 @@ def refuse_other_config(cfg: CfgNode) -> None:
         get_logger().info("changed since the run began: %s", ", ".join(told))
 
 
-def _is_changeable(key: str) -> bool:
+def _is_changeable(key: str, cfg: CfgNode) -> bool:
+    if key == "SOLVER.MAX_EPOCH" and cfg.SOLVER.SCHEDULE == "cosine":  # the learning rate of every epoch depends on it
+        return False
     return any(key.startswith(name) if name.endswith(".") else key == name for name in CHANGEABLE)
 
 

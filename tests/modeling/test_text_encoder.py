@@ -125,7 +125,7 @@ def test_sentences_of_unlike_length_get_the_vectors_of_one_forward(encoder):
     assert len(length_groups(lengths.tolist())) == 2
     hidden = encoder.bert(input_ids=tokens, attention_mask=mask).last_hidden_state
     mean = (hidden * mask[..., None]).sum(1) / lengths[:, None]
-    assert_close(encoder.mean_hidden_state(tokens, mask), mean, rtol=1e-5, atol=1e-6)
+    assert_close(encoder.pooled_hidden_state(tokens, mask), mean, rtol=1e-5, atol=1e-6)
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=9))
