@@ -13,6 +13,10 @@ from mmn.utils import comm
 class FrozenBatchNorm2d(nn.BatchNorm2d):
     """Normalises by its running statistics, in training too, and leaves them as they are; scale and shift train."""
 
+    def __init__(self, num_features: int):
+        super().__init__(num_features)
+        self.training = False
+
     def train(self, mode: bool = True):
         return super().train(False)
 
