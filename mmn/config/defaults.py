@@ -1,4 +1,4 @@
-"""Every config key, with its default, unit and meaning. Keys without a note on `new` carry the released names.
+"""Every config key, with its default, unit and meaning (docs/FACTORS.md has those of the method as tables). Keys without a note on `new` carry the released names.
 
 The three released settings in `configs/` override these. Keys marked "unused" exist so that released files load.
 """
