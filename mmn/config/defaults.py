@@ -1,5 +1,6 @@
-"""Every config key, with its default, unit and meaning (docs/FACTORS.md has those of the method as tables). Keys without a note on `new` carry the released names.
+"""Every config key, with its default, unit and meaning. Keys without a note on `new` carry the released names.
 
+docs/FACTORS.md has the factors of the method as tables, with the sections of the paper they belong to.
 The three released settings in `configs/` override these. Keys marked "unused" exist so that released files load.
 """
 
