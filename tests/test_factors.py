@@ -14,7 +14,7 @@ from mmn.config.validate import untrained_score
 from mmn.engine.output_dir import refuse_other_config
 from mmn.engine.trainer import Trainer
 from mmn.modeling import build_criterion, build_model
-from mmn.solver import build_average, build_optimizer, build_scheduler, set_text_encoder_frozen
+from mmn.solver import build_average, build_optimizer, build_scheduler, set_text_encoder_frozen, warmup_factor
 from mmn.utils.errors import ConfigError, UserError
 
 RELEASED = {
@@ -101,11 +101,11 @@ def step(dataset_root, tmp_path):
         trainer = Trainer(cfg, model.train(), *parts, average=build_average(cfg, model))
         set_text_encoder_frozen(cfg, model, epoch=1)
         for seed in (1, 2):
+            trainer.rate_factor = warmup_factor(cfg, step=seed - 1)
             batch = random_batch([2, 1, 3], num_pre_clips=32, seed=seed)
             batch.video_ids = [f"video_{seed}_{number}" for number in range(3)]
             torch.manual_seed(seed)
             values = trainer.train_step([batch], 0.1, "here")
-            trainer.state.iteration += 1
         return values, {name: value.clone() for name, value in trainer.evaluated.state_dict().items()}
 
     return run

@@ -88,6 +88,7 @@ class Trainer:
         self.evaluated: nn.Module = model if average is None else average.module
         self.memory: MemoryBank | None = getattr(criterion, "memory", None)  # which only the losses of moments have
         self.scaler = build_scaler(cfg, device)
+        self.rate_factor = 1.0  # on the learning rates, while they warm up
         self.checkpoints = CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME, cfg.SOLVER.CHECKPOINT_KEEP)
         self.guard = NonFiniteGuard(cfg.OUTPUT_DIR, cfg.SOLVER.SKIP_NONFINITE)
         self.meter = Meter(device)
@@ -146,6 +147,7 @@ class Trainer:
         batches = on_device(self.loader, self.device)
         steps = in_groups(self.meter.time_waits(batches), accumulate)
         for iteration, parts in enumerate(steps, start=first + 1):
+            self.rate_factor = warmup_factor(self.cfg, self.step)
             values = self.train_step(parts, weight, f"epoch {epoch}, iteration {iteration}")
             if values is not None:
                 self.meter.add(values, sum(len(part.video_ids) for part in parts))
@@ -220,7 +222,7 @@ class Trainer:
         if self.scaler.is_enabled():
             values["loss_scale"] = loss_scale(self.scaler, self.device)
             may_overflow = values["loss_scale"] > 1
-        with scaled_rates(self.optimizer, warmup_factor(self.cfg, self.step)):
+        with scaled_rates(self.optimizer, self.rate_factor):
             counts = self.guard.step(self.optimizer, values, where, parts, may_overflow)
         self.scaler.update()
         if self.memory is not None:
@@ -247,7 +249,7 @@ class Trainer:
 
     def _log_train(self, epoch: int, step: int, values: dict[str, float]) -> None:
         for name, group in zip(("lr", "bert_lr"), self.optimizer.param_groups, strict=True):
-            values[name] = group["lr"] * warmup_factor(self.cfg, step - 1)
+            values[name] = group["lr"] * self.rate_factor
         if self.cfg.SOLVER.SKIP_NONFINITE:
             values["num_skipped"] = self.guard.num_skipped
         values["memory_mb"] = peak_memory_mb(self.device)

@@ -456,19 +456,17 @@ def test_average_is_what_is_evaluated_and_saved(dataset_root, tmp_path, monkeypa
     assert all(torch.equal(best["model"][name], value) for name, value in zip(names, evaluated, strict=True))
 
 
-@pytest.mark.parametrize("step, factor", [(0, 0.25), (1, 0.5), (3, 1.0), (9, 1.0)])
-def test_warm_up_scales_the_rates_of_the_update_alone(make_trainer, batch, tiny_cfg, monkeypatch, step, factor):
-    tiny_cfg.SOLVER.WARMUP_ITERS = 4
+def test_warm_up_scales_the_rates_of_the_updates_alone(make_trainer, tiny_cfg):
+    tiny_cfg.SOLVER.WARMUP_ITERS, tiny_cfg.SOLVER.MAX_EPOCH = 4, 6  # one iteration per epoch
     trainer = make_trainer()
-    trainer.state.iteration = step
     used = []
-    update = trainer.optimizer.step
-    monkeypatch.setattr(
-        trainer.optimizer, "step", lambda: used.extend(g["lr"] for g in trainer.optimizer.param_groups) or update()
+    trainer.optimizer.register_step_pre_hook(
+        lambda optimizer, *_: used.append([group["lr"] for group in optimizer.param_groups])
     )
     rates = [group["lr"] for group in trainer.optimizer.param_groups]
-    trainer.train_step([batch], 0.1, "here")
-    assert used == pytest.approx([factor * rate for rate in rates])
+    trainer.train()
+    factors = [0.25, 0.5, 0.75, 1, 1, 1]
+    assert used == [pytest.approx([factor * rate for rate in rates]) for factor in factors]
     assert [group["lr"] for group in trainer.optimizer.param_groups] == rates
 
 
