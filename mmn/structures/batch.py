@@ -73,7 +73,7 @@ class Batch(_Movable):
         token_mask: [U, L] int64, 1 at real tokens.
         token_rows: [S] int64, the row of `tokens` that is a sentence's.
         sentence_ids: [S] int64, position of a sentence in its split's annotation order.
-        video_ids: the names of the videos, for messages.
+        video_ids: the names of the videos, which tell them apart in messages and in the memory bank.
     """
 
     feats: Tensor
