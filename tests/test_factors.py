@@ -172,6 +172,7 @@ LOSS = "MODEL.MMN.LOSS."
             "all losses are off",
         ),
         ({f"{LOSS}IOU_WEIGHT": -1}, "IOU_WEIGHT is -1"),
+        ({f"{LOSS}IOU_WEIGHT": 0, "SOLVER.LATE_CONTRASTIVE_FACTOR": 0}, "no loss after epoch 7"),
         (
             {f"{NEGATIVES}SAME_VIDEO_SENTENCES": False, f"{NEGATIVES}OTHER_VIDEO_SENTENCES": False},
             "SENTENCES are both off.*set MODEL.MMN.LOSS.VIDEO_TO_SENTENCE_WEIGHT to 0",
@@ -211,6 +212,7 @@ def test_factors_that_make_no_sense_are_refused(options, said):
     "options",
     [
         {f"{LOSS}IOU_WEIGHT": 0},
+        {f"{LOSS}IOU_WEIGHT": 0, "SOLVER.LATE_CONTRASTIVE_FACTOR": 0, "SOLVER.ONLY_IOU": 12},
         {f"{LOSS}CONTRASTIVE_WEIGHT": 0},
         {
             f"{LOSS}VIDEO_TO_SENTENCE_WEIGHT": 0,

@@ -122,6 +122,11 @@ def _validate_factors(cfg: CfgNode) -> None:
         f"all losses are off: set one of MODEL.MMN.LOSS.{', '.join(weights)} above 0, and CONTRASTIVE_WEIGHT for the first "
         "two",
     )
+    _require(
+        loss.IOU_WEIGHT or cfg.SOLVER.LATE_CONTRASTIVE_FACTOR or cfg.SOLVER.MAX_EPOCH <= cfg.SOLVER.ONLY_IOU,
+        f"MODEL.MMN.LOSS.IOU_WEIGHT and SOLVER.LATE_CONTRASTIVE_FACTOR are 0, which leaves no loss after epoch "
+        f"{cfg.SOLVER.ONLY_IOU}: raise SOLVER.ONLY_IOU to SOLVER.MAX_EPOCH {cfg.SOLVER.MAX_EPOCH}, or one of the two",
+    )
     if cfg.MODEL.ARCHITECTURE != "MMN":
         _validate_other_tasks(cfg)
     for weight, name in (("VIDEO_TO_SENTENCE_WEIGHT", "SENTENCES"), ("SENTENCE_TO_VIDEO_WEIGHT", "MOMENTS")):
