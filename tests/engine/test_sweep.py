@@ -2,9 +2,11 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 import torch
+from processes import run_in_group
 from test_inference import CPU, dataset, model, predict_shards  # noqa: F401 (fixtures)
 from tiny import SYNTHETIC_CONFIG, launch, tiny_config, tiny_options
 
@@ -62,14 +64,27 @@ def test_table_and_files_hold_what_separate_tests_print(dataset_root, checkpoint
         assert [f"{100 * record[name]:.2f}" for name in names] == values
 
 
-def test_two_processes_print_the_table_of_one(dataset_root, checkpoint, tmp_path, capsys):
-    run.sweep(tiny_config(dataset_root, tmp_path), CPU, SETTINGS[:1], checkpoint)
-    wanted = capsys.readouterr().out.strip()
+def sweep_in_process(rank, dataset_root, folder, checkpoint, out):
+    run.sweep(tiny_config(dataset_root, folder, "TEST.BATCH_SIZE", "4"), CPU, SETTINGS, checkpoint, out)
+
+
+def test_several_processes_write_the_rows_of_one(dataset_root, checkpoint, tmp_path):
+    files = [str(tmp_path / f"{number}.json") for number in (1, 2, 4)]
+    sweep_in_process(0, dataset_root, tmp_path, checkpoint, files[0])
+    for number, file in ((2, files[1]), (4, files[2])):
+        arguments = (dataset_root, tmp_path, checkpoint, file)
+        run_in_group(sweep_in_process, *arguments, world_size=number, start="fork")
+    one, two, four = (json.loads(Path(file).read_text()) for file in files)
+    assert len(one) == 12
+    assert one == two == four
+
+
+def test_tool_takes_the_settings_and_the_options_after_them(dataset_root, checkpoint, tmp_path):
     options = tiny_options(dataset_root, tmp_path)
-    args = ["--config-file", SYNTHETIC_CONFIG, "--ckpt", checkpoint, "--sweep", *SETTINGS[:1], *options]
-    done = launch(2, "test_net.py", *args)
+    args = ["--config-file", SYNTHETIC_CONFIG, "--ckpt", checkpoint, "--sweep", *SETTINGS[:2], *options]
+    done = launch(1, "test_net.py", *args)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.strip().endswith(wanted)
+    assert len(rows_of(done.stdout)) == 1 + 6
 
 
 def test_words_after_the_flag_are_settings_and_then_options():
