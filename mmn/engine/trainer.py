@@ -314,6 +314,7 @@ class Trainer:
         state: dict = {}
         if self.average is not None:
             state["training_model"] = self.model.state_dict()  # "model" is what is evaluated
+            state["num_averaged"] = self.average.n_averaged.item()
         if self.memory is not None:
             bank = self.memory.state_dict()
             # Of every process, where each has its own.
@@ -372,7 +373,7 @@ class Trainer:
             get_logger().warning("the checkpoint has no average of weights: it starts from the weights themselves")
         if self.average is not None:
             self.average.module.load_state_dict(checkpoint["model"])
-            self.average.n_averaged.fill_(1)  # it has begun
+            self.average.n_averaged.fill_(checkpoint.get("num_averaged", 0))
         if self.memory is not None:
             banks = checkpoint.get("memory_bank", [])
             is_common = self.cfg.MODEL.MMN.LOSS.GATHER_NEGATIVES and len(banks) == 1

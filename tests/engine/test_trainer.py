@@ -535,7 +535,7 @@ def test_run_with_a_state_of_its_own_ends_as_the_undisturbed_one(dataset_root, t
         kill_at(patch, "train_step", 5)
         train(dataset_root, tmp_path / "killed", *options, "SOLVER.RESUME", "True")
     resumed = train(dataset_root, tmp_path / "killed", *options, "SOLVER.RESUME", "True", seed=99)
-    assert {"training_model", "memory_bank"} <= resumed.keys()
+    assert {"training_model", "num_averaged", "memory_bank"} <= resumed.keys()
     assert ("loss_scaler" in resumed) is (amp == "fp16")
     assert not list(differing({**resumed, "config": 0}, {**wanted, "config": 0}))
     assert train_rows(tmp_path / "killed") == train_rows(tmp_path / "whole")
