@@ -9,6 +9,8 @@ _C = CN()
 
 # ---- Model -----------------------------------------------------------------------------------------------------------
 _C.MODEL = CN()
+# The task: "MMN", moments (mmn.engine.moment_task), or new "STVG", tubes of HC-STVG (mmn.engine.tube_task). The released
+# HC-STVG file says "TAN", and MODEL.TAN where this says MODEL.MMN; both are taken for what they mean here.
 _C.MODEL.ARCHITECTURE = "MMN"
 _C.MODEL.DEVICE = "auto"  # "auto": a GPU where there is one, else the CPU; or "cuda", "cpu"
 
@@ -20,7 +22,7 @@ _C.MODEL.MMN.NUM_CLIPS = 128  # N: the proposal map is N x N
 _C.MODEL.MMN.JOINT_SPACE_SIZE = 256  # C: dimension in which moments and sentences meet
 
 _C.MODEL.MMN.FEATPOOL = CN()
-_C.MODEL.MMN.FEATPOOL.INPUT_SIZE = 4096  # D: width of the feature file
+_C.MODEL.MMN.FEATPOOL.INPUT_SIZE = 4096  # D: width of the feature file; for STVG a list, the width of each track
 _C.MODEL.MMN.FEATPOOL.HIDDEN_SIZE = 512  # H
 _C.MODEL.MMN.FEATPOOL.KERNEL_SIZE = 2  # of the average pooling, in resampled clips
 
@@ -63,6 +65,11 @@ _C.MODEL.MMN.LOSS.MARGIN = 0.2  # taken off the cosine of a positive pair
 _C.MODEL.MMN.LOSS.MASKED_NEGATIVES = "ones"
 # New. Share negatives across processes, so that their number does not change the loss.
 _C.MODEL.MMN.LOSS.GATHER_NEGATIVES = False
+
+# New, for STVG. Of which tube the sentence -> video denominator leaves out the cells that it has counted already:
+# "released", the one whose index in the batch is that of the positive's tube within its video, mostly somebody else's, as
+# the released weights were trained; "batch", the positive's own.
+_C.MODEL.MMN.LOSS.TUBE_INDEX = "released"
 
 # ---- Data ------------------------------------------------------------------------------------------------------------
 _C.DATASETS = CN()

@@ -12,6 +12,10 @@ from yacs.config import CfgNode
 from mmn.config.defaults import _C
 from mmn.utils.errors import ConfigError, nearest
 
+# Names of the released HC-STVG file -> ours.
+RELEASED_SECTION, SECTION = "MODEL.TAN.", "MODEL.MMN."
+RELEASED_ARCHITECTURES = {"TAN": "STVG"}
+ALSO_LISTS = ("MODEL.MMN.FEATPOOL.INPUT_SIZE",)  # keys that take several of what their default is, in a list
 DEEPEST = 8  # sections in sections that are looked into; yaml can even nest a section in itself
 
 
@@ -22,7 +26,9 @@ def load_config(config_file: str | None = None, options: Sequence[str] = ()) -> 
     """
     cfg = _C.clone()
     if config_file:
-        for key, value in _flatten(_read_yaml(config_file), prefix="", where=config_file):
+        content = dict(_flatten(_read_yaml(config_file), prefix="", where=config_file))
+        _refuse_both_names(content, config_file)
+        for key, value in content.items():
             _set(cfg, key, value, where=config_file)
     if len(options) % 2:
         raise ConfigError(f"the options after the flags must be pairs KEY VALUE, but {options[-1]!r} stands alone")
@@ -79,7 +85,21 @@ def config_keys(node: CfgNode = _C, prefix: str = "") -> list[str]:
     return names
 
 
+def _refuse_both_names(content: dict[str, object], where: str) -> None:
+    for key in content:
+        ours = _our_name(key)
+        if ours != key and ours in content:
+            raise ConfigError(f"{where} sets {ours} and, by its released name, {key}: leave one of them out")
+
+
+def _our_name(key: str) -> str:
+    return SECTION + key.removeprefix(RELEASED_SECTION) if key.startswith(RELEASED_SECTION) else key
+
+
 def _set(cfg: CfgNode, key: str, value: object, where: str) -> None:
+    key = _our_name(key)
+    if key == "MODEL.ARCHITECTURE" and isinstance(value, str):
+        value = RELEASED_ARCHITECTURES.get(value, value)
     default = _lookup(key)
     if default is None:
         raise ConfigError(f"{where} has an unknown key {key}{_nearest_key(key)}")
@@ -120,6 +140,8 @@ def _convert(key: str, value: object, default: object, where: str) -> object:
         value = (value,)
     if isinstance(default, float) and type(value) is int and abs(value) < sys.float_info.max:
         return float(value)
+    if key in ALSO_LISTS and isinstance(value, (list, tuple)) and value:
+        return list(_convert_items(key, value, [default], where))
     if isinstance(default, (list, tuple)) and isinstance(value, (list, tuple)):
         return _convert_items(key, value, default, where)
     if isinstance(value, float) and not math.isfinite(value):

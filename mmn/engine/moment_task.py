@@ -17,6 +17,7 @@ from mmn.engine.prediction_file import write_predictions
 from mmn.engine.task import Task
 from mmn.modeling import build_criterion, build_model, build_proposal_cells
 from mmn.modeling.losses import GroundingCriterion
+from mmn.utils.errors import ConfigError
 
 
 class MomentTask(Task):
@@ -25,7 +26,11 @@ class MomentTask(Task):
     selection_metric = SELECTION_METRIC
 
     def validate(self) -> None:
-        pass
+        size = self.cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE
+        if not isinstance(size, int):
+            raise ConfigError(
+                f"MODEL.MMN.FEATPOOL.INPUT_SIZE is {size}, but moments have one feature file: give one width"
+            )
 
     def check_files(self, split: str) -> None:
         check_files(self.cfg, split)
