@@ -28,8 +28,9 @@ class SentencePredictions:
     sentence_ids: Tensor
 
     def merge(self):
-        """The predictions of all processes in annotation order, each sentence once."""
-        parts = comm.all_gather_objects(self)
+        """The predictions of all processes on the CPU, in annotation order, each sentence once."""
+        here = [getattr(self, field.name).cpu() for field in fields(self)]
+        parts = comm.all_gather_objects(type(self)(*here))
         sentence_ids = torch.cat([part.sentence_ids for part in parts])
         order = sentence_ids.argsort(stable=True)
         is_first = torch.ones_like(order, dtype=torch.bool)
@@ -96,11 +97,11 @@ class MomentRanker:
 
 @torch.no_grad()
 def predict(model: nn.Module, loader: DataLoader, ranker: Ranker, device: torch.device) -> SentencePredictions:
-    """The ranker's predictions for this process's share of a split, on the CPU. The model is left in its mode."""
+    """The ranker's predictions for this process's share of a split, on `device`. The model is left in its mode."""
     was_training = model.training
     model.eval()
     rows = [(batch.sentence_ids, *ranker(model(batch), batch)) for batch in on_device(loader, device)]
     model.train(was_training)
     if not rows:  # fewer videos than processes
         rows = [(torch.zeros(0, dtype=torch.int64), *ranker.no_rows())]
-    return ranker.predictions(*(torch.cat(column).cpu() for column in zip(*rows, strict=True)))
+    return ranker.predictions(*(torch.cat(column).to(device) for column in zip(*rows, strict=True)))
