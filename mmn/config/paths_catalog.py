@@ -76,14 +76,16 @@ def _simulated_charades(split: str) -> CatalogEntry:
 
 
 def _stvg(split: str) -> TubeEntry:
-    return TubeEntry(f"HC_STVG/{split}.json", "HC_STVG/tubes.hdf5", ("HC_STVG/csn.hdf5", "HC_STVG/flow.hdf5"))
+    return _tubes(f"HC_STVG/{split}", ("csn", "flow"))
 
 
 def _synthetic_stvg(split: str) -> TubeEntry:
-    folder = "synthetic_stvg"
-    return TubeEntry(
-        f"{folder}/{split}.json", f"{folder}/tubes.hdf5", (f"{folder}/appearance.hdf5", f"{folder}/motion.hdf5")
-    )
+    return _tubes(f"synthetic_stvg/{split}", ("appearance", "motion"))
+
+
+def _tubes(stem: str, tracks: tuple[str, ...]) -> TubeEntry:
+    """The files that tools/convert_stvg.py writes."""
+    return TubeEntry(f"{stem}.json", f"{stem}_tubes.hdf5", tuple(f"{stem}_{track}.hdf5" for track in tracks))
 
 
 CATALOG = {

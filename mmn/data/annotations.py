@@ -50,6 +50,15 @@ def read_annotations(path: str, time_unit: str = "seconds") -> list[VideoAnnotat
 
 def read_annotation_json(path: str) -> dict[str, dict]:
     """The raw `{video_id: entry}`; raises DataError where the file is not a json object of objects, or ids repeat."""
+    content = read_json_object(path)
+    for video_id, entry in content.items():
+        if not isinstance(entry, dict):
+            raise DataError(f"video {video_id} of {path} must be an object, its fields by their names")
+    return content
+
+
+def read_json_object(path: str) -> dict[str, object]:
+    """The same for entries of any kind."""
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file, object_pairs_hook=lambda pairs: _unique_keys(pairs, path))
@@ -62,9 +71,6 @@ def read_annotation_json(path: str) -> dict[str, dict]:
     if not isinstance(content, dict) or not content:
         kind = "an empty object" if isinstance(content, dict) else f"a {type(content).__name__}"
         raise DataError(f"the annotation file {path} holds {kind}: it must map video ids to entries")
-    for video_id, entry in content.items():
-        if not isinstance(entry, dict):
-            raise DataError(f"video {video_id} of {path} must be an object, its fields by their names")
     return content
 
 

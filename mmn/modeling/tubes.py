@@ -133,7 +133,7 @@ class TubeMatchingLoss:
         """Each positive cell against all sentences -> [S]."""
         cosine = negatives.moments[positives.tube, positives.cell] @ negatives.sentences.T  # [S, S']
         is_own = negatives.own[:, None] == torch.arange(cosine.shape[1], device=cosine.device)
-        logits = (cosine - self.margin * is_own) / self.tau_video
+        logits = torch.where(is_own, cosine - self.margin, cosine) / self.tau_video
         return logits.logsumexp(dim=1) - logits.gather(1, negatives.own[:, None]).squeeze(1)
 
     def sentence_to_video(self, negatives: TubeNegatives, positives: Positives) -> Tensor:
@@ -159,7 +159,8 @@ class TubeMatchingLoss:
         """
         is_positive = (positives.tube_ious - positives.iou).abs() <= SAME_IOU
         is_masked = ~is_positive & (positives.tube_ious >= self.negative_video_iou)
-        return ((own - self.margin * is_positive) / self.tau_sent).masked_fill(is_masked, self.masked_logit)
+        cosine = torch.where(is_positive, own - self.margin, own)
+        return (cosine / self.tau_sent).masked_fill(is_masked, self.masked_logit)
 
 
 class TubeCriterion:
