@@ -10,7 +10,6 @@ import pickle
 import re
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -53,11 +52,16 @@ class _RefusedName(Exception):
     """module.name of what a pickle asked for."""
 
 
-@dataclass(frozen=True, slots=True)
 class _Call:
-    """A function under a name of a pickle. Frozen, since a pickle can set attributes of what it is given."""
+    """A function under a name of a pickle. It takes no attributes, since a pickle can set those of what it is given."""
 
-    function: Callable
+    __slots__ = ("function",)
+
+    def __init__(self, function: Callable):
+        object.__setattr__(self, "function", function)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("a function cannot be changed")
 
     def __call__(self, *args):
         return self.function(*args)
@@ -70,8 +74,9 @@ class _ArrayUnpickler(pickle.Unpickler):
         super().__init__(file, encoding="latin1")  # what Python 2 wrote arrays with
 
     def find_class(self, module: str, name: str) -> Callable:
-        # NumPy 2 moved its core; both names are in use.
-        known = _NAMES.get((module.replace("numpy._core", "numpy.core"), name))
+        # NumPy 2 moved its core, and Python 3 its builtins; both names are in use.
+        modern = module.replace("numpy._core", "numpy.core").replace("__builtin__", "builtins")
+        known = _NAMES.get((modern, name))
         if known is None:
             raise _RefusedName(f"{module}.{name}")
         return known
@@ -175,9 +180,15 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes() -> bytes:
+    """How older protocols write bytes of length 0."""
+    return b""
+
+
 _NAMES = {
     ("collections", "OrderedDict"): _Call(OrderedDict),
     ("_codecs", "encode"): _Call(_encode),
+    ("builtins", "bytes"): _Call(_no_bytes),
     ("numpy", "ndarray"): _Call(_Array),  # an argument of _reconstruct
     ("numpy", "dtype"): _Call(_Dtype),
     ("numpy.core.multiarray", "_reconstruct"): _Call(_Array),
