@@ -1,52 +1,18 @@
-"""HC-STVG in its plainest form, frame by frame and sentence by sentence: the oracle of `mmn.structures.tubes` and
-`mmn.modeling.tubes`, after SPEC section 8."""
+"""The losses and the choice of HC-STVG in their plainest form, sentence by sentence and cell by cell, after SPEC section 8.
+
+The plain geometry is in `mmn.benchmark.tubes`, which also measures it.
+"""
 
 import math
 
-import numpy as np
 from torch import Tensor
 
-Tube = dict[int, list[float]]  # frame -> box
+from mmn.benchmark.tubes import PlainTube, plain_cell_rows, plain_tubes
 
 
-def frames_of(tubes, number: int) -> Tube:
-    """One of the tubes of a `Tubes` as a dict, by walking along its boxes."""
-    first_row = sum(tubes.lengths.tolist()[:number])
-    first_frame = tubes.first_frames.tolist()[number]
-    return {first_frame + row: tubes.boxes[first_row + row].tolist() for row in range(tubes.lengths.tolist()[number])}
-
-
-def box_iou(a: list[float], b: list[float]) -> float:
-    width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]) + 1)
-    height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]) + 1)
-    area = [(box[2] - box[0] + 1) * (box[3] - box[1] + 1) for box in (a, b)]
-    return width * height / (sum(area) - width * height)
-
-
-def piece_ious(piece: Tube, truth: Tube) -> tuple[float, float]:
-    """(spatio-temporal, temporal) IoU of two tubes."""
-    common = sorted(piece.keys() & truth.keys())
-    if not common:
-        return 0.0, 0.0
-    frames = [*piece, *truth]
-    temporal = len(common) / (max(frames) - min(frames) + 1)
-    return sum(box_iou(piece[frame], truth[frame]) for frame in common) / len(common) * temporal, temporal
-
-
-def cell_rows(i: int, j: int, num_clips: int, length: int) -> range:
-    start, stop = (int(np.rint(np.float32(k) / np.float32(num_clips) * np.float32(length))) for k in (i, j + 1))
-    return range(start, stop)
-
-
-def iou_map(tube: Tube, truth: Tube, num_clips: int) -> np.ndarray:
-    """[N, N], every cell i <= j by itself."""
-    frames = list(tube)
-    content = np.zeros((num_clips, num_clips))
-    for i in range(num_clips):
-        for j in range(i, num_clips):
-            piece = {frames[row]: tube[frames[row]] for row in cell_rows(i, j, num_clips, len(frames))}
-            content[i, j] = piece_ious(piece, truth)[0]
-    return content
+def frames_of(tubes, number: int) -> PlainTube:
+    """One of the tubes of a `Tubes`: frame -> box."""
+    return list(plain_tubes(tubes))[number]
 
 
 def losses(
@@ -107,7 +73,7 @@ def best_piece(scores: Tensor, lengths: list[int], num_clips: int, cells: list[t
     best = (None, None, -math.inf)
     for tube, length in enumerate(lengths):
         for m, (i, j) in enumerate(cells):
-            rows = cell_rows(i, j, num_clips, length)
+            rows = plain_cell_rows(i, j, num_clips, length)
             if len(rows) and scores[tube, m] > best[2]:
                 best = (tube, rows, scores[tube, m].item())
     return best

@@ -12,9 +12,10 @@ from yacs.config import CfgNode
 from mmn.config.defaults import _C
 from mmn.utils.errors import ConfigError, nearest
 
-# Names of the released HC-STVG file -> ours.
+# What the released HC-STVG file calls things -> what they are here, and a number that its program had in its code.
 RELEASED_SECTION, SECTION = "MODEL.TAN.", "MODEL.MMN."
 RELEASED_ARCHITECTURES = {"TAN": "STVG"}
+RELEASED_VALUES = {"SOLVER.CLIP_GRAD_NORM": 10.0}
 ALSO_LISTS = ("MODEL.MMN.FEATPOOL.INPUT_SIZE",)  # keys that take several of what their default is, in a list
 DEEPEST = 8  # sections in sections that are looked into; yaml can even nest a section in itself
 
@@ -28,6 +29,8 @@ def load_config(config_file: str | None = None, options: Sequence[str] = ()) -> 
     if config_file:
         content = dict(_flatten(_read_yaml(config_file), prefix="", where=config_file))
         _refuse_both_names(content, config_file)
+        if str(content.get("MODEL.ARCHITECTURE")) in RELEASED_ARCHITECTURES:
+            content = RELEASED_VALUES | content
         for key, value in content.items():
             _set(cfg, key, value, where=config_file)
     if len(options) % 2:

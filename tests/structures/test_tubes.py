@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from mmn.benchmark.tubes import plain_cell_rows, plain_iou_map, plain_piece_ious
 from mmn.structures.proposals import ProposalCells
 from mmn.structures.tubes import (
     Tubes,
@@ -46,10 +47,8 @@ def test_iou_maps_are_those_of_walking_along_the_frames(candidates, truth, num_c
     cells = ProposalCells(num_clips, [num_clips - 1])  # all cells i <= j
     measured = cells.to_map(tube_iou_maps(cells, candidates, of_every(truth, len(candidates.lengths))))
     for number, content in enumerate(measured):
-        naive = naive_tubes.iou_map(
-            naive_tubes.frames_of(candidates, number), naive_tubes.frames_of(truth, 0), num_clips
-        )
-        assert_close(content, torch.from_numpy(naive).float(), rtol=0, atol=1e-6)
+        naive = plain_iou_map(naive_tubes.frames_of(candidates, number), naive_tubes.frames_of(truth, 0), num_clips)
+        assert_close(content, naive.float(), rtol=0, atol=1e-6)
 
 
 @given(tubes(count=3), tubes(count=3))
@@ -58,9 +57,7 @@ def test_each_tube_meets_its_own_truth(candidates, truths):
     spatial, temporal = piece_ious(candidates, truths, start, stop)
     for number in range(3):
         pair = (naive_tubes.frames_of(tubes, number) for tubes in (candidates, truths))
-        assert (spatial[number].item(), temporal[number].item()) == pytest.approx(
-            naive_tubes.piece_ious(*pair), abs=1e-6
-        )
+        assert (spatial[number].item(), temporal[number].item()) == pytest.approx(plain_piece_ious(*pair), abs=1e-6)
 
 
 @given(tubes(count=1))
@@ -99,7 +96,7 @@ def test_rows_of_cells_are_rounded_half_to_even(length, num_clips):
     cells = ProposalCells(num_clips, [num_clips - 1])
     start, stop = cell_rows(cells, torch.tensor([length]))
     for place, i, j in zip(range(len(cells)), cells.rows.tolist(), cells.cols.tolist(), strict=True):
-        rows = naive_tubes.cell_rows(i, j, num_clips, length)
+        rows = plain_cell_rows(i, j, num_clips, length)
         assert (start[0, place].item(), stop[0, place].item()) == (rows.start, rows.stop)
 
 
