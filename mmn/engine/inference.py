@@ -1,5 +1,6 @@
 """Run a model over a split and rank the moments of every sentence."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -71,13 +72,26 @@ class MomentRanker:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, loader: DataLoader, ranker: MomentRanker, device: torch.device) -> Predictions:
-    """The predictions for this process's share of a split, on the CPU. The model is left in its mode."""
+def predict(
+    model: nn.Module,
+    loader: DataLoader,
+    ranker: MomentRanker,
+    device: torch.device,
+    observe: Callable[[Tensor, Tensor, Tensor], None] | None = None,
+) -> Predictions:
+    """The predictions for this process's share of a split, on the CPU. The model is left in its mode.
+
+    Args:
+        observe: called on every batch with the sentence ids [S] and both heads' scores, each [S, M].
+    """
     was_training = model.training
     model.eval()
     ids, moments, scores = [], [], []
     for batch in on_device(loader, device):
-        batch_moments, batch_scores = ranker(model(batch), batch)
+        contrastive, iou = model(batch).scores(batch.layout)
+        batch_moments, batch_scores = ranker.rank(contrastive, iou, batch.sentence_durations)
+        if observe is not None:
+            observe(batch.sentence_ids, contrastive, iou)
         ids.append(batch.sentence_ids)
         moments.append(batch_moments)
         scores.append(batch_scores)

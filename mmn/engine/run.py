@@ -4,6 +4,7 @@ import os
 import platform
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import transformers
@@ -18,6 +19,7 @@ from mmn.data.build import build_tokenizer, check_files, split_names
 from mmn.engine.evaluation import evaluate, format_table
 from mmn.engine.faults import explained_faults
 from mmn.engine.inference import MomentRanker, predict
+from mmn.engine.map_file import MapRecorder, MapRequest, write_maps
 from mmn.engine.output_dir import prepare_output_dir
 from mmn.engine.precision import set_deterministic, set_tf32
 from mmn.engine.prediction_file import format_examples, read_predictions, score_predictions, write_predictions
@@ -158,7 +160,12 @@ def _build_ranker(cfg: CfgNode) -> MomentRanker:
 
 
 def test(
-    cfg: CfgNode, device: torch.device, ckpt: str | None = None, dump: str | None = None, partial: bool = False
+    cfg: CfgNode,
+    device: torch.device,
+    ckpt: str | None = None,
+    dump: str | None = None,
+    partial: bool = False,
+    map_request: MapRequest | None = None,
 ) -> None:
     """Evaluate a checkpoint on every test split and print the recall tables.
 
@@ -166,6 +173,7 @@ def test(
         ckpt: a file; None takes the best, else the last checkpoint of OUTPUT_DIR.
         dump: write the predictions there, one json line per sentence; with several test splits, one file per split.
         partial: load what fits the model, and say what does not.
+        map_request: also write the score maps; with several test splits, one file per split.
     """
     path = ckpt or CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME).find()
     model = _build_model(cfg, device, load_checkpoint(path), path, partial)
@@ -174,20 +182,31 @@ def test(
     for name in names:
         loader = build_test_loader(cfg, name, tokenizer)
         with explained_faults(cfg, "TEST.BATCH_SIZE"):
-            _test_split(cfg, device, model, loader, _dump_path(dump, name, len(names)))
+            maps = map_request and replace(map_request, path=_path_of_split(map_request.path, name, len(names)))
+            _test_split(cfg, device, model, loader, _path_of_split(dump, name, len(names)), maps)
 
 
-def _dump_path(dump: str | None, split: str, num_splits: int) -> str | None:
-    if dump is None or num_splits == 1:
-        return dump
-    stem, extension = os.path.splitext(dump)
+def _path_of_split(path: str | None, split: str, num_splits: int) -> str | None:
+    if path is None or num_splits == 1:
+        return path
+    stem, extension = os.path.splitext(path)
     return f"{stem}_{split}{extension}"
 
 
-def _test_split(cfg: CfgNode, device: torch.device, model: nn.Module, loader: DataLoader, dump: str | None) -> None:
-    dataset = loader.dataset
+def _test_split(
+    cfg: CfgNode,
+    device: torch.device,
+    model: nn.Module,
+    loader: DataLoader,
+    dump: str | None,
+    map_request: MapRequest | None,
+) -> None:
+    dataset, ranker = loader.dataset, _build_ranker(cfg)
+    recorder = None
+    if map_request is not None:
+        recorder = MapRecorder(map_request.wanted(dataset.num_sentences), len(ranker.cells))
     start = time.perf_counter()
-    predictions = predict(model, loader, _build_ranker(cfg), device)
+    predictions = predict(model, loader, ranker, device, recorder)
     metrics = evaluate(predictions, dataset)
     seconds = time.perf_counter() - start
     get_logger().info("%s: %d sentences in %.1f s", dataset.name, dataset.num_sentences, seconds)
@@ -196,6 +215,12 @@ def _test_split(cfg: CfgNode, device: torch.device, model: nn.Module, loader: Da
         if comm.get_rank() == 0:
             write_predictions(dump, dataset, merged)
             get_logger().info("wrote %s", dump)
+    if recorder is not None:
+        maps = recorder.merge()
+        if comm.get_rank() == 0:
+            counts, power = cfg.MODEL.MMN.FEAT2D.POOLING_COUNTS, ranker.contrastive_power
+            write_maps(map_request.path, dataset, ranker.cells, counts, power, maps)
+            get_logger().info("wrote %s, the maps of %d sentences", map_request.path, len(maps[0]))
     if comm.get_rank() == 0:
         print(format_table(metrics, f"{cfg.DATASETS.NAME} {dataset.name}".strip()), flush=True)
 
