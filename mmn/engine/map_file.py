@@ -11,7 +11,7 @@ The final score is computed from the two (SPEC section 5); float16 keeps about t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import h5py
 import numpy as np
@@ -21,7 +21,10 @@ from torch import Tensor
 from mmn.data.annotations import iterate_sentences
 from mmn.data.dataset import MomentDataset
 from mmn.data.features import DAMAGE
+from mmn.engine.inference import MomentRanker
+from mmn.modeling.mmn import GroundingOutput
 from mmn.modeling.scoring import final_score
+from mmn.structures.batch import GroundingBatch
 from mmn.structures.proposals import ProposalCells
 from mmn.utils import comm
 from mmn.utils.errors import ConfigError, DataError
@@ -60,36 +63,41 @@ class MapRequest:
         return wanted
 
 
-@dataclass
 class MapRecorder:
-    """Keeps the scores that `mmn.engine.inference.predict` shows it, for this process's share of a split.
+    """A ranker that also keeps the scores it ranks by, for this process's share of a split.
 
     Args:
-        wanted: [number of sentences of the split] bool.
-        num_cells: M.
+        ranker: does the ranking.
+        wanted: [number of sentences of the split] bool, whose scores are kept.
     """
 
-    wanted: Tensor
-    num_cells: int
-    ids: list[Tensor] = field(default_factory=list)
-    contrastive: list[Tensor] = field(default_factory=list)
-    iou: list[Tensor] = field(default_factory=list)
+    predictions = MomentRanker.predictions
 
-    def __call__(self, sentence_ids: Tensor, contrastive: Tensor, iou: Tensor) -> None:
+    def __init__(self, ranker: MomentRanker, wanted: Tensor):
+        self.ranker = ranker
+        self.wanted = wanted
+        none = torch.zeros(0, len(ranker.cells), dtype=torch.float16)
+        self.kept = [(torch.zeros(0, dtype=torch.int64), none, none)]  # ids [s], scores of both heads [s, M]
+
+    def __call__(self, output: GroundingOutput, batch: GroundingBatch) -> tuple[Tensor, Tensor]:
+        """See `MomentRanker`."""
+        contrastive, iou = output.scores(batch.layout)
+        self.record(batch.sentence_ids, contrastive, iou)
+        return self.ranker.rank(contrastive, iou, batch.sentence_durations)
+
+    def no_rows(self) -> tuple[Tensor, Tensor]:
+        return self.ranker.no_rows()
+
+    def record(self, sentence_ids: Tensor, contrastive: Tensor, iou: Tensor) -> None:
         """Sentence ids [S] with their scores [S, M] from both heads, on any device."""
-        sentence_ids = sentence_ids.cpu()
-        kept = self.wanted[sentence_ids]
-        if kept.any():
-            self.ids.append(sentence_ids[kept])
-            rows = kept.nonzero().squeeze(1).to(contrastive.device)
-            self.contrastive.append(contrastive[rows].half().cpu())
-            self.iou.append(iou[rows].half().cpu())
+        is_kept = self.wanted[sentence_ids.cpu()].to(sentence_ids.device)
+        if is_kept.any():
+            columns = (sentence_ids, contrastive.half(), iou.half())
+            self.kept.append(tuple(column[is_kept].cpu() for column in columns))
 
     def merge(self) -> tuple[Tensor, Tensor, Tensor]:
         """Ids [S], contrastive and iou scores [S, M] float16 of all processes, in annotation order, each once."""
-        none = torch.zeros(0, self.num_cells, dtype=torch.float16)
-        parts = [torch.zeros(0, dtype=torch.int64), *self.ids], [none, *self.contrastive], [none, *self.iou]
-        own = [torch.cat(part) for part in parts]
+        own = [torch.cat(column) for column in zip(*self.kept, strict=True)]
         counts = comm.row_counts(own[0])
         ids, contrastive, iou = (comm.gather_rows(rows, counts) for rows in own)
         first = np.unique(ids.numpy(), return_index=True)[1]  # videos that pad the last batch come twice

@@ -7,6 +7,7 @@ from processes import run_in_group
 
 from mmn.data import build_dataset
 from mmn.data.build import build_tokenizer
+from mmn.engine.inference import MomentRanker
 from mmn.engine.map_file import FORMAT, MapFile, MapRecorder, MapRequest, write_maps
 from mmn.modeling.scoring import final_score
 from mmn.structures.proposals import ProposalCells
@@ -14,6 +15,7 @@ from mmn.utils.errors import ConfigError, DataError
 
 COUNTS = [7, 4]
 CELLS = ProposalCells(16, COUNTS)
+RANKER = MomentRanker(CELLS, 0.5, 0.5, num_predictions=3)
 
 
 def scores(num_sentences, seed=0):
@@ -43,9 +45,9 @@ def test_request_for_no_sentence_is_refused():
 
 def test_recorder_gives_the_wanted_sentences_in_order_each_once():
     contrastive, iou = scores(5)
-    recorder = MapRecorder(torch.tensor([True, True, False, True, True]), len(CELLS))
+    recorder = MapRecorder(RANKER, torch.tensor([True, True, False, True, True]))
     for ids in ([3, 4], [0, 1, 2], [2, 3]):
-        recorder(torch.tensor(ids), contrastive[ids], iou[ids])
+        recorder.record(torch.tensor(ids), contrastive[ids], iou[ids])
     ids, *merged = recorder.merge()
     assert ids.tolist() == [0, 1, 3, 4]
     assert torch.equal(merged[0], contrastive[ids].half())
@@ -53,16 +55,16 @@ def test_recorder_gives_the_wanted_sentences_in_order_each_once():
 
 
 def test_recorder_of_nothing_merges_to_nothing():
-    ids, contrastive, iou = MapRecorder(torch.ones(3, dtype=torch.bool), len(CELLS)).merge()
+    ids, contrastive, iou = MapRecorder(RANKER, torch.ones(3, dtype=torch.bool)).merge()
     assert len(ids) == 0
     assert contrastive.shape == iou.shape == (0, len(CELLS))
 
 
 def _record_on(rank, shards):
     contrastive, iou = scores(4)
-    recorder = MapRecorder(torch.ones(4, dtype=torch.bool), len(CELLS))
+    recorder = MapRecorder(RANKER, torch.ones(4, dtype=torch.bool))
     for ids in shards[rank]:
-        recorder(torch.tensor(ids), contrastive[ids], iou[ids])
+        recorder.record(torch.tensor(ids), contrastive[ids], iou[ids])
     return recorder.merge()
 
 
@@ -121,7 +123,7 @@ def break_shape(file):
         (break_shape, "iou has the shape"),
         (lambda file: file.attrs.pop("num_clips"), "num_clips"),
         (lambda file: file.pop("query"), "query"),
-        (lambda file: file.attrs.modify("pooling_counts", [40]), "POOLING_COUNTS"),
+        (lambda file: file.attrs.create("pooling_counts", [40]), "POOLING_COUNTS"),
     ],
 )
 def test_file_that_does_not_hold_maps_is_named(map_path, damage, named):
