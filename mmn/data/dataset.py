@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from torch.utils.data import Dataset
+from torch.utils.data import ConcatDataset, Dataset
 
 from mmn.data.annotations import VideoAnnotation
 from mmn.data.cache import ClipFile, SharedClipCache
@@ -78,3 +78,13 @@ class MomentDataset(Dataset):
         """The resampled features [P, D] float32 of one video."""
         video_id = self.videos[index].video_id
         return self.cache.get(index, lambda: resample_clips(self.features.read(video_id), self.num_pre_clips))
+
+
+def summarise_durations(dataset: MomentDataset | ConcatDataset) -> dict[str, float]:
+    """How long the videos are, in seconds: "p95", which 95 of 100 do not exceed, and "longest".
+
+    Checkpoints carry it as "train_durations", so that whoever uses a model knows what it was trained for.
+    """
+    parts = dataset.datasets if isinstance(dataset, ConcatDataset) else [dataset]
+    durations = [video.duration for part in parts for video in part.videos]
+    return {"p95": float(np.quantile(durations, 0.95)), "longest": float(max(durations))}

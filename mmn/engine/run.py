@@ -15,6 +15,7 @@ import mmn
 from mmn.config import load_config, validate
 from mmn.data import build_test_loader, build_train_loader
 from mmn.data.build import build_tokenizer, check_files, split_names
+from mmn.data.dataset import summarise_durations
 from mmn.engine.evaluation import evaluate, format_table
 from mmn.engine.faults import explained_faults
 from mmn.engine.inference import MomentRanker, predict
@@ -101,6 +102,7 @@ def _build_trainer(cfg: CfgNode, device: torch.device, partial: bool) -> Trainer
         loader,
         lambda: evaluate(predict(model, validation, ranker, device), validation.dataset),
         device,
+        facts={"train_durations": summarise_durations(loader.dataset)},
     )
     if resumes:
         trainer.resume(checkpoint)

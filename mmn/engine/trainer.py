@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,6 +50,7 @@ class Trainer:
         criterion, optimizer, scheduler, loader: what is trained, how, and on what.
         evaluate: () -> recall metrics of the validation split for the current weights; called on all processes.
         device: where batches go.
+        facts: plain values about the training data, by name, that checkpoints carry along.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Trainer:
         loader: DataLoader,
         evaluate: Callable[[], dict[str, float]],
         device: torch.device,
+        facts: Mapping[str, object] | None = None,
     ):
         self.cfg = cfg
         self.model = model
@@ -71,6 +73,7 @@ class Trainer:
         self.loader = loader
         self.evaluate = evaluate
         self.device = device
+        self.facts = dict(facts or {})
         self.checkpoints = CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME, cfg.SOLVER.CHECKPOINT_KEEP)
         self.guard = NonFiniteGuard(cfg.OUTPUT_DIR, cfg.SOLVER.SKIP_NONFINITE)
         self.meter = Meter(device)
@@ -262,6 +265,7 @@ class Trainer:
         inside = {"meter": self.meter.state_dict(), "num_iterations": self.num_iterations}
         return {
             **(inside if self.state.iteration else {}),
+            **self.facts,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
