@@ -71,10 +71,19 @@ def _load_safetensors(path: str) -> dict:
     return content
 
 
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str, partial: bool = False) -> None:
+def load_weights(
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    source: str,
+    partial: bool = False,
+    remedy: str = "use the config it was trained with, or --partial to load what fits",
+) -> None:
     """Load weights strictly: raises CheckpointError naming what is missing, extra or of another shape.
 
     With `partial` these are named in the log and left out; weights of which nothing fits are an error still.
+
+    Args:
+        remedy: what the caller's user can do, the end of the error sentence.
     """
     expected = model.state_dict()
     problems = {
@@ -92,8 +101,8 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str, p
     }
     if found and not (partial and fitting):
         raise CheckpointError(
-            f"the checkpoint {source} does not fit the model ({'; '.join(found)}): use the config it was trained with"
-            + ("" if partial else ", or --partial to load what fits")
+            f"the checkpoint {source} does not fit the model ({'; '.join(found)}): "
+            + ("use the config it was trained with" if partial else remedy)
         )
     if found:
         get_logger().warning(
