@@ -1,9 +1,10 @@
 """The one dataset class. What tells datasets apart is their catalog entry."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch.utils.data import ConcatDataset, Dataset
+from torch.utils.data import Dataset
 
 from mmn.data.annotations import VideoAnnotation
 from mmn.data.cache import ClipFile, SharedClipCache
@@ -40,6 +41,8 @@ class MomentDataset(Dataset):
         cache: where resampled features are kept.
         thresholds: IoU values of the recall table.
     """
+
+    has_truth = True
 
     def __init__(
         self,
@@ -80,11 +83,10 @@ class MomentDataset(Dataset):
         return self.cache.get(index, lambda: resample_clips(self.features.read(video_id), self.num_pre_clips))
 
 
-def summarise_durations(dataset: MomentDataset | ConcatDataset) -> dict[str, float]:
-    """How long the videos are, in seconds: "p95", which 95 of 100 do not exceed, and "longest".
+def summarise_durations(datasets: Sequence[MomentDataset]) -> dict[str, float]:
+    """How long the videos of all datasets are, in seconds: "p95", which 95 of 100 do not exceed, and "longest".
 
     Checkpoints carry it as "train_durations", so that whoever uses a model knows what it was trained for.
     """
-    parts = dataset.datasets if isinstance(dataset, ConcatDataset) else [dataset]
-    durations = [video.duration for part in parts for video in part.videos]
+    durations = [video.duration for dataset in datasets for video in dataset.videos]
     return {"p95": float(np.quantile(durations, 0.95)), "longest": float(max(durations))}

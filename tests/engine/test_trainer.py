@@ -49,7 +49,7 @@ def make_trainer(tiny_cfg, batch):
         scheduler = build_scheduler(tiny_cfg, optimizer)
         criterion = build_criterion(tiny_cfg)
         Path(tiny_cfg.OUTPUT_DIR).mkdir(exist_ok=True)
-        return Trainer(tiny_cfg, model, criterion, optimizer, scheduler, OneBatch(batch), evaluate, CPU, facts)
+        return Trainer(tiny_cfg, model, criterion, optimizer, scheduler, OneBatch(batch), evaluate, CPU, facts=facts)
 
     return make
 
