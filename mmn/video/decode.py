@@ -168,12 +168,7 @@ class _Reader:
         self.av = import_av()
         if not os.path.isfile(self.path):
             raise DataError(f"the video {self.path} does not exist: correct the path")
-        with self._explained("is no video that can be read"):
-            # "file:" keeps a name with a colon in it from being taken for a protocol.
-            self.container = self.av.open(f"file:{self.path}")
-        self.stream = self._video_stream()
-        self.stream.thread_type = "AUTO"
-        self.num_packets = self.num_bad = 0
+        self._open()
         self.last_end = 0.0
 
     def __enter__(self) -> "_Reader":
@@ -181,6 +176,21 @@ class _Reader:
 
     def __exit__(self, *_) -> None:
         self.container.close()
+
+    def _open(self) -> None:
+        with self._explained("is no video that can be read"):
+            # "file:" keeps a name with a colon in it from being taken for a protocol.
+            self.container = self.av.open(f"file:{self.path}")
+        self.stream = self._video_stream()
+        self.stream.thread_type = "AUTO"
+        self.num_packets = self.num_bad = 0
+        self.is_at_start = True
+
+    def _rewind(self) -> None:
+        """To the first packet. By opening the file again: seeking to the start can miss the first key frame of a stream."""
+        if not self.is_at_start:
+            self.container.close()
+            self._open()
 
     @contextlib.contextmanager
     def _explained(self, what: str) -> Iterator[None]:
@@ -222,7 +232,7 @@ class _Reader:
         The later of the two: a header may count in decoding order, and the tail of a file that was cut off is missing.
         """
         stated = self.stated_end()
-        self._seek(0.0 if stated is None else stated)
+        self._rewind() if stated is None else self._seek(stated)
         return max(stated or 0.0, self._last_packet_end())
 
     def stated_end(self) -> float | None:
@@ -257,11 +267,11 @@ class _Reader:
                 yield from pictures
                 return
             # A file without a usable index lands anywhere.
-        if start > 0 or self.num_packets:
-            self._seek(0.0)
+        self._rewind()
         yield from self._decode()
 
     def _seek(self, time: float) -> None:
+        self.is_at_start = False
         with contextlib.suppress(self.av.FFmpegError, OSError):  # the callers notice where they are
             offset = int((time + self.zero) / self.stream.time_base)
             self.container.seek(offset, stream=self.stream, backward=True)
@@ -288,6 +298,7 @@ class _Reader:
                 yield _Picture(frame, time, self.last_end)
 
     def _packets(self) -> Iterator:
+        self.is_at_start = False
         with self._explained("cannot be read to its end"):
             yield from self.container.demux(self.stream)
 
