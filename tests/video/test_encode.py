@@ -60,7 +60,7 @@ def uneven(tmp_path_factory):
             container.mux(video.encode(frame))
         container.mux(video.encode())
         seconds = np.arange(3 * RATE) / RATE
-        tone = np.where((1 <= seconds) & (seconds < 2), 0.5 * np.sin(2 * math.pi * 440 * seconds), 0)
+        tone = np.where((seconds >= 1) & (seconds < 2), 0.5 * np.sin(2 * math.pi * 440 * seconds), 0)
         for begin in range(0, len(tone), 1024):
             samples = np.tile(tone[begin : begin + 1024].astype(np.float32), (2, 1))
             frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
