@@ -13,10 +13,13 @@ from mmn.data.dataset import MomentDataset, summarise_durations
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.engine.evaluation import SELECTION_METRIC, evaluate
 from mmn.engine.inference import MomentRanker, Predictions, predict
+from mmn.engine.map_file import MapRecorder, MapRequest, write_maps
 from mmn.engine.prediction_file import write_predictions
 from mmn.engine.task import Task
 from mmn.modeling import build_criterion, build_model, build_proposal_cells
 from mmn.modeling.losses import GroundingCriterion
+from mmn.utils import comm
+from mmn.utils.logger import get_logger
 
 
 class MomentTask(Task):
@@ -57,6 +60,19 @@ class MomentTask(Task):
 
     def predict(self, model: nn.Module, loader: DataLoader, device: torch.device) -> Predictions:
         return predict(model, loader, self.build_ranker(), device)
+
+    def predict_with_maps(
+        self, model: nn.Module, loader: DataLoader, device: torch.device, request: MapRequest
+    ) -> Predictions:
+        dataset, ranker = loader.dataset, self.build_ranker()
+        recorder = MapRecorder(ranker, request.wanted(dataset.num_sentences))
+        predictions = predict(model, loader, recorder, device)
+        maps = recorder.merge()
+        if comm.get_rank() == 0:
+            pooling_counts = self.cfg.MODEL.MMN.FEAT2D.POOLING_COUNTS
+            write_maps(request.path, dataset, ranker.cells, pooling_counts, ranker.contrastive_power, maps)
+            get_logger().info("wrote %s, the maps of %d sentences", request.path, len(maps[0]))
+        return predictions
 
     def evaluate(self, predictions: Predictions, dataset: MomentDataset) -> dict[str, float]:
         return evaluate(predictions, dataset)
