@@ -1,6 +1,6 @@
 """Temporal grounding: the moment (start, end) of every sentence of a video."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from mmn.data.build import build_collator, build_dataset, check_files, write_clip_file
 from mmn.data.check import split_problems
 from mmn.data.collate import Collator
-from mmn.data.dataset import MomentDataset
+from mmn.data.dataset import MomentDataset, summarise_durations
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.engine.evaluation import SELECTION_METRIC, evaluate
 from mmn.engine.inference import MomentRanker, Predictions, predict
@@ -44,6 +44,9 @@ class MomentTask(Task):
 
     def build_collator(self, tokenizer: QueryTokenizer) -> Collator:
         return build_collator(self.cfg, tokenizer)
+
+    def training_facts(self, datasets: Sequence[MomentDataset]) -> dict[str, object]:
+        return {"train_durations": summarise_durations(datasets)}
 
     def build_model(self, pretrained_text: bool) -> nn.Module:
         return build_model(self.cfg, pretrained_text)

@@ -109,6 +109,7 @@ def _build_trainer(task: Task, device: torch.device, partial: bool) -> Trainer:
         lambda: task.evaluate(task.predict(model, validation, device), validation.dataset),
         device,
         task.selection_metric,
+        task.training_facts(datasets),
     )
     if resumes:
         trainer.resume(checkpoint)

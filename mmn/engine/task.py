@@ -1,7 +1,7 @@
 """What the engine asks of a grounding task. Training, checkpoints, processes and resuming are the same for all of them."""
 
 import abc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,10 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def build_collator(self, tokenizer: QueryTokenizer) -> Collator:
         """What makes batches of the dataset's samples."""
+
+    def training_facts(self, datasets: Sequence[Dataset]) -> dict[str, object]:
+        """What checkpoints say of the training data besides the config: plain values, by name."""
+        return {}
 
     # ---- Network ----
 
