@@ -106,10 +106,16 @@ def parse_table(where: str, table: np.ndarray) -> Tubes:
 class TubeFile(FeatureFile):
     """The HDF5 file with the candidate tubes of every video, float32 [R, 6] with the columns of COLUMNS."""
 
-    wanted, remedy = "a table of tubes is", "convert the data again by tools/convert_stvg.py"
-
     def __init__(self, path: str, feature_key: str):
         super().__init__(path, feature_key, len(COLUMNS))
+
+    def checked(self, rows: np.ndarray, where: str) -> np.ndarray:
+        if np.ndim(rows) != 2 or rows.shape[1] != len(COLUMNS) or not len(rows):
+            raise DataError(
+                f"{where} has shape {list(np.shape(rows))}, but a table of tubes has rows of {len(COLUMNS)}: convert "
+                "the data again by tools/convert_stvg.py"
+            )
+        return super().checked(rows, where)
 
     def read_tubes(self, video_id: str) -> Tubes:
         """All tubes of a video. Raises DataError where they cannot be read or are no tubes."""
