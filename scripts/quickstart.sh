@@ -17,12 +17,14 @@ case $name in
         export config=configs/synthetic.yaml
         results=outputs/synthetic
         predictions=$results/predictions.jsonl
+        truth=(--split synthetic_test)
         make_dataset=(tools/make_synthetic.py --out dataset/synthetic)
         ;;
     stvg)
         export config=configs/synthetic_stvg.yaml
         results=outputs/synthetic_stvg
         predictions=$results/predictions.json
+        truth=(--annotations dataset/synthetic_stvg/test.json)
         make_dataset=(tools/make_synthetic_stvg.py --out dataset/synthetic_stvg)
         ;;
     *)
@@ -47,6 +49,4 @@ echo "trained in $SECONDS s"
 
 echo "== 4/4 Evaluation"
 output_dir=$results bash scripts/eval.sh --dump "$predictions"
-if [[ $name == moments ]]; then
-    "$python" tools/evaluate.py --predictions "$predictions" --split synthetic_test --examples 3
-fi
+"$python" tools/evaluate.py --predictions "$predictions" "${truth[@]}" --examples 3

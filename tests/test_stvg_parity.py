@@ -15,7 +15,8 @@ from golden_fixture import GOLDEN, STVG_FIXTURES, StvgFixture
 from mmn.config import load_config
 from mmn.data.tubes import resample_tube
 from mmn.engine.build import build_task
-from mmn.engine.tube_task import TubePredictions, TubeRanker, predicted_pieces, tube_ious, tube_metrics, tube_sums
+from mmn.engine.tube_evaluation import TubePredictions, predicted_pieces, tube_ious, tube_metrics, tube_sums
+from mmn.engine.tube_task import TubeRanker
 from mmn.modeling import build_proposal_cells
 from mmn.modeling.scoring import iou_score
 from mmn.modeling.tubes import tube_cosines

@@ -1,7 +1,6 @@
 """HC-STVG: which person, and from which frame to which (SPEC section 8)."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +9,7 @@ from torch.utils.data import DataLoader
 from mmn.data.build import build_collator
 from mmn.data.collate import Collator
 from mmn.data.tokenizer import QueryTokenizer
-from mmn.data.tube_annotations import tube_entry, write_entries
+from mmn.data.tube_annotations import write_entries
 from mmn.data.tubes import (
     TubeCollator,
     TubeDataset,
@@ -20,33 +19,25 @@ from mmn.data.tubes import (
     write_tube_clip_file,
 )
 from mmn.engine.evaluation import SELECTION_METRIC
-from mmn.engine.inference import SentencePredictions, predict
+from mmn.engine.inference import predict
 from mmn.engine.task import Task
+from mmn.engine.tube_evaluation import (
+    TubePredictions,
+    predicted_pieces,
+    prediction_entries,
+    tube_ious,
+    tube_metrics,
+    tube_sums,
+)
 from mmn.modeling import build_model, build_proposal_cells
 from mmn.modeling.build import build_tube_criterion, build_tube_featpool
 from mmn.modeling.mmn import GroundingOutput
 from mmn.modeling.tubes import TubeCriterion, tube_scores
 from mmn.structures.batch import TubeBatch, TubeLayout
 from mmn.structures.proposals import ProposalCells
-from mmn.structures.tubes import Tubes, cell_rows, concatenate, piece_ious
+from mmn.structures.tubes import cell_rows
 from mmn.utils import comm
 from mmn.utils.errors import ConfigError
-
-
-@dataclass
-class TubePredictions(SentencePredictions):
-    """The best piece of a tube for each of a set of sentences, one per video.
-
-    Attributes:
-        tubes: [S] int64, the tube's number among those of the video.
-        starts, stops: [S] int64, rows start .. stop - 1 of the tube.
-        scores: [S] float32.
-    """
-
-    tubes: Tensor
-    starts: Tensor
-    stops: Tensor
-    scores: Tensor
 
 
 class TubeRanker:
@@ -77,43 +68,6 @@ class TubeRanker:
     def no_rows(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         numbers = torch.zeros(0, dtype=torch.int64)
         return numbers, numbers, numbers, torch.zeros(0)
-
-
-def predicted_pieces(predictions: TubePredictions, tubes: Sequence[Tubes]) -> Iterator[tuple[int, Tubes]]:
-    """(sentence id, the predicted piece of one of its tubes); `tubes` holds the candidates of every video of the split."""
-    columns = (predictions.sentence_ids, predictions.tubes, predictions.starts, predictions.stops)
-    for number, tube, start, stop in zip(*(column.tolist() for column in columns), strict=True):
-        yield number, tubes[number].piece(tube, start, stop)
-
-
-def tube_ious(pieces: Sequence[Tubes], truths: Sequence[Tubes]) -> tuple[Tensor, Tensor]:
-    """Spatio-temporal and temporal IoU of single tubes with their truths, two tensors [S] float32."""
-    if not pieces:
-        return torch.zeros(0), torch.zeros(0)
-    joined = concatenate(pieces)
-    spatial, temporal = piece_ious(
-        joined, concatenate(truths), torch.zeros_like(joined.lengths)[:, None], joined.lengths[:, None]
-    )
-    return spatial[:, 0], temporal[:, 0]
-
-
-def tube_sums(spatial: Tensor, temporal: Tensor, thresholds: Sequence[float]) -> Tensor:
-    """[thresholds + 3] float64, to be summed over processes: sentences above each threshold, both IoU, sentences."""
-    hits = [(spatial > threshold).sum() for threshold in thresholds]
-    return torch.stack([*hits, spatial.double().sum(), temporal.double().sum(), torch.tensor(len(spatial))]).double()
-
-
-def tube_metrics(sums: Tensor, thresholds: Sequence[float]) -> dict[str, float]:
-    """Sums of `tube_sums` -> shares and means, by the names of the table."""
-    *hits, spatial, temporal = (sums[:-1] / sums[-1]).tolist()
-    metrics = {f"R@1,IoU@{threshold}": hit for threshold, hit in zip(thresholds, hits, strict=True)}
-    return {**metrics, "Best_R1": sum(hits) / len(hits), "m_vIoU": spatial, "m_tIoU": temporal}
-
-
-def prediction_entries(predictions: TubePredictions, dataset: TubeDataset) -> Mapping[str, dict]:
-    """The challenge's `{video: {"st_frame", "ed_frame", "bbox": {frame: [x1, y1, x2, y2]}}}`."""
-    pieces = predicted_pieces(predictions, dataset.tubes)
-    return {dataset.videos[number].video_id: tube_entry(piece) for number, piece in pieces}
 
 
 class TubeTask(Task):

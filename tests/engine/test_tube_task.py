@@ -12,10 +12,10 @@ from mmn.data.build import build_test_loader, build_tokenizer
 from mmn.data.tube_annotations import parse_tube
 from mmn.engine.build import build_task
 from mmn.engine.run import cache_features, check_data
-from mmn.engine.tube_task import TubePredictions, TubeRanker, TubeTask, tube_ious, tube_metrics, tube_sums
+from mmn.engine.tube_evaluation import TubePredictions
+from mmn.engine.tube_task import TubeRanker, TubeTask
 from mmn.structures.batch import TubeLayout
 from mmn.structures.proposals import ProposalCells
-from mmn.structures.tubes import Tubes
 from mmn.utils.errors import ConfigError, UserError
 
 CELLS = ProposalCells(4, [3])
@@ -84,34 +84,6 @@ def test_best_piece_is_that_of_looking_at_every_cell(first, second, data):
 
 
 # ---- Metrics ---------------------------------------------------------------------------------------------------------
-
-
-def boxes(first_frame, length, shift=0.0):
-    box = torch.tensor([0.0, 0.0, 9.0, 9.0]) + torch.tensor([shift, 0.0, shift, 0.0])
-    return Tubes(torch.tensor([first_frame]), torch.tensor([length]), box.repeat(length, 1))
-
-
-def test_metrics_of_four_sentences():
-    truth = boxes(10, 10)
-    # Exact; half of the frames; the whole time but half of the box beside it; another time.
-    pieces = [truth, boxes(10, 5), boxes(10, 10, shift=5.0), boxes(30, 5)]
-    spatial, temporal = tube_ious(pieces, [truth] * 4)
-    assert spatial.tolist() == pytest.approx([1, 0.5, 1 / 3, 0])
-    assert temporal.tolist() == [1, 0.5, 1, 0]
-    metrics = tube_metrics(tube_sums(spatial, temporal, (0.3, 0.5)), (0.3, 0.5))
-    # An IoU of exactly 0.5 is not above 0.5.
-    wanted = {
-        "R@1,IoU@0.3": 0.75,
-        "R@1,IoU@0.5": 0.25,
-        "Best_R1": 0.5,
-        "m_vIoU": (1 + 0.5 + 1 / 3) / 4,
-        "m_tIoU": 0.625,
-    }
-    assert metrics == pytest.approx(wanted)
-
-
-def test_process_without_a_video_adds_nothing():
-    assert tube_sums(*tube_ious([], []), (0.3, 0.5)).tolist() == [0, 0, 0, 0, 0]
 
 
 def test_predicting_the_truth_scores_its_best_candidate(task, tokenizer):
