@@ -76,7 +76,7 @@ class TubeLayout(RowLayout):
     """Which of the T tubes of a batch belongs to which video."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Batch(_Movable):
     """What the batches of all tasks hold: what the network embeds, and whose it is.
 
@@ -97,7 +97,7 @@ class Batch(_Movable):
     video_ids: list[str]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class GroundingBatch(Batch):
     """Videos and their sentences.
 
@@ -122,7 +122,7 @@ class GroundingBatch(Batch):
         return self.durations[self.video_index]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TubeBatch(Batch):
     """Videos with one sentence and some candidate tubes each. A tube is what the network takes for a video: `feats` is
     [T, P, D], T tubes in all.
