@@ -23,7 +23,8 @@ FIXTURE_FOLDERS = sorted(path.parent.name for path in GOLDEN.glob("*/trajectory.
 MMN_FIXTURES = [f"{folder}-{impl}" for folder in FIXTURE_FOLDERS for impl in ("dense", "fast")]
 
 
-STVG_FIXTURES = [f"{path.parent.name}-{impl}" for path in GOLDEN.glob("*stvg*/meta.json") for impl in ("dense", "fast")]
+STVG_FOLDERS = sorted(path.parent.name for path in GOLDEN.glob("*/batch.npz"))
+STVG_FIXTURES = [f"{folder}-{impl}" for folder in STVG_FOLDERS for impl in ("dense", "fast")]
 
 
 def load_npz(*parts: str) -> dict[str, torch.Tensor]:
@@ -129,7 +130,7 @@ class StvgFixture:
         self.arrays = load_npz(folder, "batch.npz")
         self.num_tubes = self.meta["num_tubes"]
         self.videos = range(len(self.num_tubes))
-        self.video_ids = [f"vid{video}.mp4" for video in self.videos]
+        self.video_ids = list(self.meta["predictions"])
 
     @staticmethod
     def _config(values: dict, impl: str):
