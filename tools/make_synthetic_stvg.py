@@ -4,7 +4,7 @@ import argparse
 
 import _path  # noqa: F401
 
-from mmn.data.synthetic_tubes import SyntheticStvgOptions, write_synthetic_stvg
+from mmn.data.synthetic_tubes import SyntheticStvgOptions, write_synthetic_stvg, write_videos
 from mmn.utils.cli import run_tool
 
 
@@ -17,6 +17,7 @@ def main() -> None:
     parser.add_argument("--videos-test", type=int, default=default.num_test, help="videos of the test split")
     parser.add_argument("--dim", type=int, default=default.dim, help="dimensions of each feature track")
     parser.add_argument("--noise", type=float, default=default.noise, help="norm of a row's noise; a concept's is 1")
+    parser.add_argument("--render", type=int, default=0, metavar="N", help="also draw the first N test videos as mp4")
     parser.add_argument("--seed", type=int, default=default.seed, help="the same seed gives the same files")
     args = parser.parse_args()
     options = SyntheticStvgOptions(
@@ -28,6 +29,8 @@ def main() -> None:
         seed=args.seed,
     )
     write_synthetic_stvg(args.out, options)
+    if args.render:
+        write_videos(f"{args.out}/videos", "test", args.render, args.seed)
 
 
 if __name__ == "__main__":

@@ -295,3 +295,42 @@ def concept_vectors(dim: int, seed: int) -> dict[str, np.ndarray]:
     names = [*KINDS, *CLOTHES, *ACTIONS]
     vectors = np.random.default_rng(seed).standard_normal((len(names), dim))
     return dict(zip(names, vectors / np.linalg.norm(vectors, axis=1, keepdims=True), strict=True))
+
+
+# ---- Videos to look at -------------------------------------------------------------------------------------------------
+
+FRAME_RATE = 10.0
+COLOURS = {
+    "red": (200, 40, 40),
+    "blue": (40, 70, 200),
+    "green": (40, 150, 60),
+    "black": (30, 30, 30),
+    "white": (245, 245, 245),
+    "yellow": (230, 200, 40),
+}
+SKIN, BACKGROUND = (225, 180, 150), (150, 160, 165)
+HEAD = 0.22  # of a person's height
+
+
+def write_videos(folder: str | os.PathLike, split: str, count: int, seed: int) -> None:
+    """Write the first `count` videos of a split as mp4 files into `folder`. Needs `pip install .[video]`."""
+    from mmn.video.encode import write_video
+
+    for index in range(count):
+        scene = make_scene(split, index, seed)
+        write_video(Path(folder, f"{split}_{index:04d}.mp4"), render_frames(scene), FRAME_RATE)
+
+
+def render_frames(scene: Scene) -> Iterator[np.ndarray]:
+    """The frames of a video, uint8 [HEIGHT, WIDTH, 3]: each person is a box in the colour of their clothes, with a head."""
+    for frame in range(scene.num_frames):
+        image = np.full((HEIGHT, WIDTH, 3), BACKGROUND, np.uint8)
+        for person in reversed(scene.people):  # the person of the sentence is in front
+            row = frame - int(person.tube.first_frames)
+            if 0 <= row < int(person.tube.lengths):
+                x1, y1, x2, y2 = person.tube.boxes[row].round().int().tolist()
+                neck = y1 + round(HEAD * (y2 - y1))
+                image[neck : y2 + 1, x1 : x2 + 1] = COLOURS[person.clothes]
+                middle, half = (x1 + x2) // 2, max(1, (x2 - x1) // 4)
+                image[y1:neck, middle - half : middle + half] = SKIN
+        yield image

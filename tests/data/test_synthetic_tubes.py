@@ -10,6 +10,7 @@ from mmn.benchmark.tubes import plain_piece_ious
 from mmn.data.synthetic_tubes import (
     ACTIONS,
     CLOTHES,
+    COLOURS,
     HEIGHT,
     KINDS,
     WIDTH,
@@ -17,6 +18,7 @@ from mmn.data.synthetic_tubes import (
     concept_vectors,
     make_candidates,
     make_scene,
+    render_frames,
     write_synthetic_stvg,
 )
 from mmn.utils.errors import ConfigError
@@ -113,6 +115,18 @@ def test_same_seed_gives_the_same_files(tmp_path):
 
 def test_video_does_not_depend_on_how_many_there_are():
     assert make_scene("train", 5, seed=3).sentence == SCENES[5].sentence
+
+
+def test_drawn_person_is_in_their_box():
+    scene = SCENES[0]
+    person = scene.people[0]
+    first = int(person.tube.first_frames)
+    images = list(render_frames(scene))
+    assert len(images) == scene.num_frames
+    for row in (0, int(person.tube.lengths) - 1):
+        x1, y1, x2, y2 = person.tube.boxes[row].round().int().tolist()
+        body = images[first + row][(y1 + y2) // 2 : y2 + 1, x1 : x2 + 1]
+        assert (body == COLOURS[person.clothes]).all()
 
 
 @pytest.mark.parametrize("change", [{"num_val": 0}, {"dim": 0}, {"noise": -1.0}, {"seed": -1}], ids=str)
