@@ -17,14 +17,14 @@ from mmn.utils.errors import DataError
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # that torch begins the bytes of a storage with
 _STORAGES = {
-    "DoubleStorage": np.float64,
-    "FloatStorage": np.float32,
-    "HalfStorage": np.float16,
-    "LongStorage": np.int64,
-    "IntStorage": np.int32,
-    "ShortStorage": np.int16,
-    "CharStorage": np.int8,
-    "ByteStorage": np.uint8,
+    "DoubleStorage": "f8",
+    "FloatStorage": "f4",
+    "HalfStorage": "f2",
+    "LongStorage": "i8",
+    "IntStorage": "i4",
+    "ShortStorage": "i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
 }
 
 
@@ -83,9 +83,9 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 class _StorageUnpickler(pickle.Unpickler):
-    """For the header of a storage: its type is the one name that it may hold."""
+    """For the header of a storage: its type is the one name that it may hold, and becomes NumPy's code for it."""
 
-    def find_class(self, module: str, name: str) -> type:
+    def find_class(self, module: str, name: str) -> str:
         if module != "torch" or name not in _STORAGES:
             raise _RefusedName(f"{module}.{name}")
         return _STORAGES[name]
