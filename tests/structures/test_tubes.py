@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from mmn.benchmark import tubes as benchmark
 from mmn.benchmark.tubes import plain_cell_rows, plain_iou_map, plain_piece_ious
 from mmn.structures.proposals import ProposalCells
 from mmn.structures.tubes import (
@@ -138,3 +139,19 @@ def test_piece_holds_its_rows(candidates, data):
 
 def test_row_numbers_of_no_tube():
     assert row_numbers(torch.zeros(0, dtype=torch.int64)).tolist() == []
+
+
+def test_benchmark_compares_both_forms_on_the_same_tubes(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["tubes", "--tubes", "3", "--frames", "20", "--plain", "2"])
+    benchmark.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "3 tubes of 20 frames, 16 x 16 maps, one core"
+    assert "from 2 of them" in lines[2]
+    assert float(lines[3].split()[-1]) <= 1e-6
+
+
+def test_tubes_of_the_benchmark_meet_their_truths():
+    generator = torch.Generator().manual_seed(0)
+    candidates, truths = (benchmark.random_tubes(4, 30, generator) for _ in range(2))
+    start, stop = torch.zeros(4, 1, dtype=torch.int64), candidates.lengths[:, None]
+    assert (piece_ious(candidates, truths, start, stop)[0] > 0).any()
