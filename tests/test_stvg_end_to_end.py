@@ -72,7 +72,13 @@ def test_split_without_truth_has_no_table_to_ask_for(root_without_truth, trained
 
 def test_split_without_truth_cannot_pick_the_best_checkpoint(root_without_truth, tmp_path):
     cfg = tiny_config(root_without_truth, tmp_path, "DATASETS.VAL", "()", config=STVG_CONFIG)
-    with pytest.raises(UserError, match="synthetic_stvg_test has sentences without their truth"):
+    with pytest.raises(UserError, match="synthetic_stvg_test has sentences without their truth, which training needs"):
+        run.train(cfg, torch.device("cpu"), will_test=False)
+
+
+def test_split_without_truth_is_no_end_of_a_training(root_without_truth, tmp_path):
+    cfg = tiny_config(root_without_truth, tmp_path, config=STVG_CONFIG)
+    with pytest.raises(UserError, match="training cannot end with its table: .* or add --skip-test"):
         run.train(cfg, torch.device("cpu"))
 
 

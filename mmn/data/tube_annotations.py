@@ -61,10 +61,11 @@ def parse_tube(where: str, entry: dict) -> Tubes:
     first, last, boxes = (entry[key] for key in TRUTH_KEYS)
     if type(first) is not int or type(last) is not int or not 0 <= first <= last < LAST_FRAME:
         raise DataError(f"{where} has frames {first!r} to {last!r}: they must be whole numbers, 0 <= first <= last")
-    if not isinstance(boxes, dict) or boxes.keys() != {str(frame) for frame in range(first, last + 1)}:
+    frames = range(first, last + 1)
+    if not isinstance(boxes, dict) or len(boxes) != len(frames) or not all(str(frame) in boxes for frame in frames):
         raise DataError(f"{where} must have one box in 'bbox' for every frame from {first} to {last}, and no others")
     table = []
-    for frame in range(first, last + 1):
+    for frame in frames:
         box = boxes[str(frame)]
         if not isinstance(box, list) or len(box) != 4 or not all(is_number(value) for value in box):
             raise DataError(f"{where} has the box {box!r} in frame {frame}: it must be four numbers, x1, y1, x2, y2")

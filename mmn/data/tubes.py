@@ -238,9 +238,15 @@ def _build_cache(cfg: CfgNode, split: str, features: TubeFeatures, names: list[s
 
 
 def check_tube_files(cfg: CfgNode, split: str) -> None:
-    """Raise DataError unless the split's annotations can be read and its tubes and features are there."""
+    """Raise DataError unless the split can be scored: its truth is known, and its tubes and features are there."""
     entry = find_entry(cfg, split, TubeEntry)
-    video_ids = [video.video_id for video in read_tube_annotations(annotation_path(cfg, entry))]
+    videos = read_tube_annotations(annotation_path(cfg, entry))
+    if any(video.truth is None for video in videos):
+        raise DataError(
+            f"the split {split} has sentences without their truth, so training cannot end with its table: name another "
+            "split in DATASETS.TEST, or add --skip-test"
+        )
+    video_ids = [video.video_id for video in videos]
     features = tube_features(cfg, entry)
     features.tubes.check(video_ids)
     if not cfg.DATALOADER.CACHE_DIR:
