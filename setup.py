@@ -26,6 +26,7 @@ setup(
         "PyYAML>=6.0",
     ],
     extras_require={
+        "video": ["av>=14.0"],
         "plots": ["matplotlib"],
         "test": ["pytest", "hypothesis", "ruff"],
     },

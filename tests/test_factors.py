@@ -9,7 +9,7 @@ from tiny import ROOT, random_batch, tiny_config
 
 from golden_fixture import MMN_FIXTURES
 from mmn.config import get_cfg, load_config, validate
-from mmn.config.load import config_keys, override
+from mmn.config.load import config_keys, override_config
 from mmn.config.validate import untrained_score
 from mmn.engine.output_dir import refuse_other_config
 from mmn.engine.trainer import Trainer
@@ -72,7 +72,7 @@ def test_released_trajectory_with_every_factor_spelled_out(name, monkeypatch):
     """Every loss, gradient norm, rate and final weight is the recorded one, and bit for bit that of the defaults."""
     history, weights, moments = parity.trajectory(name)
     spelled_out = parity.fixture(name)
-    cfg = override(spelled_out.cfg, RELEASED_OPTIONS)
+    cfg = override_config(spelled_out.cfg, RELEASED_OPTIONS)
     cfg.defrost()
     monkeypatch.setattr(spelled_out, "cfg", cfg)
     monkeypatch.setattr(parity, "fixture", lambda name: spelled_out)

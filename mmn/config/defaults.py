@@ -10,6 +10,8 @@ _C = CN()
 
 # ---- Model -----------------------------------------------------------------------------------------------------------
 _C.MODEL = CN()
+# The task: "MMN", moments (mmn.engine.moment_task), or new "STVG", tubes of HC-STVG (mmn.engine.tube_task). The released
+# HC-STVG file says "TAN", and MODEL.TAN where this says MODEL.MMN; both are taken for what they mean here.
 _C.MODEL.ARCHITECTURE = "MMN"
 _C.MODEL.DEVICE = "auto"  # "auto": a GPU where there is one, else the CPU; or "cuda", "cpu"
 
@@ -22,7 +24,7 @@ _C.MODEL.MMN.JOINT_SPACE_SIZE = 256  # C: dimension in which moments and sentenc
 _C.MODEL.MMN.SHARED_HEADS = False  # new: one projection into one joint space for both scores, in place of one for each
 
 _C.MODEL.MMN.FEATPOOL = CN()
-_C.MODEL.MMN.FEATPOOL.INPUT_SIZE = 4096  # D: width of the feature file
+_C.MODEL.MMN.FEATPOOL.INPUT_SIZE = 4096  # D: width of the feature file; for STVG a list, the width of each track
 _C.MODEL.MMN.FEATPOOL.HIDDEN_SIZE = 512  # H
 _C.MODEL.MMN.FEATPOOL.KERNEL_SIZE = 2  # of the average pooling, in resampled clips
 
@@ -87,6 +89,11 @@ _C.MODEL.MMN.LOSS.NEGATIVES.SAME_VIDEO_SENTENCES = True
 _C.MODEL.MMN.LOSS.NEGATIVES.OTHER_VIDEO_SENTENCES = True
 _C.MODEL.MMN.LOSS.NEGATIVES.SAME_VIDEO_MOMENTS = True
 _C.MODEL.MMN.LOSS.NEGATIVES.OTHER_VIDEO_MOMENTS = True
+
+# New, for STVG. Of which tube the sentence -> video denominator leaves out the cells that it has counted already:
+# "released", the one whose index in the batch is that of the positive's tube within its video, mostly somebody else's, as
+# the released weights were trained; "batch", the positive's own.
+_C.MODEL.MMN.LOSS.TUBE_INDEX = "released"
 
 # ---- Data ------------------------------------------------------------------------------------------------------------
 _C.DATASETS = CN()

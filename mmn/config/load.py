@@ -12,6 +12,11 @@ from yacs.config import CfgNode
 from mmn.config.defaults import _C
 from mmn.utils.errors import ConfigError, nearest
 
+# What the released HC-STVG file calls things -> what they are here, and a number that its program had in its code.
+RELEASED_SECTION, SECTION = "MODEL.TAN.", "MODEL.MMN."
+RELEASED_ARCHITECTURES = {"TAN": "STVG"}
+RELEASED_VALUES = {"SOLVER.CLIP_GRAD_NORM": 10.0}
+ALSO_LISTS = ("MODEL.MMN.FEATPOOL.INPUT_SIZE",)  # keys that take several of what their default is, in a list
 DEEPEST = 8  # sections in sections that are looked into; yaml can even nest a section in itself
 
 
@@ -22,8 +27,21 @@ def load_config(config_file: str | None = None, options: Sequence[str] = ()) -> 
     """
     cfg = _C.clone()
     if config_file:
-        for key, value in _flatten(_read_yaml(config_file), prefix="", where=config_file):
-            _set(cfg, key, value, where=config_file)
+        _merge(cfg, _parse_yaml(_read_text(config_file), f"the config file {config_file}"), where=config_file)
+    return override_config(cfg, options)
+
+
+def load_config_text(text: str, where: str, options: Sequence[str] = ()) -> CfgNode:
+    """The same from the text of a yaml file, such as a checkpoint carries; `where` names it in errors."""
+    cfg = _C.clone()
+    _merge(cfg, _parse_yaml(text, where), where)
+    return override_config(cfg, options)
+
+
+def override_config(cfg: CfgNode, options: Sequence[str]) -> CfgNode:
+    """A frozen copy of a config with `options`, an alternation of keys and values, over it. Raises ConfigError."""
+    cfg = cfg.clone()
+    cfg.defrost()
     if len(options) % 2:
         raise ConfigError(f"the options after the flags must be pairs KEY VALUE, but {options[-1]!r} stands alone")
     for key, value in zip(options[::2], options[1::2], strict=True):
@@ -34,27 +52,33 @@ def load_config(config_file: str | None = None, options: Sequence[str] = ()) -> 
     return cfg
 
 
-def override(cfg: CfgNode, options: Sequence[str]) -> CfgNode:
-    """A frozen copy of `cfg` with `options`, an alternation of keys and values as on the command line."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    for key, value in zip(options[::2], options[1::2], strict=True):
-        _set(cfg, key, value, where="the command line")
-    cfg.freeze()
-    return cfg
+def _merge(cfg: CfgNode, content: dict, where: str) -> None:
+    values = dict(_flatten(content, prefix="", where=where))
+    _refuse_both_names(values, where)
+    if str(values.get("MODEL.ARCHITECTURE")) in RELEASED_ARCHITECTURES:
+        values = RELEASED_VALUES | values
+    for key, value in values.items():
+        _set(cfg, key, value, where)
 
 
-def _read_yaml(path: str) -> dict:
+def _read_text(path: str) -> str:
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        return Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"the config file {path} cannot be read ({error.strerror}): check --config-file") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or a date such as 2024-13-01
-        raise ConfigError(f"the config file {path} is not valid yaml: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the config file {path} is not valid yaml: {error}") from error
+
+
+def _parse_yaml(text: str, where: str) -> dict:
+    try:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2024-13-01
+        raise ConfigError(f"{where} is not valid yaml: {' '.join(str(error).split())}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise ConfigError(f"the config file {path} must hold sections like `MODEL:`, not a {type(content).__name__}")
+        raise ConfigError(f"{where} must hold sections like `MODEL:`, not a {type(content).__name__}")
     return content
 
 
@@ -89,7 +113,21 @@ def config_keys(node: CfgNode = _C, prefix: str = "") -> list[str]:
     return names
 
 
+def _refuse_both_names(content: dict[str, object], where: str) -> None:
+    for key in content:
+        ours = _our_name(key)
+        if ours != key and ours in content:
+            raise ConfigError(f"{where} sets {ours} and, by its released name, {key}: leave one of them out")
+
+
+def _our_name(key: str) -> str:
+    return SECTION + key.removeprefix(RELEASED_SECTION) if key.startswith(RELEASED_SECTION) else key
+
+
 def _set(cfg: CfgNode, key: str, value: object, where: str) -> None:
+    key = _our_name(key)
+    if key == "MODEL.ARCHITECTURE" and isinstance(value, str):
+        value = RELEASED_ARCHITECTURES.get(value, value)
     default = _lookup(key)
     if default is None:
         raise ConfigError(f"{where} has an unknown key {key}{_nearest_key(key)}")
@@ -130,6 +168,8 @@ def _convert(key: str, value: object, default: object, where: str) -> object:
         value = (value,)
     if isinstance(default, float) and type(value) is int and abs(value) < sys.float_info.max:
         return float(value)
+    if key in ALSO_LISTS and isinstance(value, (list, tuple)) and value:
+        return list(_convert_items(key, value, [default], where))
     if isinstance(default, (list, tuple)) and isinstance(value, (list, tuple)):
         return _convert_items(key, value, default, where)
     if isinstance(value, float) and not math.isfinite(value):

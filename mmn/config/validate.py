@@ -28,6 +28,12 @@ def validate(cfg: CfgNode, world_size: int = 1, training: bool = True) -> None:
         )
 
 
+def input_sizes(cfg: CfgNode) -> list[int]:
+    """The width of each feature track, of which moments have one and tubes may have several."""
+    sizes = cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE
+    return sizes if isinstance(sizes, list) else [sizes]
+
+
 def _validate_batch_size(key: str, size: int, world_size: int) -> None:
     _require(size > 0, f"{key} is {size}: it must be at least 1")
     _require(
@@ -54,7 +60,7 @@ def _validate_shapes(cfg: CfgNode) -> None:
         ("INPUT.NUM_PRE_CLIPS", num_pre_clips),
         ("MODEL.MMN.NUM_CLIPS", num_clips),
         ("MODEL.MMN.JOINT_SPACE_SIZE", mmn.JOINT_SPACE_SIZE),
-        ("MODEL.MMN.FEATPOOL.INPUT_SIZE", mmn.FEATPOOL.INPUT_SIZE),
+        ("MODEL.MMN.FEATPOOL.INPUT_SIZE", min(input_sizes(cfg))),
         ("MODEL.MMN.FEATPOOL.HIDDEN_SIZE", mmn.FEATPOOL.HIDDEN_SIZE),
         ("MODEL.MMN.FEATPOOL.KERNEL_SIZE", mmn.FEATPOOL.KERNEL_SIZE),
         ("MODEL.MMN.PREDICTOR.HIDDEN_SIZE", mmn.PREDICTOR.HIDDEN_SIZE),
@@ -86,6 +92,7 @@ def _validate_choices(cfg: CfgNode) -> None:
     for key, value, choices in (
         ("MODEL.MMN.PREDICTOR.IMPL", cfg.MODEL.MMN.PREDICTOR.IMPL, ("auto", "dense", "fast")),
         ("MODEL.MMN.LOSS.MASKED_NEGATIVES", cfg.MODEL.MMN.LOSS.MASKED_NEGATIVES, ("ones", "exclude")),
+        ("MODEL.MMN.LOSS.TUBE_INDEX", cfg.MODEL.MMN.LOSS.TUBE_INDEX, ("released", "batch")),
         ("MODEL.MMN.FEAT2D.NAME", cfg.MODEL.MMN.FEAT2D.NAME, ("pool", "conv")),
         ("SOLVER.AMP", cfg.SOLVER.AMP, ("off", "bf16", "fp16")),
         ("SOLVER.SCHEDULE", cfg.SOLVER.SCHEDULE, ("multistep", "cosine")),

@@ -14,29 +14,49 @@ from mmn.utils.logger import get_logger
 DAMAGE = (OSError, RuntimeError, ValueError, TypeError, KeyError, MemoryError)
 
 
-def clip_boundaries(num_rows: int, num_clips: int) -> np.ndarray:
+def clip_boundaries(num_rows: int, num_clips: int, uses_last_row: bool = False) -> np.ndarray:
     """[P + 1] int64: clip p is the mean of rows boundary p .. boundary p+1 - 1, or row boundary p where that is empty.
 
     round_half_even(p / P * T0) in float32, clamped to T0 - 1. So the last source row is used only where the last range
-    is empty: the released weights were trained so.
+    is empty: the released weights were trained so. With `uses_last_row` nothing is clamped, as for tubes (SPEC section 8).
     """
     positions = np.arange(num_clips + 1, dtype=np.float32) / np.float32(num_clips) * np.float32(num_rows)
-    return np.minimum(np.rint(positions), num_rows - 1).astype(np.int64)
+    return np.minimum(np.rint(positions), num_rows - (not uses_last_row)).astype(np.int64)
 
 
-def resample_clips(rows: np.ndarray, num_clips: int) -> np.ndarray:
-    """Source rows [T0, D] -> L2-normalised and averaged clips [P, D], float32."""
+def resample_clips(rows: np.ndarray, num_clips: int, uses_last_row: bool = False) -> np.ndarray:
+    """Source rows [T0, D] -> L2-normalised and averaged clips [P, D], float32; see `clip_boundaries`."""
     rows = rows.astype(np.float32, copy=False)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     rows = rows / np.maximum(norms, np.float32(1e-12))
-    boundaries = clip_boundaries(len(rows), num_clips)
-    first = boundaries[:-1]
+    boundaries = clip_boundaries(len(rows), num_clips, uses_last_row)
+    first = np.minimum(boundaries[:-1], len(rows) - 1)
     counts = np.maximum(np.diff(boundaries), 1)  # row `first` alone where the range is empty
     sums = rows[first]
     for number in range(1, counts.max()):  # the second rows of all clips, then the third, ...
         longer = np.flatnonzero(counts > number)
         sums[longer] += rows[first[longer] + number]
     return sums / counts.astype(np.float32)[:, None]
+
+
+def checked_rows(rows: np.ndarray, input_size: int, where: str) -> np.ndarray:
+    """Feature rows [T0, D] of one video as float32.
+
+    Args:
+        input_size: D, the width that the model expects.
+        where: whose they are, for messages.
+    Raises DataError where they have another shape than [T0 > 0, D], or are not finite numbers.
+    """
+    if np.ndim(rows) != 2 or rows.shape[1] != input_size or not len(rows):
+        raise DataError(
+            f"{where} has shape {list(np.shape(rows))}, but the model expects [rows, {input_size}]: "
+            "correct MODEL.MMN.FEATPOOL.INPUT_SIZE or the file"
+        )
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+        values = rows.astype(np.float32, copy=False) if rows.dtype.kind == "f" else None
+    if values is None or not np.isfinite(values).all():
+        raise DataError(f"{where} holds values that are not finite numbers: extract its features again")
+    return values
 
 
 class FeatureFile:
@@ -89,16 +109,11 @@ class FeatureFile:
             raise DataError(
                 f"{where} has no dataset at {key!r}: complete the file, or correct feature_key in the catalog entry"
             )
-        if np.ndim(rows) != 2 or rows.shape[1] != self.input_size or not len(rows):
-            raise DataError(
-                f"{where} has shape {list(np.shape(rows))}, but the model expects [rows, {self.input_size}]: "
-                "correct MODEL.MMN.FEATPOOL.INPUT_SIZE or the file"
-            )
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
-            values = rows.astype(np.float32, copy=False) if rows.dtype.kind == "f" else None
-        if values is None or not np.isfinite(values).all():
-            raise DataError(f"{where} holds values that are not finite numbers: extract its features again")
-        return values
+        return self.checked(rows, where)
+
+    def checked(self, rows: np.ndarray, where: str) -> np.ndarray:
+        """What was read of a video, as float32; see `checked_rows`."""
+        return checked_rows(rows, self.input_size, where)
 
     def _read_patiently(self, video_id: str) -> np.ndarray | None:
         """The rows as they are in the file; None where there is no dataset. Tries again after an error."""

@@ -1,6 +1,6 @@
 """Temporal grounding: the moment (start, end) of every sentence of a video."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
@@ -9,14 +9,18 @@ from torch.utils.data import DataLoader
 from mmn.data.build import build_collator, build_dataset, check_files, write_clip_file
 from mmn.data.check import split_problems
 from mmn.data.collate import Collator
-from mmn.data.dataset import MomentDataset
+from mmn.data.dataset import MomentDataset, summarise_durations
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.engine.evaluation import SELECTION_METRIC, evaluate
 from mmn.engine.inference import MomentRanker, Predictions, predict
+from mmn.engine.map_file import MapRecorder, MapRequest, write_maps
 from mmn.engine.prediction_file import write_predictions
 from mmn.engine.task import Task
 from mmn.modeling import build_criterion, build_model, build_proposal_cells
 from mmn.modeling.losses import GroundingCriterion
+from mmn.utils import comm
+from mmn.utils.errors import ConfigError
+from mmn.utils.logger import get_logger
 
 
 class MomentTask(Task):
@@ -25,7 +29,11 @@ class MomentTask(Task):
     selection_metric = SELECTION_METRIC
 
     def validate(self) -> None:
-        pass
+        size = self.cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE
+        if not isinstance(size, int):
+            raise ConfigError(
+                f"MODEL.MMN.FEATPOOL.INPUT_SIZE is {size}, but moments have one feature file: give one width"
+            )
 
     def check_files(self, split: str) -> None:
         check_files(self.cfg, split)
@@ -42,6 +50,9 @@ class MomentTask(Task):
     def build_collator(self, tokenizer: QueryTokenizer) -> Collator:
         return build_collator(self.cfg, tokenizer)
 
+    def training_facts(self, datasets: Sequence[MomentDataset]) -> dict[str, object]:
+        return {"train_durations": summarise_durations(datasets)}
+
     def build_model(self, pretrained_text: bool) -> nn.Module:
         return build_model(self.cfg, pretrained_text)
 
@@ -54,6 +65,19 @@ class MomentTask(Task):
 
     def predict(self, model: nn.Module, loader: DataLoader, device: torch.device) -> Predictions:
         return predict(model, loader, self.build_ranker(), device)
+
+    def predict_with_maps(
+        self, model: nn.Module, loader: DataLoader, device: torch.device, request: MapRequest
+    ) -> Predictions:
+        dataset, ranker = loader.dataset, self.build_ranker()
+        recorder = MapRecorder(ranker, request.wanted(dataset.num_sentences))
+        predictions = predict(model, loader, recorder, device)
+        maps = recorder.merge()
+        if comm.get_rank() == 0:
+            pooling_counts = self.cfg.MODEL.MMN.FEAT2D.POOLING_COUNTS
+            write_maps(request.path, dataset, ranker.cells, pooling_counts, ranker.contrastive_power, maps)
+            get_logger().info("wrote %s, the maps of %d sentences", request.path, len(maps[0]))
+        return predictions
 
     def evaluate(self, predictions: Predictions, dataset: MomentDataset) -> dict[str, float]:
         return evaluate(predictions, dataset)

@@ -4,6 +4,7 @@ import os
 import platform
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import transformers
@@ -22,6 +23,7 @@ from mmn.engine.build import build_task
 from mmn.engine.evaluation import format_table
 from mmn.engine.faults import explained_faults
 from mmn.engine.inference import predict
+from mmn.engine.map_file import MapRequest
 from mmn.engine.moment_task import MomentTask
 from mmn.engine.output_dir import prepare_output_dir
 from mmn.engine.precision import set_deterministic, set_tf32
@@ -116,6 +118,7 @@ def _build_trainer(task: Task, device: torch.device, partial: bool) -> Trainer:
         device,
         task.selection_metric,
         average,
+        task.training_facts(datasets),
     )
     if resumes:
         trainer.resume(checkpoint)
@@ -179,7 +182,12 @@ def _build_model(
 
 
 def test(
-    cfg: CfgNode, device: torch.device, ckpt: str | None = None, dump: str | None = None, partial: bool = False
+    cfg: CfgNode,
+    device: torch.device,
+    ckpt: str | None = None,
+    dump: str | None = None,
+    partial: bool = False,
+    map_request: MapRequest | None = None,
 ) -> None:
     """Evaluate a checkpoint on every test split and print the tables; a split without truth has none.
 
@@ -187,6 +195,7 @@ def test(
         ckpt: a file; None takes the best, else the last checkpoint of OUTPUT_DIR.
         dump: write the predictions there, in the task's format; with several test splits, one file per split.
         partial: load what fits the model, and say what does not.
+        map_request: also write the score maps; with several test splits, one file per split.
     """
     task = build_task(cfg)
     model = _tested_model(task, device, ckpt, partial)
@@ -195,7 +204,8 @@ def test(
     for name in names:
         loader = build_test_loader(cfg, task.build_dataset(name, tokenizer), task.build_collator(tokenizer))
         with explained_faults(cfg, "TEST.BATCH_SIZE"):
-            _test_split(task, device, model, loader, _dump_path(dump, name, len(names)))
+            maps = map_request and replace(map_request, path=_path_of_split(map_request.path, name, len(names)))
+            _test_split(task, device, model, loader, _path_of_split(dump, name, len(names)), maps)
 
 
 def _tested_model(task: Task, device: torch.device, ckpt: str | None, partial: bool) -> nn.Module:
@@ -232,7 +242,7 @@ def sweep(
     for name in names:
         loader = build_test_loader(cfg, task.build_dataset(name, tokenizer), task.build_collator(tokenizer))
         with explained_faults(cfg, "TEST.BATCH_SIZE"):
-            _sweep_split(task, device, model, loader, grid, _dump_path(out, name, len(names)))
+            _sweep_split(task, device, model, loader, grid, _path_of_split(out, name, len(names)))
 
 
 def _sweep_split(
@@ -255,19 +265,29 @@ def _sweep_split(
         print(format_sweep(rows, list(grid[0][0]), title), flush=True)
 
 
-def _dump_path(dump: str | None, split: str, num_splits: int) -> str | None:
-    if dump is None or num_splits == 1:
-        return dump
-    stem, extension = os.path.splitext(dump)
+def _path_of_split(path: str | None, split: str, num_splits: int) -> str | None:
+    if path is None or num_splits == 1:
+        return path
+    stem, extension = os.path.splitext(path)
     return f"{stem}_{split}{extension}"
 
 
-def _test_split(task: Task, device: torch.device, model: nn.Module, loader: DataLoader, dump: str | None) -> None:
+def _test_split(
+    task: Task,
+    device: torch.device,
+    model: nn.Module,
+    loader: DataLoader,
+    dump: str | None,
+    maps: MapRequest | None,
+) -> None:
     dataset = loader.dataset
     if not dataset.has_truth and dump is None:
         raise UserError(f"the split {dataset.name} has no truth to score predictions by: give --dump to write them")
     start = time.perf_counter()
-    predictions = task.predict(model, loader, device)
+    if maps is None:
+        predictions = task.predict(model, loader, device)
+    else:
+        predictions = task.predict_with_maps(model, loader, device, maps)
     metrics = task.evaluate(predictions, dataset) if dataset.has_truth else None
     seconds = time.perf_counter() - start
     get_logger().info("%s: %d sentences in %.1f s", dataset.name, dataset.num_sentences, seconds)

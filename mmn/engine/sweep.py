@@ -10,7 +10,7 @@ from terminaltables import AsciiTable
 from torch import Tensor
 from yacs.config import CfgNode
 
-from mmn.config.load import config_keys, override
+from mmn.config.load import config_keys, override_config
 from mmn.engine.inference import MomentRanker, Predictions
 from mmn.modeling.mmn import GroundingOutput
 from mmn.structures.batch import GroundingBatch
@@ -77,7 +77,7 @@ def sweep_grid(cfg: CfgNode, settings: Sequence[str]) -> list[tuple[dict[str, ob
     grid = []
     for combination in itertools.product(*values.values()):
         options = [word for pair in zip(values, combination, strict=True) for word in pair]
-        varied = override(cfg, options)
+        varied = override_config(cfg, options)
         grid.append(({key: varied.TEST[key.removeprefix("TEST.")] for key in values}, varied))
     return grid
 

@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,6 +60,7 @@ class Trainer:
         device: where batches go.
         selection_metric: the metric by which the best checkpoint is picked, the higher the better.
         average: the running average of `model` that `evaluate` looks at and checkpoints hold as "model"; None for none.
+        facts: plain values about the training data, by name, that checkpoints carry along.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Trainer:
         device: torch.device,
         selection_metric: str = SELECTION_METRIC,
         average: AveragedModel | None = None,
+        facts: Mapping[str, object] | None = None,
     ):
         self.cfg = cfg
         self.model = model
@@ -89,6 +91,7 @@ class Trainer:
         self.memory: MemoryBank | None = getattr(criterion, "memory", None)  # which only the losses of moments have
         self.scaler = build_scaler(cfg, device)
         self.rate_factor = 1.0  # on the learning rates, while they warm up
+        self.facts = dict(facts or {})
         self.checkpoints = CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME, cfg.SOLVER.CHECKPOINT_KEEP)
         self.guard = NonFiniteGuard(cfg.OUTPUT_DIR, cfg.SOLVER.SKIP_NONFINITE)
         self.meter = Meter(device)
@@ -296,6 +299,7 @@ class Trainer:
         return {
             **(inside if self.state.iteration else {}),
             **self._optional_state(),
+            **self.facts,
             "model": self.evaluated.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),

@@ -1,8 +1,11 @@
 """cfg -> network, criterion and proposal cells. Beyond these functions nothing here reads a config."""
 
+from collections.abc import Callable
+
 from torch import nn
 from yacs.config import CfgNode
 
+from mmn.config.validate import input_sizes
 from mmn.modeling.feat2d import FEAT2D
 from mmn.modeling.featpool import FeatAvgPool
 from mmn.modeling.losses import GroundingCriterion, MutualMatchingLoss, NegativeKinds
@@ -10,6 +13,7 @@ from mmn.modeling.memory_bank import MemoryBank
 from mmn.modeling.mmn import MMN
 from mmn.modeling.proposal_conv import ProposalConv
 from mmn.modeling.text_encoder import TextEncoder, last_layers, load_encoder
+from mmn.modeling.tubes import TubeCriterion, TubeFeatAvgPool, TubeMatchingLoss
 from mmn.structures.proposals import ProposalCells
 from mmn.utils.errors import ConfigError
 
@@ -18,23 +22,33 @@ def build_proposal_cells(cfg: CfgNode) -> ProposalCells:
     return ProposalCells(cfg.MODEL.MMN.NUM_CLIPS, cfg.MODEL.MMN.FEAT2D.POOLING_COUNTS)
 
 
-def build_model(cfg: CfgNode, pretrained_text: bool = True) -> MMN:
+def build_featpool(cfg: CfgNode) -> FeatAvgPool:
+    pool = cfg.MODEL.MMN.FEATPOOL
+    stride = cfg.INPUT.NUM_PRE_CLIPS // cfg.MODEL.MMN.NUM_CLIPS
+    return FeatAvgPool(pool.INPUT_SIZE, pool.HIDDEN_SIZE, pool.KERNEL_SIZE, stride)
+
+
+def build_tube_featpool(cfg: CfgNode) -> TubeFeatAvgPool:
+    mmn, size = cfg.MODEL.MMN, sum(input_sizes(cfg))
+    stride = cfg.INPUT.NUM_PRE_CLIPS // mmn.NUM_CLIPS
+    return TubeFeatAvgPool(size, mmn.FEATPOOL.HIDDEN_SIZE, mmn.FEATPOOL.KERNEL_SIZE, stride, mmn.JOINT_SPACE_SIZE)
+
+
+def build_model(
+    cfg: CfgNode, pretrained_text: bool = True, make_featpool: Callable[[CfgNode], nn.Module] = build_featpool
+) -> MMN:
     """The network on the CPU, in training mode.
 
     Args:
         pretrained_text: False where a checkpoint will bring the text encoder's weights: then only its config is read.
+        make_featpool: `build_featpool`, or for tubes `build_tube_featpool`.
     """
     mmn = cfg.MODEL.MMN
     cells = build_proposal_cells(cfg)
     encoder, encoder_size = load_encoder(mmn.TEXT_ENCODER.PRETRAINED, with_weights=pretrained_text)
     last_layers(encoder, mmn.TEXT_ENCODER.TRAIN_LAYERS)  # refuses a number that does not fit
     return MMN(
-        FeatAvgPool(
-            mmn.FEATPOOL.INPUT_SIZE,
-            mmn.FEATPOOL.HIDDEN_SIZE,
-            mmn.FEATPOOL.KERNEL_SIZE,
-            stride=cfg.INPUT.NUM_PRE_CLIPS // mmn.NUM_CLIPS,
-        ),
+        make_featpool(cfg),
         FEAT2D[mmn.FEAT2D.NAME](cells, mmn.FEATPOOL.HIDDEN_SIZE),
         TextEncoder(encoder, encoder_size, mmn.JOINT_SPACE_SIZE, mmn.TEXT_ENCODER.POOLING, mmn.SHARED_HEADS),
         build_proposal_conv(cfg, cells),
@@ -82,3 +96,16 @@ def build_criterion(cfg: CfgNode) -> GroundingCriterion:
     )
     memory = MemoryBank(loss.MEMORY_BANK) if loss.MEMORY_BANK else None
     return GroundingCriterion(cells, loss.MIN_IOU, loss.MAX_IOU, matching, loss.GATHER_NEGATIVES, memory)
+
+
+def build_tube_criterion(cfg: CfgNode) -> TubeCriterion:
+    loss = cfg.MODEL.MMN.LOSS
+    matching = TubeMatchingLoss(
+        margin=loss.MARGIN,
+        tau_video=loss.TAU_VIDEO,
+        tau_sent=loss.TAU_SENT,
+        negative_video_iou=loss.NEGATIVE_VIDEO_IOU,
+        masked_negatives=loss.MASKED_NEGATIVES,
+        tube_index=loss.TUBE_INDEX,
+    )
+    return TubeCriterion(loss.MIN_IOU, loss.MAX_IOU, matching, loss.GATHER_NEGATIVES)

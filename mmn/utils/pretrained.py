@@ -16,10 +16,18 @@ KEY = "MODEL.MMN.TEXT_ENCODER.PRETRAINED"
 HUB_TIMEOUT = 8.0  # seconds that the hub gets to answer at all
 
 
-def load_pretrained(auto_class: type, name: str, is_complete: Callable[[object], bool] = lambda loaded: True, **kwargs):
+def load_pretrained(
+    auto_class: type,
+    name: str,
+    is_complete: Callable[[object], bool] = lambda loaded: True,
+    what: str = "text encoder",
+    key: str = KEY,
+    **kwargs,
+):
     """`auto_class.from_pretrained(name)`: a local folder, else the local cache, else the hub if it answers.
 
     Args:
+        what, key: what is loaded, and the config key or flag that names it, for messages.
         is_complete: whether what the cache gave is whole. A cache that holds a model's config alone yields a tokenizer
             of five tokens, without an error.
     Raises:
@@ -28,7 +36,7 @@ def load_pretrained(auto_class: type, name: str, is_complete: Callable[[object],
     if os.path.isdir(name):
         return _load(auto_class, name, f"the folder {name} is not one that {auto_class.__name__} can load", kwargs)
     if os.sep in name and (name.startswith((".", os.sep, "~")) or name.count(os.sep) > 1):
-        raise ConfigError(f"{KEY} points to the folder {name}, which does not exist: correct the path")
+        raise ConfigError(f"{key} points to the folder {name}, which does not exist: correct the path")
     try:
         cached = auto_class.from_pretrained(name, local_files_only=True, **kwargs)
     except (OSError, ValueError):  # not in the cache
@@ -36,8 +44,8 @@ def load_pretrained(auto_class: type, name: str, is_complete: Callable[[object],
     if cached is not None and is_complete(cached):
         return cached
     if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") or not _hub_answers():
-        raise ConfigError(_how_to_get(name))
-    return _load(auto_class, name, _how_to_get(name), kwargs, local_files_only=False)
+        raise ConfigError(_how_to_get(name, what, key))
+    return _load(auto_class, name, _how_to_get(name, what, key), kwargs, local_files_only=False)
 
 
 def _load(auto_class: type, name: str, message: str, kwargs: dict, local_files_only: bool = True):
@@ -48,10 +56,10 @@ def _load(auto_class: type, name: str, message: str, kwargs: dict, local_files_o
         raise ConfigError(f"{message} ({reason})") from error
 
 
-def _how_to_get(name: str) -> str:
+def _how_to_get(name: str, what: str, key: str) -> str:
     return (
-        f"the text encoder {name!r} is not on this machine and the Hugging Face hub does not give it: fetch it where "
-        f"there is a network (`hf download {name} --local-dir FOLDER`), then set {KEY} to that folder"
+        f"the {what} {name!r} is not on this machine and the Hugging Face hub does not give it: fetch it where "
+        f"there is a network (`hf download {name} --local-dir FOLDER`), then set {key} to that folder"
     )
 
 

@@ -1,0 +1,49 @@
+"""CLIP's image encoder with its projection into the space shared with text (Radford et al., 2021)."""
+
+from torch import Tensor
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from mmn.extraction.backbones.base import BACKBONES, Backbone
+from mmn.extraction.transform import FrameTransform
+from mmn.extraction.weights import Weights, seeded
+from mmn.utils.errors import CheckpointError
+from mmn.utils.pretrained import load_pretrained
+
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+@BACKBONES.register("clip")
+class ClipBackbone(Backbone):
+    """Weights: a name on the Hugging Face hub, or a folder that `save_pretrained` wrote, with text encoder or without.
+
+    Random weights have the architecture of ViT-B/32.
+    """
+
+    layers = ("image_embeds",)
+    default_weights = "openai/clip-vit-base-patch32"
+
+    def __init__(self, weights: Weights, layer: str):
+        super().__init__(weights, layer)
+        if weights.seed is None:
+            self.model = _load(weights.text)
+        else:
+            self.model = seeded(weights.seed, lambda: CLIPVisionModelWithProjection(CLIPVisionConfig()))
+        size = self.model.config.image_size
+        self.transform = FrameTransform(size, (size, size), "bicubic", MEAN, STD)
+        self.dim = self.model.config.projection_dim
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.model(pixel_values=inputs).image_embeds
+
+
+def _load(name: str) -> CLIPVisionModelWithProjection:
+    model, report = load_pretrained(
+        CLIPVisionModelWithProjection, name, what="CLIP model", key="--weights", output_loading_info=True
+    )
+    missing = [*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])]
+    if missing:
+        raise CheckpointError(
+            f"the CLIP weights {name} lack {len(missing)} weights of the image encoder, e.g. {sorted(missing)[0]}: give "
+            "a model that was saved with its projection"
+        )
+    return model

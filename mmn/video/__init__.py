@@ -1,0 +1,1 @@
+"""Reading and writing video files. Needs the extra `video` (`pip install .[video]`)."""
