@@ -174,10 +174,11 @@ def test(
     for name in names:
         loader = build_test_loader(cfg, name, tokenizer)
         with explained_faults(cfg, "TEST.BATCH_SIZE"):
-            _test_split(cfg, device, model, loader, _dump_path(dump, name, len(names)))
+            _test_split(cfg, device, model, loader, dump_path(dump, name, len(names)))
 
 
-def _dump_path(dump: str | None, split: str, num_splits: int) -> str | None:
+def dump_path(dump: str | None, split: str, num_splits: int) -> str | None:
+    """The file for a split's predictions: `dump` itself, or one name per split where there are several."""
     if dump is None or num_splits == 1:
         return dump
     stem, extension = os.path.splitext(dump)
