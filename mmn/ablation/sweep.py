@@ -15,7 +15,8 @@ from mmn.ablation.report import RowScores, Table, load_figure
 from mmn.ablation.runs import CONSOLE_FILE, Failure, Run, Step, run_all, share_environments
 from mmn.ablation.statistics import Resampling
 from mmn.config import load_config
-from mmn.data.build import check_files, find_entry, split_names
+from mmn.data.build import find_entry, split_names
+from mmn.engine.build import build_task
 from mmn.engine.output_dir import refuse_other_config
 from mmn.engine.run import dump_path
 from mmn.utils.checkpoint import CheckpointFolder
@@ -120,7 +121,7 @@ def ablate(
         load_figure()
     runs, cfg = sweep.runs(), sweep.base_config()
     for split in {*split_names(cfg, "TRAIN"), *split_names(cfg, "TEST")}:
-        check_files(cfg, split)
+        build_task(cfg).check_files(split)
     environments = share_environments(cfg.MODEL.DEVICE, num_jobs)
     log(f"{len(sweep.rows)} rows x {sweep.num_seeds} seeds: {len(runs)} trainings, {len(environments)} at a time")
     failures = run_all(runs, environments, log)

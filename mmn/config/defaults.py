@@ -63,6 +63,20 @@ _C.MODEL.MMN.LOSS.MARGIN = 0.2  # taken off the cosine of a positive pair
 _C.MODEL.MMN.LOSS.MASKED_NEGATIVES = "ones"
 # New. Share negatives across processes, so that their number does not change the loss.
 _C.MODEL.MMN.LOSS.GATHER_NEGATIVES = False
+# New. Videos of past steps whose sentences and moments are negatives too, as the network embedded them then; 0: none.
+# Per process, or over all of them with GATHER_NEGATIVES.
+_C.MODEL.MMN.LOSS.MEMORY_BANK = 0
+# New. Weight of each loss, 0: off. The two contrastive ones come on top of CONTRASTIVE_WEIGHT and its late-phase factor.
+_C.MODEL.MMN.LOSS.VIDEO_TO_SENTENCE_WEIGHT = 1.0
+_C.MODEL.MMN.LOSS.SENTENCE_TO_VIDEO_WEIGHT = 1.0
+_C.MODEL.MMN.LOSS.IOU_WEIGHT = 1.0
+# New. The kinds of negatives: sentences in video -> sentence, moments in sentence -> video. Without SAME_VIDEO_MOMENTS the
+# masked cells of the own video add nothing either.
+_C.MODEL.MMN.LOSS.NEGATIVES = CN()
+_C.MODEL.MMN.LOSS.NEGATIVES.SAME_VIDEO_SENTENCES = True
+_C.MODEL.MMN.LOSS.NEGATIVES.OTHER_VIDEO_SENTENCES = True
+_C.MODEL.MMN.LOSS.NEGATIVES.SAME_VIDEO_MOMENTS = True
+_C.MODEL.MMN.LOSS.NEGATIVES.OTHER_VIDEO_MOMENTS = True
 
 # ---- Data ------------------------------------------------------------------------------------------------------------
 _C.DATASETS = CN()
@@ -128,6 +142,7 @@ _C.SOLVER.TIMEOUT_MINUTES = 30  # how long a process waits for the others before
 _C.TEST = CN()
 _C.TEST.BATCH_SIZE = 64  # videos per step over all processes
 _C.TEST.NMS_THRESH = 0.5  # a moment is dropped where its IoU with a better one is above this
+_C.TEST.SCORE = "product"  # new: what moments are ranked by, "product", "contrastive" or "iou" alone
 _C.TEST.CONTRASTIVE_SCORE_POW = 0.5  # exponent of the contrastive score in the product with the IoU score
 _C.TEST.NUM_PREDICTIONS = 10  # new: moments kept per sentence; at least 5, which R@5 needs
 

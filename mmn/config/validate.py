@@ -15,6 +15,7 @@ def validate(cfg: CfgNode, world_size: int = 1, training: bool = True) -> None:
     _validate_choices(cfg)
     _validate_shapes(cfg)
     _validate_losses(cfg)
+    _validate_factors(cfg)
     _validate_solver(cfg)
     _require(cfg.SOLVER.ACCUMULATE > 0, f"SOLVER.ACCUMULATE is {cfg.SOLVER.ACCUMULATE}: it must be at least 1")
     _validate_batch_size("TEST.BATCH_SIZE", cfg.TEST.BATCH_SIZE, world_size)
@@ -44,9 +45,6 @@ def _require(condition: bool, sentence: str) -> None:
 def _validate_shapes(cfg: CfgNode) -> None:
     mmn, num_pre_clips = cfg.MODEL.MMN, cfg.INPUT.NUM_PRE_CLIPS
     num_clips = mmn.NUM_CLIPS
-    _require(
-        cfg.MODEL.ARCHITECTURE == "MMN", f"MODEL.ARCHITECTURE is {cfg.MODEL.ARCHITECTURE!r}: only 'MMN' is built here"
-    )
     _require(
         mmn.TEXT_ENCODER.NAME == "BERT",
         f"MODEL.MMN.TEXT_ENCODER.NAME is {mmn.TEXT_ENCODER.NAME!r}: only 'BERT' is built here; "
@@ -90,6 +88,7 @@ def _validate_choices(cfg: CfgNode) -> None:
         ("MODEL.MMN.LOSS.MASKED_NEGATIVES", cfg.MODEL.MMN.LOSS.MASKED_NEGATIVES, ("ones", "exclude")),
         ("MODEL.MMN.FEAT2D.NAME", cfg.MODEL.MMN.FEAT2D.NAME, ("pool", "conv")),
         ("SOLVER.AMP", cfg.SOLVER.AMP, ("off", "bf16")),
+        ("TEST.SCORE", cfg.TEST.SCORE, ("product", "contrastive", "iou")),
         ("DATALOADER.CACHE_DTYPE", cfg.DATALOADER.CACHE_DTYPE, ("float32", "float16")),
     ):
         _require(value in choices, f"{key} is {value!r}: it must be one of {', '.join(choices)}")
@@ -106,6 +105,33 @@ def _validate_losses(cfg: CfgNode) -> None:
     _require(
         loss.NUM_POSTIVE_VIDEO_PROPOSAL > 0,
         f"MODEL.MMN.LOSS.NUM_POSTIVE_VIDEO_PROPOSAL is {loss.NUM_POSTIVE_VIDEO_PROPOSAL}: it must be at least 1",
+    )
+
+
+def _validate_factors(cfg: CfgNode) -> None:
+    """Losses and negatives of which something is left to learn from."""
+    loss, kinds = cfg.MODEL.MMN.LOSS, cfg.MODEL.MMN.LOSS.NEGATIVES
+    weights = ("VIDEO_TO_SENTENCE_WEIGHT", "SENTENCE_TO_VIDEO_WEIGHT", "IOU_WEIGHT")
+    for key in ("CONTRASTIVE_WEIGHT", *weights):
+        _require(loss[key] >= 0, f"MODEL.MMN.LOSS.{key} is {loss[key]}: it must be 0 (off) or more")
+    _require(
+        any(loss[key] for key in weights) and (loss.IOU_WEIGHT or loss.CONTRASTIVE_WEIGHT),
+        f"all losses are off: set one of MODEL.MMN.LOSS.{', '.join(weights)} above 0, and CONTRASTIVE_WEIGHT for the first "
+        "two",
+    )
+    for weight, name in (("VIDEO_TO_SENTENCE_WEIGHT", "SENTENCES"), ("SENTENCE_TO_VIDEO_WEIGHT", "MOMENTS")):
+        _require(
+            not loss[weight] or kinds[f"SAME_VIDEO_{name}"] or kinds[f"OTHER_VIDEO_{name}"],
+            f"MODEL.MMN.LOSS.NEGATIVES.SAME_VIDEO_{name} and OTHER_VIDEO_{name} are both off, which leaves a positive "
+            f"nothing to be contrasted with: turn one on, or set MODEL.MMN.LOSS.{weight} to 0",
+        )
+    _require(
+        loss.MEMORY_BANK >= 0, f"MODEL.MMN.LOSS.MEMORY_BANK is {loss.MEMORY_BANK}: it must be 0 (off) or more videos"
+    )
+    _require(
+        not loss.MEMORY_BANK or kinds.OTHER_VIDEO_SENTENCES or kinds.OTHER_VIDEO_MOMENTS,
+        f"MODEL.MMN.LOSS.MEMORY_BANK is {loss.MEMORY_BANK}, but NEGATIVES.OTHER_VIDEO_SENTENCES and OTHER_VIDEO_MOMENTS, "
+        "the kinds it holds, are off: turn one on, or set it to 0",
     )
 
 

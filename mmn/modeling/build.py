@@ -5,7 +5,8 @@ from yacs.config import CfgNode
 
 from mmn.modeling.feat2d import FEAT2D
 from mmn.modeling.featpool import FeatAvgPool
-from mmn.modeling.losses import GroundingCriterion, MutualMatchingLoss
+from mmn.modeling.losses import GroundingCriterion, MutualMatchingLoss, NegativeKinds
+from mmn.modeling.memory_bank import MemoryBank
 from mmn.modeling.mmn import MMN
 from mmn.modeling.proposal_conv import ProposalConv
 from mmn.modeling.text_encoder import TextEncoder, load_encoder
@@ -69,5 +70,12 @@ def build_criterion(cfg: CfgNode) -> GroundingCriterion:
         negative_video_iou=loss.NEGATIVE_VIDEO_IOU,
         sent_removal_iou=loss.SENT_REMOVAL_IOU,
         masked_negatives=loss.MASKED_NEGATIVES,
+        kinds=NegativeKinds(
+            same_video_sentences=loss.NEGATIVES.SAME_VIDEO_SENTENCES,
+            other_video_sentences=loss.NEGATIVES.OTHER_VIDEO_SENTENCES,
+            same_video_moments=loss.NEGATIVES.SAME_VIDEO_MOMENTS,
+            other_video_moments=loss.NEGATIVES.OTHER_VIDEO_MOMENTS,
+        ),
     )
-    return GroundingCriterion(cells, loss.MIN_IOU, loss.MAX_IOU, matching, loss.GATHER_NEGATIVES)
+    memory = MemoryBank(loss.MEMORY_BANK) if loss.MEMORY_BANK else None
+    return GroundingCriterion(cells, loss.MIN_IOU, loss.MAX_IOU, matching, loss.GATHER_NEGATIVES, memory)

@@ -1,7 +1,9 @@
 """Parameter groups, optimizer, schedule, and what the epoch decides (SPEC section 4)."""
 
+from collections.abc import Mapping
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from yacs.config import CfgNode
 
 
@@ -38,6 +40,17 @@ def contrastive_weight(cfg: CfgNode, epoch: int) -> float:
     """
     phase = 1.0 if epoch <= cfg.SOLVER.ONLY_IOU else cfg.SOLVER.LATE_CONTRASTIVE_FACTOR
     return phase * cfg.MODEL.MMN.LOSS.CONTRASTIVE_WEIGHT
+
+
+def total_loss(cfg: CfgNode, losses: Mapping[str, Tensor], weight: float) -> Tensor:
+    """What is minimised: the losses `vid`, `sent` and `iou` with their weights (paper section 3.3).
+
+    Args:
+        weight: of the contrastive losses in this epoch, see `contrastive_weight`.
+    """
+    loss = cfg.MODEL.MMN.LOSS
+    contrastive = loss.VIDEO_TO_SENTENCE_WEIGHT * losses["vid"] + loss.SENTENCE_TO_VIDEO_WEIGHT * losses["sent"]
+    return loss.IOU_WEIGHT * losses["iou"] + weight * contrastive
 
 
 def set_text_encoder_frozen(cfg: CfgNode, model: nn.Module, epoch: int) -> bool:
