@@ -27,6 +27,7 @@ setup(
     ],
     extras_require={
         "plots": ["matplotlib"],
+        "mlflow": ["mlflow-skinny>=2.10"],
         "test": ["pytest", "hypothesis", "ruff"],
     },
 )

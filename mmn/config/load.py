@@ -79,6 +79,17 @@ def config_keys(node: CfgNode = _C, prefix: str = "") -> list[str]:
     return names
 
 
+def config_values(cfg: CfgNode) -> dict[str, object]:
+    """The values of all keys by their full names."""
+    values: dict[str, object] = {}
+    for key in config_keys():
+        node: object = cfg
+        for part in key.split("."):
+            node = node[part]
+        values[key] = node
+    return values
+
+
 def _set(cfg: CfgNode, key: str, value: object, where: str) -> None:
     default = _lookup(key)
     if default is None:

@@ -89,6 +89,7 @@ def _validate_choices(cfg: CfgNode) -> None:
         ("MODEL.MMN.FEAT2D.NAME", cfg.MODEL.MMN.FEAT2D.NAME, ("pool", "conv")),
         ("SOLVER.AMP", cfg.SOLVER.AMP, ("off", "bf16")),
         ("TEST.SCORE", cfg.TEST.SCORE, ("product", "contrastive", "iou")),
+        ("SOLVER.TRACKER", cfg.SOLVER.TRACKER, ("", "mlflow")),
         ("DATALOADER.CACHE_DTYPE", cfg.DATALOADER.CACHE_DTYPE, ("float32", "float16")),
     ):
         _require(value in choices, f"{key} is {value!r}: it must be one of {', '.join(choices)}")
