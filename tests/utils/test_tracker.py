@@ -126,14 +126,3 @@ def test_service_that_is_not_installed_is_a_sentence_before_training(tmp_path):
 def test_no_tracker_by_default(tmp_path, tiny_cfg):
     assert build_tracker(tiny_cfg.SOLVER.TRACKER, str(tmp_path), {}, continues=False) is None
     assert "mlflow" in TRACKERS.entries
-
-
-def test_a_training_run_is_tracked(client, dataset_root, tmp_path):
-    from tiny import SYNTHETIC_CONFIG, run_python, tiny_options
-
-    options = [*tiny_options(dataset_root, tmp_path / "output"), "SOLVER.MAX_EPOCH", "1", "SOLVER.TRACKER", "mlflow"]
-    done = run_python("tools/train_net.py", "--config-file", SYNTHETIC_CONFIG, "--skip-test", *options)
-    assert done.returncode == 0, done.stderr
-    (run,) = tracked_runs(client)
-    assert run.data.params["SOLVER.MAX_EPOCH"] == "1"
-    assert {"train/loss", "eval/synthetic_val/Best_R1"} <= run.data.metrics.keys()
