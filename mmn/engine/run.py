@@ -169,6 +169,12 @@ def _build_model(
     return model.to(device)
 
 
+def load_model(task: Task, device: torch.device, ckpt: str | None = None, partial: bool = False) -> nn.Module:
+    """The task's network on `device` with the weights of a checkpoint; arguments as of `test`."""
+    path = ckpt or CheckpointFolder(task.cfg.OUTPUT_DIR, task.cfg.MODEL.MMN.FEAT2D.NAME).find()
+    return _build_model(task, device, load_checkpoint(path), path, partial)
+
+
 def test(
     cfg: CfgNode, device: torch.device, ckpt: str | None = None, dump: str | None = None, partial: bool = False
 ) -> None:
@@ -179,9 +185,8 @@ def test(
         dump: write the predictions there, in the task's format; with several test splits, one file per split.
         partial: load what fits the model, and say what does not.
     """
-    path = ckpt or CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME).find()
     task = build_task(cfg)
-    model = _build_model(task, device, load_checkpoint(path), path, partial)
+    model = load_model(task, device, ckpt, partial)
     tokenizer = build_tokenizer(cfg)
     names = split_names(cfg, "TEST")
     for name in names:
