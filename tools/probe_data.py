@@ -11,7 +11,7 @@ import _path  # noqa: F401
 from mmn.config import load_config
 from mmn.engine.run import start_run
 from mmn.probes.controls import run_controls
-from mmn.probes.report import build_probe, control_lines, describe
+from mmn.probes.report import INTRODUCTION, build_probe, control_lines, describe
 from mmn.utils.cli import run_tool
 from mmn.utils.errors import ConfigError
 from mmn.utils.files import atomic_path
@@ -33,7 +33,8 @@ def main() -> None:
         text = "\n".join(control_lines(run_controls(cfg, device, args.ckpt)))
     else:
         probes = [build_probe(load_config(path, args.options)) for path in args.config_file]
-        text = "\n".join(describe(probe, {path: path for path in args.predictions}) for probe in probes)
+        sections = [describe(probe, {path: path for path in args.predictions}) for probe in probes]
+        text = "\n".join([INTRODUCTION, *sections] if args.out else sections)
     if args.out is None:
         print(text)
         return

@@ -103,4 +103,4 @@ def test_tool_writes_the_tables(dataset_root, tmp_path):
         "tools/probe_data.py", "--config-file", SYNTHETIC_CONFIG, "--out", tmp_path / "P.md", "--options", *options
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "P.md").read_text().startswith("## synthetic\n")
+    assert (tmp_path / "P.md").read_text().startswith("# What the datasets give away\n")
