@@ -25,9 +25,9 @@ a video. Recall is that of the test split, with the thresholds, and for R@5 the 
 * **prior-only**: one ranked list of moments, in shares of the duration, for every sentence. *Peaks of the histogram*: where
   the train split's moments are densest, (start, end) in 64 x 64 bins, smoothed by a Gaussian of 1.5 bins. *Best on train*:
   the moments that would have the highest mean R@1 over the thresholds on the train split, which is what a prior can do.
-* **query-only: words**: a model that reads the sentence and no video. Bag of the words that come twice or more in train, mean
-  of 64-d vectors, linear layer to the moments of the grid, trained on the train split to tell how many thresholds the IoU
-  of each reaches; the epoch is picked on every tenth training video. What it gains on the prior, words alone give away.
+* **query-only: words**: a model that reads the sentence and no video. Bag of the words that come twice or more in train,
+  mean of 64-d vectors, linear layer to the moments of the grid, trained on the train split to tell how many thresholds the
+  IoU of each reaches; the epoch is picked on every tenth training video. What it gains on the prior, words alone give away.
 * **duration-only**: the same model, whose only input is the video's duration (16 quantile bins). It is what a video-only
   model can know without features.
 * **video-only: ceiling**: the highest R@1 that any model can have which does not read the sentence, one moment per video
