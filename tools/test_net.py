@@ -1,10 +1,15 @@
-"""Evaluate a checkpoint: `python tools/test_net.py --config-file F --ckpt W [--dump FILE] [--partial] KEY VALUE ...`."""
+"""Evaluate a checkpoint: `python tools/test_net.py --config-file F --ckpt W [--dump FILE] [--partial] KEY VALUE ...`.
+
+With `--sweep TEST.SCORE=product,iou TEST.NMS_THRESH=0.4,0.5 [--sweep-out FILE]` under every combination of these values,
+for one forward pass.
+"""
 
 import argparse
 
 import _path  # noqa: F401
 
-from mmn.engine.run import start_run, test
+from mmn.engine.run import start_run, sweep, test
+from mmn.engine.sweep import SWEEPABLE, split_words
 from mmn.utils.cli import run_tool
 
 
@@ -12,13 +17,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config-file", required=True, help="yaml file, see configs/")
     parser.add_argument("--ckpt", help="checkpoint; by default the best, else the last one of OUTPUT_DIR")
-    parser.add_argument("--dump", metavar="FILE", help="write the predictions, one json line per sentence")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--dump", metavar="FILE", help="write the predictions, one json line per sentence")
+    what.add_argument("--sweep", nargs="+", metavar="KEY=V1,V2", help=f"values of {', '.join(SWEEPABLE)}")
+    parser.add_argument("--sweep-out", metavar="FILE", help="write the sweep's table, .csv or .json")
     parser.add_argument("--partial", action="store_true", help="load what fits the model, and say what does not")
     parser.add_argument("options", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys to override")
     args = parser.parse_args()
 
-    cfg, device = start_run(args.config_file, args.options, training=False)
-    test(cfg, device, args.ckpt, args.dump, args.partial)
+    if args.sweep_out and not args.sweep:
+        parser.error("--sweep-out goes with --sweep")
+    settings, options = split_words(args.sweep or [])
+    cfg, device = start_run(args.config_file, [*options, *args.options], training=False)
+    if args.sweep:
+        sweep(cfg, device, settings, args.ckpt, args.sweep_out, args.partial)
+    else:
+        test(cfg, device, args.ckpt, args.dump, args.partial)
 
 
 if __name__ == "__main__":

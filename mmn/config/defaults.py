@@ -1,5 +1,6 @@
 """Every config key, with its default, unit and meaning. Keys without a note on `new` carry the released names.
 
+docs/FACTORS.md has the factors of the method as tables, with the sections of the paper they belong to.
 The three released settings in `configs/` override these. Keys marked "unused" exist so that released files load.
 """
 
@@ -18,6 +19,7 @@ _C.INPUT.NUM_PRE_CLIPS = 256  # P: clips a video's feature rows are resampled to
 _C.MODEL.MMN = CN()
 _C.MODEL.MMN.NUM_CLIPS = 128  # N: the proposal map is N x N
 _C.MODEL.MMN.JOINT_SPACE_SIZE = 256  # C: dimension in which moments and sentences meet
+_C.MODEL.MMN.SHARED_HEADS = False  # new: one projection into one joint space for both scores, in place of one for each
 
 _C.MODEL.MMN.FEATPOOL = CN()
 _C.MODEL.MMN.FEATPOOL.INPUT_SIZE = 4096  # D: width of the feature file
@@ -32,6 +34,9 @@ _C.MODEL.MMN.TEXT_ENCODER = CN()
 _C.MODEL.MMN.TEXT_ENCODER.NAME = "BERT"
 # New. A hub name or a local folder of any Hugging Face encoder with a last_hidden_state, and its tokenizer.
 _C.MODEL.MMN.TEXT_ENCODER.PRETRAINED = "distilbert-base-uncased"
+_C.MODEL.MMN.TEXT_ENCODER.POOLING = "mean"  # new: over the tokens, or "cls", the first token's state alone
+# New. How many of the encoder's last layers train after FREEZE_BERT; -1: all of them, and the embeddings; 0: none.
+_C.MODEL.MMN.TEXT_ENCODER.TRAIN_LAYERS = -1
 
 _C.MODEL.MMN.PREDICTOR = CN()
 _C.MODEL.MMN.PREDICTOR.HIDDEN_SIZE = 512
@@ -45,6 +50,11 @@ _C.MODEL.MMN.PREDICTOR.IMPL = "auto"
 _C.MODEL.MMN.PREDICTOR.CHECKPOINT_ACTIVATIONS = False
 # New. Dense form: the memory layout that GPUs prefer for half precision.
 _C.MODEL.MMN.PREDICTOR.CHANNELS_LAST = False
+
+# New. Statistics that training normalises by: "process", of the process's own batch, as released; "sync", of the batches
+# of all processes; "frozen", the running ones, which stay as INIT_WEIGHTS brought them; "batch", as "process", and in
+# evaluation too, whose results then depend on TEST.BATCH_SIZE and on the number of processes.
+_C.MODEL.MMN.PREDICTOR.BATCH_NORM = "process"
 
 _C.MODEL.MMN.LOSS = CN()
 _C.MODEL.MMN.LOSS.MIN_IOU = 0.3  # IoU that becomes target 0 of the IoU head
@@ -116,9 +126,14 @@ _C.SOLVER.BETAS = (0.9, 0.99)  # of AdamW
 _C.SOLVER.WEIGHT_DECAY = 1e-5
 _C.SOLVER.BERT_LR_FACTOR = 0.1  # learning rate of the text encoder relative to LR
 _C.SOLVER.GAMMA = 0.1  # factor on the learning rate at a milestone
-_C.SOLVER.CLIP_GRAD_NORM = 5.0
+_C.SOLVER.SCHEDULE = "multistep"  # of the learning rate; or "cosine", from LR to 0 over MAX_EPOCH, without MILESTONES
+_C.SOLVER.WARMUP_ITERS = 0  # first iterations, over which the learning rates rise linearly
+_C.SOLVER.CLIP_GRAD_NORM = 5.0  # 0: off
+# Decay per iteration of a running average of the weights, e.g. 0.999, which is then evaluated and saved; 0: off.
+_C.SOLVER.EMA_DECAY = 0.0
 _C.SOLVER.LATE_CONTRASTIVE_FACTOR = 0.01  # on CONTRASTIVE_WEIGHT after epoch ONLY_IOU
-# "off": float32; "bf16": the network in bfloat16, losses and weights in float32.
+# "off": float32; "bf16": the network in bfloat16, losses and weights in float32; "fp16": the same in float16, with the
+# loss scaled, and lowered where a gradient overflows: such a step is left out.
 _C.SOLVER.AMP = "off"
 _C.SOLVER.TF32 = False  # on GPUs, float32 matrix products and convolutions with 10 bits of mantissa
 _C.SOLVER.COMPILE = False  # torch.compile of the network

@@ -34,6 +34,16 @@ def load_config(config_file: str | None = None, options: Sequence[str] = ()) -> 
     return cfg
 
 
+def override(cfg: CfgNode, options: Sequence[str]) -> CfgNode:
+    """A frozen copy of `cfg` with `options`, an alternation of keys and values as on the command line."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    for key, value in zip(options[::2], options[1::2], strict=True):
+        _set(cfg, key, value, where="the command line")
+    cfg.freeze()
+    return cfg
+
+
 def _read_yaml(path: str) -> dict:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))

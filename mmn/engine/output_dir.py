@@ -76,7 +76,7 @@ def refuse_other_config(cfg: CfgNode) -> None:
         return
     before, now = config_values(load_config(path)), config_values(cfg)
     changed = [key for key in now if now[key] != before[key]]
-    other = [key for key in changed if not _is_changeable(key)]
+    other = [key for key in changed if not _is_changeable(key, cfg)]
     if other:
         shown = ", ".join(f"{key} {before[key]!r}, now {now[key]!r}" for key in other[:NUM_KEYS_LISTED])
         raise UserError(
@@ -88,5 +88,7 @@ def refuse_other_config(cfg: CfgNode) -> None:
         get_logger().info("changed since the run began: %s", ", ".join(told))
 
 
-def _is_changeable(key: str) -> bool:
+def _is_changeable(key: str, cfg: CfgNode) -> bool:
+    if key == "SOLVER.MAX_EPOCH" and cfg.SOLVER.SCHEDULE == "cosine":  # the learning rate of every epoch depends on it
+        return False
     return any(key.startswith(name) if name.endswith(".") else key == name for name in CHANGEABLE)

@@ -13,6 +13,7 @@ from yacs.config import CfgNode
 
 import mmn
 from mmn.config import load_config, validate
+from mmn.config.validate import untrained_score
 from mmn.data import build_test_loader, build_train_loader
 from mmn.data.build import all_splits, build_tokenizer, split_names
 from mmn.data.check import report_problems
@@ -20,12 +21,15 @@ from mmn.data.tokenizer import QueryTokenizer
 from mmn.engine.build import build_task
 from mmn.engine.evaluation import format_table
 from mmn.engine.faults import explained_faults
+from mmn.engine.inference import predict
+from mmn.engine.moment_task import MomentTask
 from mmn.engine.output_dir import prepare_output_dir
 from mmn.engine.precision import set_deterministic, set_tf32
 from mmn.engine.prediction_file import format_examples, read_predictions, score_predictions
+from mmn.engine.sweep import SweepRanker, check_sweep_file, format_sweep, sweep_grid, write_sweep
 from mmn.engine.task import Task
 from mmn.engine.trainer import Trainer
-from mmn.solver import build_optimizer, build_scheduler
+from mmn.solver import build_average, build_optimizer, build_scheduler
 from mmn.utils import comm
 from mmn.utils.checkpoint import CheckpointFolder, load_checkpoint, load_weights
 from mmn.utils.errors import ConfigError, UserError
@@ -77,6 +81,8 @@ def train(cfg: CfgNode, device: torch.device, partial: bool = False, will_test: 
         partial: of INIT_WEIGHTS, load what fits the model; the rest starts as in a run without them.
     """
     task = build_task(cfg)
+    if warning := untrained_score(cfg):
+        get_logger().warning(warning)
     if will_test:
         for name in split_names(cfg, "TEST"):
             task.check_files(name)
@@ -97,6 +103,8 @@ def _build_trainer(task: Task, device: torch.device, partial: bool) -> Trainer:
     logger.info("data ready after %.1f s: %d training videos", time.perf_counter() - start, len(loader.dataset))
     model = _build_model(task, device, checkpoint, source, partial and not resumes)
     optimizer = build_optimizer(cfg, model)
+    average = build_average(cfg, model)
+    evaluated = model if average is None else average.module
     trainer = Trainer(
         cfg,
         model,
@@ -104,9 +112,10 @@ def _build_trainer(task: Task, device: torch.device, partial: bool) -> Trainer:
         optimizer,
         build_scheduler(cfg, optimizer),
         loader,
-        lambda: task.evaluate(task.predict(model, validation, device), validation.dataset),
+        lambda: task.evaluate(task.predict(evaluated, validation, device), validation.dataset),
         device,
         task.selection_metric,
+        average,
     )
     if resumes:
         trainer.resume(checkpoint)
@@ -193,6 +202,58 @@ def test(
         loader = build_test_loader(cfg, task.build_dataset(name, tokenizer), task.build_collator(tokenizer))
         with explained_faults(cfg, "TEST.BATCH_SIZE"):
             _test_split(task, device, model, loader, dump_path(dump, name, len(names)))
+
+
+def sweep(
+    cfg: CfgNode,
+    device: torch.device,
+    settings: Sequence[str],
+    ckpt: str | None = None,
+    out: str | None = None,
+    partial: bool = False,
+) -> None:
+    """Evaluate a checkpoint on every test split under every combination of settings, with one forward pass per split.
+
+    Args:
+        settings: KEY=V1,V2 each, see `mmn.engine.sweep.sweep_grid`.
+        ckpt, partial: see `test`.
+        out: write the rows of the table there, as csv or json; with several test splits, one file per split.
+    """
+    task = build_task(cfg)
+    if not isinstance(task, MomentTask):
+        raise ConfigError(f"--sweep is for MODEL.ARCHITECTURE MMN, not {cfg.MODEL.ARCHITECTURE}: test one by one")
+    if out is not None:
+        check_sweep_file(out)
+    grid = sweep_grid(cfg, settings)
+    for _, varied in grid:
+        validate(varied, comm.get_world_size(), training=False)
+    model = load_model(task, device, ckpt, partial)
+    tokenizer = build_tokenizer(cfg)
+    names = split_names(cfg, "TEST")
+    for name in names:
+        loader = build_test_loader(cfg, task.build_dataset(name, tokenizer), task.build_collator(tokenizer))
+        with explained_faults(cfg, "TEST.BATCH_SIZE"):
+            _sweep_split(task, device, model, loader, grid, dump_path(out, name, len(names)))
+
+
+def _sweep_split(
+    task: Task,
+    device: torch.device,
+    model: nn.Module,
+    loader: DataLoader,
+    grid: Sequence[tuple[dict[str, object], CfgNode]],
+    out: str | None,
+) -> None:
+    dataset = loader.dataset
+    rankers = [MomentTask(varied).build_ranker() for _, varied in grid]
+    predictions = predict(model, loader, SweepRanker(rankers), device)
+    rows = [{**values, **task.evaluate(found, dataset)} for (values, _), found in zip(grid, predictions, strict=True)]
+    if comm.get_rank() == 0:
+        if out is not None:
+            write_sweep(out, rows)
+            get_logger().info("wrote %s", out)
+        title = f"{task.cfg.DATASETS.NAME} {dataset.name}".strip()
+        print(format_sweep(rows, list(grid[0][0]), title), flush=True)
 
 
 def dump_path(dump: str | None, split: str, num_splits: int) -> str | None:

@@ -9,7 +9,7 @@ from mmn.modeling.losses import GroundingCriterion, MutualMatchingLoss, Negative
 from mmn.modeling.memory_bank import MemoryBank
 from mmn.modeling.mmn import MMN
 from mmn.modeling.proposal_conv import ProposalConv
-from mmn.modeling.text_encoder import TextEncoder, load_encoder
+from mmn.modeling.text_encoder import TextEncoder, last_layers, load_encoder
 from mmn.structures.proposals import ProposalCells
 from mmn.utils.errors import ConfigError
 
@@ -27,6 +27,7 @@ def build_model(cfg: CfgNode, pretrained_text: bool = True) -> MMN:
     mmn = cfg.MODEL.MMN
     cells = build_proposal_cells(cfg)
     encoder, encoder_size = load_encoder(mmn.TEXT_ENCODER.PRETRAINED, with_weights=pretrained_text)
+    last_layers(encoder, mmn.TEXT_ENCODER.TRAIN_LAYERS)  # refuses a number that does not fit
     return MMN(
         FeatAvgPool(
             mmn.FEATPOOL.INPUT_SIZE,
@@ -35,7 +36,7 @@ def build_model(cfg: CfgNode, pretrained_text: bool = True) -> MMN:
             stride=cfg.INPUT.NUM_PRE_CLIPS // mmn.NUM_CLIPS,
         ),
         FEAT2D[mmn.FEAT2D.NAME](cells, mmn.FEATPOOL.HIDDEN_SIZE),
-        TextEncoder(encoder, encoder_size, mmn.JOINT_SPACE_SIZE),
+        TextEncoder(encoder, encoder_size, mmn.JOINT_SPACE_SIZE, mmn.TEXT_ENCODER.POOLING, mmn.SHARED_HEADS),
         build_proposal_conv(cfg, cells),
     )
 
@@ -52,6 +53,8 @@ def build_proposal_conv(cfg: CfgNode, cells: ProposalCells) -> nn.Module:
         impl=predictor.IMPL,
         checkpoint_activations=predictor.CHECKPOINT_ACTIVATIONS,
         channels_last=predictor.CHANNELS_LAST,
+        batch_norm=predictor.BATCH_NORM,
+        shared_heads=cfg.MODEL.MMN.SHARED_HEADS,
     )
 
 

@@ -63,7 +63,7 @@ class SentenceLayout(_Movable):
         return padded[self.video_index, self.slot]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Batch(_Movable):
     """What the batches of all tasks hold: what the network embeds, and whose it is.
 
@@ -73,7 +73,7 @@ class Batch(_Movable):
         token_mask: [U, L] int64, 1 at real tokens.
         token_rows: [S] int64, the row of `tokens` that is a sentence's.
         sentence_ids: [S] int64, position of a sentence in its split's annotation order.
-        video_ids: the names of the videos, for messages.
+        video_ids: the names of the videos, which tell them apart in messages and in the memory bank.
     """
 
     feats: Tensor
@@ -84,7 +84,7 @@ class Batch(_Movable):
     video_ids: list[str]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class GroundingBatch(Batch):
     """Videos and their sentences.
 

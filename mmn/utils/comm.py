@@ -108,6 +108,21 @@ def sum_over_processes(value: Tensor) -> Tensor:
     return value
 
 
+class _SumWithGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, value: Tensor) -> Tensor:
+        return sum_over_processes(value)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return sum_over_processes(gradient.contiguous())
+
+
+def sum_with_gradient(value: Tensor) -> Tensor:
+    """The sum of equally shaped tensors of all processes; a gradient is the sum of what all processes' losses say."""
+    return _SumWithGradient.apply(value)
+
+
 class _GatherRows(torch.autograd.Function):
     """Rows of all processes; the gradient of a row is the sum of what all processes' losses say about it."""
 
