@@ -137,7 +137,7 @@ def test_interval_covers_the_truth_as_often_as_it_says_when_queries_are_what_var
 
 
 def test_few_seeds_cover_less_than_they_say():
-    """What the docstring warns of: with three seeds that vary much, about three intervals in four hold the truth."""
+    """What the docstring warns of: with three seeds that vary much, about four intervals in five hold the truth."""
     generator, hits = np.random.default_rng(6), 0
     for seed in range(300):
         first = np.zeros((3, 60))
