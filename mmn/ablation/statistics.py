@@ -10,10 +10,10 @@ other, and the differences that result show how far the observed one can be trus
   seeds (J. N. K. Rao and C. F. J. Wu, "Resampling inference with complex survey data", JASA 1988, section 2). With one
   seed nothing is known about seeds, and the result holds for these very weights only.
 
-How far to trust it: of 400 simulated comparisons with 100 queries, the 95 % interval held the truth in 99.8 % (3 seeds) where
-only chance between queries differed from seed to seed, in 98 % where seeds and queries mattered alike, and in 82 % (3 seeds) or
-86 % (5 seeds) where chance between seeds dominated: so few seeds do not show how much they vary. It is careful about queries
-and too narrow about seeds; more seeds mend that.
+How far to trust it: of 400 simulated comparisons with 100 queries, the 95 % interval held the truth in 99.8 % (3 seeds)
+where only chance between queries differed from seed to seed, in 98 % where seeds and queries mattered alike, and in 82 %
+(3 seeds) or 86 % (5 seeds) where chance between seeds dominated: so few seeds do not show how much they vary. It is careful
+about queries and too narrow about seeds; more seeds mend that.
 
 The interval is the percentile interval; the p value is the smallest level at which that interval excludes 0, so that the
 two agree (B. Efron and R. Tibshirani, "An Introduction to the Bootstrap", 1993, sections 13.3 and 16).
