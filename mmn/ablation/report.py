@@ -11,12 +11,12 @@ import numpy as np
 from mmn.ablation.statistics import Difference, Resampling, Scores, compare_rows, mean_and_deviation
 from mmn.utils.errors import UserError
 from mmn.utils.files import atomic_path
+from mmn.utils.markdown import MISSING, markdown_table
 
 CSV_COLUMNS = (
     *("row", "changes", "metric", "mean", "deviation", "seeds", "queries"),
     *("difference", "low", "high", "p", "p_holm", "seconds_per_run"),
 )
-MISSING = "–"
 
 
 @dataclass
@@ -143,7 +143,8 @@ class Table:
         return written
 
     def draw(self, path: str) -> None:
-        """A figure of the differences with their intervals, one panel per metric of the first prediction.
+        """A figure of the differences with their intervals, one panel per metric of the first prediction; a filled point
+        has a corrected p value below the level.
 
         Raises UserError where matplotlib is missing.
         """
@@ -154,6 +155,7 @@ class Table:
         places = np.arange(len(self.rows) - 1)[::-1]
         for axes, metric in zip(panels, shown, strict=True):
             self._draw_panel(axes, places, metric)
+        panels[0].set_ylim(-0.6, len(places) - 0.4)
         panels[0].set_yticks(places, [row.name for row in self.rows[1:]])
         figure.suptitle(f"{self.title}: difference to {self.rows[0].name}", fontsize=10)
         with atomic_path(path) as temporary:
@@ -181,12 +183,6 @@ def load_figure():
     except ImportError as error:
         raise UserError("the figure needs matplotlib: pip install .[plots], or ask for no figure") from error
     return Figure
-
-
-def markdown_table(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a markdown table; bars in the cells are escaped."""
-    rows = [header, ["---"] * len(header), *body]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
 
 
 def _with_deviation(mean: float, deviation: float) -> str:

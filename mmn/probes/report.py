@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
-from mmn.ablation.report import MISSING, markdown_table
 from mmn.data.annotations import VideoAnnotation, iterate_sentences, read_annotations
 from mmn.data.build import annotation_path, find_entry, split_names
 from mmn.engine.prediction_file import best_ious, read_predictions
 from mmn.probes import priors
 from mmn.probes.sentences import chance_in_batch, count_like_videos, highest_overlaps
 from mmn.utils.errors import DataError
+from mmn.utils.markdown import MISSING, markdown_table
 
 INTRODUCTION = """\
 # What the datasets give away
