@@ -14,7 +14,8 @@ from mmn.config import load_config, validate
 from mmn.utils.errors import ConfigError
 
 BASELINE = "baseline"  # the name, and the folder, of what changes nothing
-RESERVED = ("OUTPUT_DIR", "SOLVER.SEED", "SOLVER.RESUME", "SOLVER.RESUME_EPOCH")  # set for each run
+# Set for each run, or the same for all rows, which are compared on the same queries.
+RESERVED = ("OUTPUT_DIR", "SOLVER.SEED", "SOLVER.RESUME", "SOLVER.RESUME_EPOCH", "MODEL.ARCHITECTURE", "DATASETS.TEST")
 EVALUATION = "TEST."  # keys below it need no training of their own
 LONGEST_NAME = 100  # characters of a folder's name
 
@@ -142,9 +143,7 @@ def _checked(rows: list[Row], where: str) -> list[Row]:
         _refuse_repeated(keys, f"row {row.name!r} of {where}", "key")
         for key in keys:
             if key in RESERVED:
-                raise ConfigError(
-                    f"row {row.name!r} of {where} sets {key}, which each run sets by itself: leave it out"
-                )
+                raise ConfigError(f"row {row.name!r} of {where} sets {key}, which a row cannot change: leave it out")
     _refuse_repeated([row.name for row in rows], where, "row")
     _refuse_repeated([sorted(row.changes) for row in rows], where, "set of changes")
     return rows

@@ -17,6 +17,7 @@ from mmn.ablation.statistics import Resampling
 from mmn.config import load_config
 from mmn.data.build import find_entry, split_names
 from mmn.engine.build import build_task
+from mmn.engine.moment_task import MomentTask
 from mmn.engine.output_dir import refuse_other_config
 from mmn.engine.run import dump_path
 from mmn.utils.checkpoint import CheckpointFolder
@@ -120,8 +121,13 @@ def ablate(
     if with_figure:
         load_figure()
     runs, cfg = sweep.runs(), sweep.base_config()
+    task = build_task(cfg)
+    if not isinstance(task, MomentTask):
+        raise ConfigError(
+            f"ablations compare moments of sentences, which MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE} has not"
+        )
     for split in {*split_names(cfg, "TRAIN"), *split_names(cfg, "TEST")}:
-        build_task(cfg).check_files(split)
+        task.check_files(split)
     environments = share_environments(cfg.MODEL.DEVICE, num_jobs)
     log(f"{len(sweep.rows)} rows x {sweep.num_seeds} seeds: {len(runs)} trainings, {len(environments)} at a time")
     failures = run_all(runs, environments, log)

@@ -41,7 +41,17 @@ def test_splitting_undoes_joining(values):
 
 @pytest.mark.parametrize(
     "texts",
-    [["MARGIN"], ["=1"], ["A="], ["A=1,,2"], ["A=1,1"], ["A=1", "A=2"], ["SOLVER.SEED=1,2"], ["OUTPUT_DIR=a,b"]],
+    [
+        ["MARGIN"],
+        ["=1"],
+        ["A="],
+        ["A=1,,2"],
+        ["A=1,1"],
+        ["A=1", "A=2"],
+        ["SOLVER.SEED=1,2"],
+        ["OUTPUT_DIR=a,b"],
+        ["DATASETS.TEST=a,b"],
+    ],
 )
 def test_variation_that_cannot_be_run_is_refused(texts):
     with pytest.raises(ConfigError):
