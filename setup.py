@@ -28,6 +28,7 @@ setup(
     extras_require={
         "video": ["av>=14.0"],
         "plots": ["matplotlib"],
+        "mlflow": ["mlflow-skinny>=2.10"],
         "test": ["pytest", "hypothesis", "ruff"],
     },
 )

@@ -148,6 +148,8 @@ _C.SOLVER.COMPILE = False  # torch.compile of the network
 # then come from a part, so the loss is that of a smaller batch.
 _C.SOLVER.ACCUMULATE = 1
 _C.SOLVER.LOG_PERIOD = 20  # iterations between log lines
+# "mlflow": rows of metrics.jsonl go to MLflow too, where MLFLOW_TRACKING_URI says (pip install .[mlflow]); "": nowhere.
+_C.SOLVER.TRACKER = ""
 _C.SOLVER.INIT_WEIGHTS = ""  # a checkpoint whose weights training starts from
 # Iterations between checkpoints inside an epoch, `<feat2d name>_model_last.pth`; 0: only those of CHECKPOINT_PERIOD.
 _C.SOLVER.CHECKPOINT_ITERS = 0

@@ -124,6 +124,17 @@ def _our_name(key: str) -> str:
     return SECTION + key.removeprefix(RELEASED_SECTION) if key.startswith(RELEASED_SECTION) else key
 
 
+def config_values(cfg: CfgNode) -> dict[str, object]:
+    """The values of all keys by their full names."""
+    values: dict[str, object] = {}
+    for key in config_keys():
+        node: object = cfg
+        for part in key.split("."):
+            node = node[part]
+        values[key] = node
+    return values
+
+
 def _set(cfg: CfgNode, key: str, value: object, where: str) -> None:
     key = _our_name(key)
     if key == "MODEL.ARCHITECTURE" and isinstance(value, str):

@@ -99,6 +99,7 @@ def _validate_choices(cfg: CfgNode) -> None:
         ("MODEL.MMN.PREDICTOR.BATCH_NORM", cfg.MODEL.MMN.PREDICTOR.BATCH_NORM, ("process", "sync", "frozen", "batch")),
         ("MODEL.MMN.TEXT_ENCODER.POOLING", cfg.MODEL.MMN.TEXT_ENCODER.POOLING, ("mean", "cls")),
         ("TEST.SCORE", cfg.TEST.SCORE, ("product", "contrastive", "iou")),
+        ("SOLVER.TRACKER", cfg.SOLVER.TRACKER, ("", "mlflow")),
         ("DATALOADER.CACHE_DTYPE", cfg.DATALOADER.CACHE_DTYPE, ("float32", "float16")),
     ):
         _require(value in choices, f"{key} is {value!r}: it must be one of {', '.join(choices)}")

@@ -181,6 +181,12 @@ def _build_model(
     return model.to(device)
 
 
+def load_model(task: Task, device: torch.device, ckpt: str | None = None, partial: bool = False) -> nn.Module:
+    """The task's network on `device` with the weights of a checkpoint; arguments as of `test`."""
+    path = ckpt or CheckpointFolder(task.cfg.OUTPUT_DIR, task.cfg.MODEL.MMN.FEAT2D.NAME).find()
+    return _build_model(task, device, load_checkpoint(path), path, partial)
+
+
 def test(
     cfg: CfgNode,
     device: torch.device,
@@ -198,19 +204,14 @@ def test(
         map_request: also write the score maps; with several test splits, one file per split.
     """
     task = build_task(cfg)
-    model = _tested_model(task, device, ckpt, partial)
+    model = load_model(task, device, ckpt, partial)
     tokenizer = build_tokenizer(cfg)
     names = split_names(cfg, "TEST")
     for name in names:
         loader = build_test_loader(cfg, task.build_dataset(name, tokenizer), task.build_collator(tokenizer))
         with explained_faults(cfg, "TEST.BATCH_SIZE"):
-            maps = map_request and replace(map_request, path=_path_of_split(map_request.path, name, len(names)))
-            _test_split(task, device, model, loader, _path_of_split(dump, name, len(names)), maps)
-
-
-def _tested_model(task: Task, device: torch.device, ckpt: str | None, partial: bool) -> nn.Module:
-    path = ckpt or CheckpointFolder(task.cfg.OUTPUT_DIR, task.cfg.MODEL.MMN.FEAT2D.NAME).find()
-    return _build_model(task, device, load_checkpoint(path), path, partial)
+            maps = map_request and replace(map_request, path=path_of_split(map_request.path, name, len(names)))
+            _test_split(task, device, model, loader, path_of_split(dump, name, len(names)), maps)
 
 
 def sweep(
@@ -236,13 +237,13 @@ def sweep(
     grid = sweep_grid(cfg, settings)
     for _, varied in grid:
         validate(varied, comm.get_world_size(), training=False)
-    model = _tested_model(task, device, ckpt, partial)
+    model = load_model(task, device, ckpt, partial)
     tokenizer = build_tokenizer(cfg)
     names = split_names(cfg, "TEST")
     for name in names:
         loader = build_test_loader(cfg, task.build_dataset(name, tokenizer), task.build_collator(tokenizer))
         with explained_faults(cfg, "TEST.BATCH_SIZE"):
-            _sweep_split(task, device, model, loader, grid, _path_of_split(out, name, len(names)))
+            _sweep_split(task, device, model, loader, grid, path_of_split(out, name, len(names)))
 
 
 def _sweep_split(
@@ -265,7 +266,8 @@ def _sweep_split(
         print(format_sweep(rows, list(grid[0][0]), title), flush=True)
 
 
-def _path_of_split(path: str | None, split: str, num_splits: int) -> str | None:
+def path_of_split(path: str | None, split: str, num_splits: int) -> str | None:
+    """The file of a split: `path` itself, or one name per split where there are several."""
     if path is None or num_splits == 1:
         return path
     stem, extension = os.path.splitext(path)

@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
+from mmn.config.load import config_values
 from mmn.engine.evaluation import SELECTION_METRIC
 from mmn.engine.guard import NonFiniteGuard
 from mmn.engine.meter import Meter
@@ -37,6 +38,7 @@ from mmn.utils.metric_logger import MetricWriter, Progress, peak_memory_mb
 from mmn.utils.preemption import StopAgreement, listening, received_signal
 from mmn.utils.revision import git_revision
 from mmn.utils.seed import get_rng_state, set_rng_state
+from mmn.utils.tracker import build_tracker
 
 
 @dataclass
@@ -116,7 +118,7 @@ class Trainer:
         """
         cfg = self.cfg.SOLVER
         self.stop = StopAgreement()
-        self.writer = MetricWriter(self.cfg.OUTPUT_DIR if self.is_main else None, self.state.epoch + 1, self.step)
+        self.writer = self._build_writer()
         self.progress = Progress(self.step, cfg.MAX_EPOCH * self.num_iterations, self.is_main)
         with listening():
             self._train_epochs()
@@ -124,6 +126,13 @@ class Trainer:
             self.save(0)
         self.progress.close()
         self.writer.close()
+
+    def _build_writer(self) -> MetricWriter:
+        if not self.is_main:
+            return MetricWriter(None)
+        folder, continues = self.cfg.OUTPUT_DIR, self.step > 0 or self.cfg.SOLVER.RESUME
+        tracker = build_tracker(self.cfg.SOLVER.TRACKER, folder, config_values(self.cfg), continues)
+        return MetricWriter(folder, self.state.epoch + 1, self.step, tracker)
 
     def _train_epochs(self) -> None:
         cfg, frozen = self.cfg.SOLVER, None
@@ -190,7 +199,7 @@ class Trainer:
     def _stop(self) -> None:
         """End a run whose state is saved; called on all processes."""
         self.progress.close()
-        self.writer.close()
+        self.writer.close(is_complete=False)
         position = f"after epoch {self.state.epoch}" + (
             f" and {self.state.iteration} iterations" if self.state.iteration else ""
         )

@@ -41,6 +41,14 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def visible_gpus() -> list[str]:
+    """The ids by which this process's GPUs can be named to another one in CUDA_VISIBLE_DEVICES."""
+    asked = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if asked is not None:
+        return [name.strip() for name in asked.split(",") if name.strip()]
+    return [str(number) for number in range(torch.cuda.device_count())]
+
+
 def init_process_group(device: torch.device, timeout_minutes: int) -> None:
     """Join the group that the launcher describes; without a launcher, do nothing.
 
