@@ -55,10 +55,16 @@ def load_checkpoint(path: str) -> dict:
     return content
 
 
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str, partial: bool = False) -> None:
+def load_weights(
+    model: nn.Module, weights: Mapping[str, Tensor], source: str, partial: bool = False, advice: str | None = None
+) -> None:
     """Load weights strictly: raises CheckpointError naming what is missing, extra or of another shape.
 
     With `partial` these are named in the log and left out; weights of which nothing fits are an error still.
+
+    Args:
+        source: the file, for messages.
+        advice: what to do about weights that do not fit; by default that for a model of this package.
     """
     expected = model.state_dict()
     problems = {
@@ -75,10 +81,10 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str, p
         name: value for name, value in weights.items() if name in expected and value.shape == expected[name].shape
     }
     if found and not (partial and fitting):
-        raise CheckpointError(
-            f"the checkpoint {source} does not fit the model ({'; '.join(found)}): use the config it was trained with"
-            + ("" if partial else ", or --partial to load what fits")
+        advice = advice or "use the config it was trained with" + (
+            "" if partial else ", or --partial to load what fits"
         )
+        raise CheckpointError(f"the checkpoint {source} does not fit the model ({'; '.join(found)}): {advice}")
     if found:
         get_logger().warning(
             "loaded %d of %d weights from %s (%s)", len(fitting), len(expected), source, "; ".join(found)
