@@ -59,4 +59,4 @@ def load_file(model: nn.Module, path: str, unused: tuple[str, ...], source: str)
     Raises CheckpointError naming what is missing, extra or of another shape.
     """
     weights = {name: value for name, value in load_checkpoint(path)["model"].items() if not name.startswith(unused)}
-    load_weights(model, weights, path, advice=f"give {source}")
+    load_weights(model, weights, path, remedy=f"give {source}")

@@ -1,0 +1,37 @@
+"""Small videos for tests: plain colours, whose frames tell their number, made in milliseconds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from mmn.video.encode import write_video
+
+# Far apart in brightness and hue, so that a frame is known again after coding.
+COLOURS = {
+    "red": (220, 30, 30),
+    "green": (30, 200, 40),
+    "blue": (20, 40, 230),
+    "yellow": (240, 230, 30),
+    "white": (250, 250, 250),
+    "black": (10, 10, 10),
+    "grey": (128, 128, 128),
+}
+
+
+def plain_frames(num_frames: int, height: int = 32, width: int = 32) -> Iterator[np.ndarray]:
+    """Frame i is filled with the colour i modulo the number of COLOURS; uint8 [height, width, 3] RGB."""
+    values = np.array(list(COLOURS.values()), np.uint8)
+    for index in range(num_frames):
+        yield np.broadcast_to(values[index % len(values)], (height, width, 3)).copy()
+
+
+def write_plain_video(path: Path, num_frames: int = 20, fps: float = 10, height: int = 32, width: int = 32) -> Path:
+    write_video(path, plain_frames(num_frames, height, width), fps)
+    return path
+
+
+def nearest_colour(image: np.ndarray) -> str:
+    """The name of the colour in the middle of an image [H, W, 3]."""
+    middle = image[image.shape[0] // 2, image.shape[1] // 2].astype(float)
+    return min(COLOURS, key=lambda name: np.abs(middle - COLOURS[name]).sum())
