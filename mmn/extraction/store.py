@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping
 import h5py
 import numpy as np
 
-from mmn.data.features import DAMAGE
 from mmn.extraction.recipe import FeatureRecipe
 from mmn.utils.errors import DataError
 from mmn.utils.files import FolderLock, atomic_path, remove_leftovers
@@ -135,5 +134,5 @@ def _beside(path: str, escape: Callable[[str], str]) -> str:
 def _opened(path: str) -> h5py.File:
     try:
         return h5py.File(path, "r")
-    except DAMAGE as error:
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise DataError(f"{path} cannot be opened ({error}): delete it, then its videos are extracted again") from error
