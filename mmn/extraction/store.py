@@ -112,6 +112,7 @@ class FeatureStore:
                     for path in parts:
                         with _opened(path) as part:
                             _copy_rows(part[ROWS], file, part.attrs["video_id"])
+        self.lock.release()  # network file systems keep a file that is open, and its folder with it
         shutil.rmtree(self.folder)
         return len(parts)
 
