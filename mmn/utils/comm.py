@@ -33,7 +33,7 @@ def choose_device(name: str, key: str = "MODEL.DEVICE") -> torch.device:
     if local_rank >= count:
         raise ConfigError(
             f"{key} is {name!r} and process {local_rank} of this machine wants a GPU of its own, but there are "
-            f"{count}: start fewer processes, or choose cpu"
+            f"{count}: start fewer processes, or set {key} cpu"
         )
     if device.index is None:
         device = torch.device(device.type, local_rank)
