@@ -26,7 +26,8 @@ setup(
         "PyYAML>=6.0",
     ],
     extras_require={
-        "video": ["av>=14.0"],
+        "video": ["av>=18.0"],
+        "torchvision": ["torchvision>=0.21"],
         "plots": ["matplotlib"],
         "mlflow": ["mlflow-skinny>=2.10"],
         "test": ["pytest", "hypothesis", "ruff"],

@@ -4,6 +4,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/environment.sh
 make_environment requirements-dev.txt
+if [[ ! -d .venv/torchvision/torchvision ]]; then
+    "$python" -m pip install --quiet --disable-pip-version-check --no-deps --target .venv/torchvision \
+        -r requirements-torchvision.txt || echo "torchvision cannot be had here: the tests of its backbones are skipped" >&2
+fi
 
 "$python" -m ruff check .
 "$python" -m ruff format --check .

@@ -28,6 +28,7 @@ from mmn.engine.moment_task import MomentTask
 from mmn.engine.output_dir import prepare_output_dir
 from mmn.engine.precision import set_deterministic, set_tf32
 from mmn.engine.prediction_file import format_examples, read_predictions, score_predictions
+from mmn.engine.recipes import check_recipes, checkpoint_recipe, training_recipe
 from mmn.engine.sweep import SweepRanker, check_sweep_file, format_sweep, sweep_grid, write_sweep
 from mmn.engine.task import Task
 from mmn.engine.trainer import Trainer
@@ -85,14 +86,14 @@ def train(cfg: CfgNode, device: torch.device, partial: bool = False, will_test: 
     task = build_task(cfg)
     if warning := untrained_score(cfg):
         get_logger().warning(warning)
-    if will_test:
-        for name in split_names(cfg, "TEST"):
-            task.check_files(name)
+    tested = split_names(cfg, "TEST") if will_test else ()
+    for name in tested:
+        task.check_files(name)
     with explained_faults(cfg, "SOLVER.BATCH_SIZE"):
-        _build_trainer(task, device, partial).train()
+        _build_trainer(task, device, partial, tested).train()
 
 
-def _build_trainer(task: Task, device: torch.device, partial: bool) -> Trainer:
+def _build_trainer(task: Task, device: torch.device, partial: bool, tested: Sequence[str]) -> Trainer:
     logger, cfg = get_logger(), task.cfg
     source, resumes = _starting_checkpoint(cfg)
     checkpoint = load_checkpoint(source) if source else None
@@ -101,6 +102,7 @@ def _build_trainer(task: Task, device: torch.device, partial: bool) -> Trainer:
     datasets = [_labelled_dataset(task, name, tokenizer) for name in split_names(cfg, "TRAIN")]
     loader = build_train_loader(cfg, datasets, task.build_collator(tokenizer))
     labelled = _labelled_dataset(task, _validation_split(cfg), tokenizer)
+    recipe = training_recipe(task, [labelled.name, *tested], checkpoint, source, resumes)
     validation = build_test_loader(cfg, labelled, task.build_collator(tokenizer))
     logger.info("data ready after %.1f s: %d training videos", time.perf_counter() - start, len(loader.dataset))
     model = _build_model(task, device, checkpoint, source, partial and not resumes)
@@ -118,7 +120,7 @@ def _build_trainer(task: Task, device: torch.device, partial: bool) -> Trainer:
         device,
         task.selection_metric,
         average,
-        task.training_facts(datasets),
+        {**task.training_facts(datasets), **recipe},
     )
     if resumes:
         trainer.resume(checkpoint)
@@ -181,10 +183,18 @@ def _build_model(
     return model.to(device)
 
 
-def load_model(task: Task, device: torch.device, ckpt: str | None = None, partial: bool = False) -> nn.Module:
-    """The task's network on `device` with the weights of a checkpoint; arguments as of `test`."""
+def load_model(
+    task: Task, device: torch.device, splits: Sequence[str], ckpt: str | None = None, partial: bool = False
+) -> nn.Module:
+    """The task's network on `device` with the weights of a checkpoint; `ckpt` and `partial` as of `test`.
+
+    Args:
+        splits: what it is going to meet; their features must be of the kind that it was trained on.
+    """
     path = ckpt or CheckpointFolder(task.cfg.OUTPUT_DIR, task.cfg.MODEL.MMN.FEAT2D.NAME).find()
-    return _build_model(task, device, load_checkpoint(path), path, partial)
+    checkpoint = load_checkpoint(path)
+    check_recipes(task, splits, checkpoint_recipe(checkpoint, path), path)
+    return _build_model(task, device, checkpoint, path, partial)
 
 
 def test(
@@ -204,9 +214,9 @@ def test(
         map_request: also write the score maps; with several test splits, one file per split.
     """
     task = build_task(cfg)
-    model = load_model(task, device, ckpt, partial)
-    tokenizer = build_tokenizer(cfg)
     names = split_names(cfg, "TEST")
+    model = load_model(task, device, names, ckpt, partial)
+    tokenizer = build_tokenizer(cfg)
     for name in names:
         loader = build_test_loader(cfg, task.build_dataset(name, tokenizer), task.build_collator(tokenizer))
         with explained_faults(cfg, "TEST.BATCH_SIZE"):
@@ -237,9 +247,9 @@ def sweep(
     grid = sweep_grid(cfg, settings)
     for _, varied in grid:
         validate(varied, comm.get_world_size(), training=False)
-    model = load_model(task, device, ckpt, partial)
-    tokenizer = build_tokenizer(cfg)
     names = split_names(cfg, "TEST")
+    model = load_model(task, device, names, ckpt, partial)
+    tokenizer = build_tokenizer(cfg)
     for name in names:
         loader = build_test_loader(cfg, task.build_dataset(name, tokenizer), task.build_collator(tokenizer))
         with explained_faults(cfg, "TEST.BATCH_SIZE"):

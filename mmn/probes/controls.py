@@ -86,9 +86,9 @@ def run_controls(
     Raises ConfigError where the config's task has no moments of sentences in videos.
     """
     task = build_task(cfg)
-    model, tokenizer = load_model(task, device, ckpt), build_tokenizer(cfg)
-    results = {}
-    for split in split_names(cfg, "TEST"):
+    splits, tokenizer = split_names(cfg, "TEST"), build_tokenizer(cfg)
+    model, results = load_model(task, device, splits, ckpt), {}
+    for split in splits:
         dataset = task.build_dataset(split, tokenizer)
         if not isinstance(dataset, MomentDataset):
             raise ConfigError(
