@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
 
 NUM_FRAMES = 5  # of the best moments
+LEAST_COLUMNS = 3  # of the strip of frames: so that a single one is no larger than the rest of the picture
+MOST_ROWS = 4  # of windows
 MOST_QUERIES = 50  # of one picture: more cannot be looked at, and image files have a largest size
 WIDTH = 14.0  # inches
-HEAD, FRAMES, TIMELINE, ROW = 0.55, 1.45, 1.25, 0.3  # inches: title, strip of frames, timeline and one moment of it
+HEAD, FRAMES, TIMELINE, ROW = 0.55, 1.75, 1.25, 0.3  # inches: title, strip of frames, timeline and one moment of it
 
 
 @dataclass(frozen=True)
@@ -101,17 +103,18 @@ def _draw_query(
     draw_timeline(axes, duration, picture.moments, picture.scores)
     if len(windows) > 1:
         _draw_windows(axes, windows, picture.window)
-    caption = "final score"
+    caption, marked = "final score", picture.moments
     if len(windows) > 1:
         caption += ", {:.0f} to {:.0f} s".format(*picture.window)
+        marked = picture.moments[:1]  # the others may lie in other windows
     start, end = picture.window
-    inside = [moment for moment in picture.moments if start <= moment[0] and moment[1] <= end]
-    draw_score_map(right.subplots(), picture.score_map, mask, end - start, caption, np.array(inside), start=start)
+    draw_score_map(right.subplots(), picture.score_map, mask, end - start, caption, marked, start=start)
 
 
 def _draw_frames(part: "SubFigure", picture: QueryPicture) -> None:
     """The middle frames of the best moments side by side, under their ranks and times."""
-    for number, axes in enumerate(part.subplots(1, NUM_FRAMES)):
+    columns = max(len(picture.frames), LEAST_COLUMNS)
+    for number, axes in enumerate(part.subplots(1, columns, squeeze=False)[0]):
         axes.set_axis_off()
         if number >= len(picture.frames):
             continue
@@ -121,10 +124,14 @@ def _draw_frames(part: "SubFigure", picture: QueryPicture) -> None:
 
 
 def _draw_windows(axes: "Axes", windows: Sequence[tuple[float, float]], shown: tuple[float, float]) -> None:
-    """Above the bars, one line per window, in two rows since they overlap; the one whose map is shown stands out."""
+    """Above the bars, one line per window, in rows since they overlap; the one whose map is shown stands out."""
     place = axes.get_xaxis_transform()  # x in seconds, y in shares of the axes
+    gap = 0.002 * windows[-1][1]
+    clear = windows[0][1] - 0.1 * (windows[0][1] - windows[0][0])  # a little overlap in a row is not seen
+    num_rows = next((number for number, window in enumerate(windows) if window[0] >= clear), 2)
     for number, (start, end) in enumerate(windows):
         is_shown = (start, end) == tuple(shown)
-        style = {"color": PREDICTION if is_shown else GREY, "linewidth": 3 if is_shown else 1.2, "clip_on": False}
-        height = 1.03 + 0.035 * (number % 2)
-        axes.plot([start, end], [height, height], transform=place, solid_capstyle="butt", **style)
+        style = {"color": PREDICTION if is_shown else GREY, "linewidth": 3 if is_shown else 1.5, "clip_on": False}
+        height = 1.03 + 0.035 * (number % min(num_rows, MOST_ROWS))
+        axes.plot([start + gap, end - gap], [height, height], transform=place, solid_capstyle="butt", **style)
+    axes.text(-0.008, 1.03, "windows", transform=axes.transAxes, ha="right", va="center", fontsize=9, color="#555555")
