@@ -1,5 +1,7 @@
 """The plain form that the benchmark measures against computes the same as the project's."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny import random_batch
@@ -7,6 +9,9 @@ from torch.testing import assert_close
 
 from mmn.benchmark import plain
 from mmn.benchmark.data import plain_resample
+from mmn.benchmark.forms import Workload
+from mmn.benchmark.settings import SETTINGS, measured_config
+from mmn.benchmark.waiting import measure_waiting
 from mmn.data.features import resample_clips
 from mmn.engine.evaluation import count_hits
 from mmn.engine.inference import MomentRanker
@@ -82,3 +87,30 @@ def test_plain_ranking_is_the_same(work):
 def test_plain_resampling_is_the_same(num_rows):
     rows = torch.rand(num_rows, 6, generator=torch.Generator().manual_seed(num_rows)).numpy()
     assert_close(resample_clips(rows, 32), plain_resample(rows, 32), rtol=1e-5, atol=1e-6)
+
+
+def test_a_backward_pass_alone_leaves_the_gradients_of_a_step(tmp_path):
+    options = ["MODEL.MMN.FEATPOOL.HIDDEN_SIZE", "8", "MODEL.MMN.PREDICTOR.HIDDEN_SIZE", "8"]
+    options += ["MODEL.MMN.PREDICTOR.NUM_STACK_LAYERS", "2", "MODEL.MMN.FEATPOOL.INPUT_SIZE", "8"]
+    setting = replace(SETTINGS["charades"], num_videos=2)
+    workload = Workload(measured_config(setting, str(tmp_path), options), setting, torch.device("cpu"), training=True)
+    workload.model.text_encoder.eval()  # no dropout
+    backward = next(component for component in workload.components() if component.name == "backward")
+    parameters = [*workload.model.proposal_conv.parameters(), *workload.model.featpool.parameters()]
+    gradients = []
+    for run in (backward.plain, backward.ours, backward.ours):
+        run()
+        gradients.append([parameter.grad.clone() for parameter in parameters])
+    for plainly, first, second in zip(*gradients, strict=True):
+        assert_close(first, second, rtol=0, atol=0)
+        assert (first - plainly).abs().max() <= 1e-4 * plainly.abs().max() + 1e-6
+
+
+def test_waiting_is_a_share_and_rates_are_above_zero(tmp_path):
+    options = ["MODEL.MMN.FEATPOOL.HIDDEN_SIZE", "8", "MODEL.MMN.PREDICTOR.HIDDEN_SIZE", "8"]
+    options += ["MODEL.MMN.PREDICTOR.NUM_STACK_LAYERS", "1", "MODEL.MMN.FEATPOOL.INPUT_SIZE", "8"]
+    options += ["MODEL.MMN.NUM_CLIPS", "8", "INPUT.NUM_PRE_CLIPS", "16", "MODEL.MMN.FEAT2D.POOLING_COUNTS", "[7]"]
+    setting = replace(SETTINGS["tacos"], num_videos=2, num_sentences=2)
+    waiting = measure_waiting(setting, str(tmp_path), [*options, "DATALOADER.NUM_WORKERS", "1"], torch.device("cpu"))
+    assert 0 <= waiting.later_wait <= 1 and 0 <= waiting.first_wait <= 1
+    assert waiting.first_rate > 0 and waiting.later_rate > 0 and waiting.first_batch > 0

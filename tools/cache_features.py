@@ -8,7 +8,7 @@ import argparse
 import _path  # noqa: F401
 
 from mmn.config import load_config
-from mmn.data.build import write_clip_files
+from mmn.engine.run import cache_features
 from mmn.utils.cli import run_tool
 
 
@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--config-file", required=True, help="yaml file, see configs/")
     parser.add_argument("options", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys to override")
     args = parser.parse_args()
-    write_clip_files(load_config(args.config_file, args.options))
+    cache_features(load_config(args.config_file, args.options))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The two forms of each component, as functions without arguments that can be timed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -55,28 +55,24 @@ class Workload:
 
     # ---- the parts -------------------------------------------------------------------------------------------------
 
-    def components(self) -> list[Component]:
-        """All parts, then the whole; in training each part includes its backward pass."""
+    def components(self) -> Iterator[Component]:
+        """All parts, then the whole; in training each part includes its backward pass, which also stands alone.
+
+        One by one, since a component may hold tensors that the next one should not find in memory.
+        """
         run = self._with_backward if self.training else self._without_gradient
-        parts = [
-            Component("text", run(self._plain_text), run(self._text)),
-            Component("map", run(self._plain_map), run(self._map)),
-            Component("convolutions", run(self._plain_convolutions), run(self._convolutions)),
-        ]
+        yield Component("text", run(self._plain_text), run(self._text))
+        yield Component("map", run(self._plain_map), run(self._map))
+        yield Component("convolutions", run(self._plain_convolutions), run(self._convolutions))
         if self.training:
-            return [
-                *parts,
-                self._losses_component(),
-                Component(
-                    "optimizer", self._with_gradients(self.plain_optimizer), self._with_gradients(self.optimizer)
-                ),
-                Component("training step", self.plain_step, self.step),
-            ]
-        return [
-            *parts,
-            Component("evaluation forward", run(self.plain_forward), run(self.forward)),
-            self._ranking_component(),
-        ]
+            yield self._losses_component()
+            yield Component("backward", self._backward_alone(self.plain_loss), self._backward_alone(self.loss))
+            steps = self._with_gradients(self.plain_optimizer), self._with_gradients(self.optimizer)
+            yield Component("optimizer", *steps)
+            yield Component("training step", self.plain_step, self.step)
+        else:
+            yield Component("evaluation forward", run(self.plain_forward), run(self.forward))
+            yield self._ranking_component()
 
     def _plain_text(self) -> list[Tensor]:
         contrastive, iou = plain.encode_sentences(self.model, self.batch)
@@ -105,6 +101,18 @@ class Workload:
             self.model.zero_grad(set_to_none=True)
             outputs = function()
             torch.autograd.backward(outputs, [torch.ones_like(output) for output in outputs])
+
+        return run
+
+    def _backward_alone(self, loss: Callable[[], Tensor]) -> Callable[[], None]:
+        """The backward pass of a whole step whose forward pass is made once, with the first call."""
+        graph: list[Tensor] = []
+
+        def run() -> None:
+            if not graph:
+                graph.append(loss())
+            self.model.zero_grad(set_to_none=True)
+            graph[0].backward(retain_graph=True)
 
         return run
 
@@ -170,20 +178,27 @@ class Workload:
 
     def step(self) -> None:
         """A whole training step, the project's way."""
-        self.model.zero_grad(set_to_none=True)
-        with autocast(self.cfg, self.device):
-            output = self.model(self.batch)
-        self._total(self.criterion(output, self.batch)).backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.SOLVER.CLIP_GRAD_NORM)
-        self.optimizer.step()
+        self._update(self.loss, self.optimizer)
 
     def plain_step(self) -> None:
+        self._update(self.plain_loss, self.plain_optimizer)
+
+    def _update(self, loss: Callable[[], Tensor], optimizer: torch.optim.Optimizer) -> None:
         self.model.zero_grad(set_to_none=True)
+        loss().backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.SOLVER.CLIP_GRAD_NORM)
+        optimizer.step()
+
+    def loss(self) -> Tensor:
+        """The weighted losses of the batch, scalar."""
+        with autocast(self.cfg, self.device):
+            output = self.model(self.batch)
+        return self._total(self.criterion(output, self.batch))
+
+    def plain_loss(self) -> Tensor:
         dense = plain.video_map(self.model, self.cells, self.batch.feats)
         proposals = plain.dense_proposals(self.model.proposal_conv, dense)
-        self._plain_total(plain.encode_sentences(self.model, self.batch), proposals).backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.SOLVER.CLIP_GRAD_NORM)
-        self.plain_optimizer.step()
+        return self._plain_total(plain.encode_sentences(self.model, self.batch), proposals)
 
     def _total(self, losses: dict[str, Tensor]) -> Tensor:
         return losses["iou"] + self.weight * (losses["vid"] + losses["sent"])

@@ -78,7 +78,7 @@ def count_gflop(function: Callable[[], object]) -> float:
 
 
 def register_packed_linear() -> None:
-    """Teach the counter the packed matrix product of oneDNN that the fast convolutions use."""
+    """Teach the counter the matrix product of oneDNN, with packed weights, that inference on a CPU uses."""
     packed = getattr(getattr(torch.ops, "mkldnn", None), "_linear_pointwise", None)
     if packed is None:
         return

@@ -17,12 +17,23 @@ from mmn.benchmark import data
 from mmn.benchmark.forms import Component, Workload
 from mmn.benchmark.measure import Timing, matmul_tflops, peak_memory_of, register_packed_linear, time_component
 from mmn.benchmark.settings import SETTINGS, measured_config
+from mmn.benchmark.waiting import measure_waiting
 from mmn.data.features import resample_clips
 from mmn.engine.precision import set_tf32
+from mmn.utils import comm
 from mmn.utils.files import atomic_path
 from mmn.utils.memory import reuse_freed_memory
 
 COLUMNS = ("component", "plain s", "ours s", "ratio", "spread", "plain GFLOP", "ours GFLOP", "ours GFLOP/s")
+
+WAITING_COLUMNS = (
+    "setting",
+    "first batch after s",
+    "waits, first epoch",
+    "waits, later",
+    "loader videos/s, first epoch",
+    "loader videos/s, later",
+)
 
 
 def run_benchmark(
@@ -38,7 +49,7 @@ def run_benchmark(
 
     Args:
         repeats: turns per component. options: further KEY VALUE pairs. json_path: where all figures go.
-        with_data: whether to measure the construction of a dataset too.
+        with_data: whether to measure the construction of a dataset, and waiting for data, too.
         names: of the components to measure on the CPU, then without memory; () is all.
     """
     reuse_freed_memory()
@@ -51,6 +62,8 @@ def run_benchmark(
         for name in settings:
             for mode in modes:
                 results["cpu"][f"{name} {mode}"] = measure_cpu(name, mode, repeats, encoder, options, names)
+        if with_data and "train" in modes:
+            results["waiting"] = report_waiting(settings, encoder, options)
         if torch.cuda.is_available():
             results["gpu"] = measure_gpu(settings, modes, repeats, encoder, options)
         else:
@@ -95,8 +108,8 @@ def describe_machine() -> str:
 def measure_cpu(name: str, mode: str, repeats: int, encoder: str, options: list[str], names: Sequence[str]) -> dict:
     setting, device = SETTINGS[name], torch.device("cpu")
     workload = Workload(measured_config(setting, encoder, options), setting, device, mode == "train")
-    chosen = [component for component in workload.components() if not names or component.name in names]
-    timings = [time_component(component, repeats, device) for component in chosen]
+    components = (component for component in workload.components() if not names or component.name in names)
+    timings = [time_component(component, repeats, device) for component in components]
     title = f"{name}, {setting.num_videos} videos x {setting.num_sentences} sentences, {mode}, CPU float32"
     print_timings(title, timings)
     result = {"timings": [_as_dict(timing) for timing in timings]}
@@ -132,6 +145,19 @@ def measure_gpu(settings: Sequence[str], modes: Sequence[str], repeats: int, enc
                 print_timings(title, timings)
                 results[title] = [_as_dict(timing) for timing in timings]
     return results
+
+
+def report_waiting(settings: Sequence[str], encoder: str, options: list[str]) -> dict:
+    """Whether training waits for data, on the device that MODEL.DEVICE "auto" takes."""
+    device = comm.resolve_device("auto")
+    measured = {name: measure_waiting(SETTINGS[name], encoder, options, device) for name in settings}
+    rows = [
+        [name, f"{w.first_batch:.2f}", f"{w.first_wait:.2%}", f"{w.later_wait:.2%}"]
+        + [f"{rate:.1f}" for rate in (w.first_rate, w.later_rate)]
+        for name, w in measured.items()
+    ]
+    print(AsciiTable([list(WAITING_COLUMNS), *rows], f" waiting for data in training, {device} ").table, flush=True)
+    return {name: waiting._asdict() for name, waiting in measured.items()}
 
 
 def print_timings(title: str, timings: Sequence[Timing]) -> None:

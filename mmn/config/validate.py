@@ -45,9 +45,6 @@ def _validate_shapes(cfg: CfgNode) -> None:
     mmn, num_pre_clips = cfg.MODEL.MMN, cfg.INPUT.NUM_PRE_CLIPS
     num_clips = mmn.NUM_CLIPS
     _require(
-        cfg.MODEL.ARCHITECTURE == "MMN", f"MODEL.ARCHITECTURE is {cfg.MODEL.ARCHITECTURE!r}: only 'MMN' is built here"
-    )
-    _require(
         mmn.TEXT_ENCODER.NAME == "BERT",
         f"MODEL.MMN.TEXT_ENCODER.NAME is {mmn.TEXT_ENCODER.NAME!r}: only 'BERT' is built here; "
         "pick another encoder by MODEL.MMN.TEXT_ENCODER.PRETRAINED",

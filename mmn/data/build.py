@@ -1,6 +1,7 @@
 """cfg -> datasets and loaders."""
 
 import os
+from collections.abc import Sequence
 
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
@@ -69,36 +70,44 @@ def build_cache(cfg: CfgNode, split: str, video_ids: list[str], features: Featur
     return SharedClipCache(len(video_ids), num_clips, features.input_size, budget, loader.CACHE_DTYPE)
 
 
-def write_clip_files(cfg: CfgNode) -> None:
-    """Resample the features of all splits that the config names into DATALOADER.CACHE_DIR (tools/cache_features.py)."""
-    folder, num_clips = cfg.DATALOADER.CACHE_DIR, cfg.INPUT.NUM_PRE_CLIPS
-    if not folder:
-        raise ConfigError("DATALOADER.CACHE_DIR is empty: name the folder for the clip caches")
-    for split in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.VAL, *cfg.DATASETS.TEST)):
-        entry = find_entry(cfg, split)
-        features = feature_file(cfg, entry)
-        video_ids = [video.video_id for video in read_annotations(annotation_path(cfg, entry), entry.time_unit)]
-        features.check(video_ids)
-        clips = (resample_clips(features.read(video_id), num_clips) for video_id in tqdm(video_ids, desc=split))
-        ClipFile(folder, split, features.path).write(
-            video_ids, clips, (num_clips, features.input_size), cfg.DATALOADER.CACHE_DTYPE
-        )
+def write_clip_file(cfg: CfgNode, split: str) -> None:
+    """Resample the features of a split into DATALOADER.CACHE_DIR (tools/cache_features.py)."""
+    entry, num_clips = find_entry(cfg, split), cfg.INPUT.NUM_PRE_CLIPS
+    features = feature_file(cfg, entry)
+    video_ids = [video.video_id for video in read_annotations(annotation_path(cfg, entry), entry.time_unit)]
+    features.check(video_ids)
+    clips = (resample_clips(features.read(video_id), num_clips) for video_id in tqdm(video_ids, desc=split))
+    ClipFile(cfg.DATALOADER.CACHE_DIR, split, features.path).write(
+        video_ids, clips, (num_clips, features.input_size), cfg.DATALOADER.CACHE_DTYPE
+    )
 
 
-def build_train_loader(cfg: CfgNode, tokenizer: QueryTokenizer) -> DataLoader:
+def build_train_loader(cfg: CfgNode, datasets: Sequence[Dataset], collator: Collator) -> DataLoader:
     """This process's share of the training splits, in the order of the sampler's epoch."""
-    datasets = [build_dataset(cfg, name, tokenizer) for name in split_names(cfg, "TRAIN")]
     dataset = datasets[0] if len(datasets) == 1 else ConcatDataset(datasets)
     sampler = EpochSampler(len(dataset), comm.get_rank(), comm.get_world_size())
     # A step takes ACCUMULATE of the loader's batches.
-    return _build_loader(cfg, dataset, sampler, cfg.SOLVER.BATCH_SIZE // cfg.SOLVER.ACCUMULATE, tokenizer)
+    return _build_loader(cfg, dataset, sampler, cfg.SOLVER.BATCH_SIZE // cfg.SOLVER.ACCUMULATE, collator)
 
 
-def build_test_loader(cfg: CfgNode, name: str, tokenizer: QueryTokenizer) -> DataLoader:
+def build_test_loader(cfg: CfgNode, dataset: Dataset, collator: Collator) -> DataLoader:
     """This process's share of one split, in annotation order."""
-    dataset = build_dataset(cfg, name, tokenizer)
     sampler = ShardSampler(len(dataset), comm.get_rank(), comm.get_world_size())
-    return _build_loader(cfg, dataset, sampler, cfg.TEST.BATCH_SIZE, tokenizer)
+    return _build_loader(cfg, dataset, sampler, cfg.TEST.BATCH_SIZE, collator)
+
+
+def build_collator(cfg: CfgNode, tokenizer: QueryTokenizer, kind: type[Collator] = Collator) -> Collator:
+    """The collator for the sentences of `tokenizer` on the device of MODEL.DEVICE."""
+    return kind(tokenizer.pad_id, 8 if _is_on_gpu(cfg) else 1, tokenizer.max_length)
+
+
+def _is_on_gpu(cfg: CfgNode) -> bool:
+    return comm.resolve_device(cfg.MODEL.DEVICE).type != "cpu"
+
+
+def all_splits(cfg: CfgNode) -> list[str]:
+    """Every split that the config names, once."""
+    return list(dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.VAL, *cfg.DATASETS.TEST)))
 
 
 def split_names(cfg: CfgNode, key: str) -> tuple[str, ...]:
@@ -108,18 +117,15 @@ def split_names(cfg: CfgNode, key: str) -> tuple[str, ...]:
     return cfg.DATASETS[key]
 
 
-def _build_loader(
-    cfg: CfgNode, dataset: Dataset, sampler: Sampler, batch_size: int, tokenizer: QueryTokenizer
-) -> DataLoader:
+def _build_loader(cfg: CfgNode, dataset: Dataset, sampler: Sampler, batch_size: int, collator: Collator) -> DataLoader:
     num_workers = cfg.DATALOADER.NUM_WORKERS
-    on_gpu = comm.resolve_device(cfg.MODEL.DEVICE).type != "cpu"
     return DataLoader(
         dataset,
         batch_size=batch_size // comm.get_world_size(),
         sampler=sampler,
         num_workers=num_workers,
-        collate_fn=Collator(tokenizer.pad_id, 8 if on_gpu else 1, tokenizer.max_length),
-        pin_memory=on_gpu,
+        collate_fn=collator,
+        pin_memory=_is_on_gpu(cfg),
         persistent_workers=num_workers > 0,
         worker_init_fn=spare_worker,
         # Forked workers share the feature cache with this process.

@@ -1,25 +1,26 @@
 """All problems of a config's datasets at once, where training would stop at the first."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from tqdm import tqdm
 from yacs.config import CfgNode
 
-from mmn.config.paths_catalog import CatalogEntry
 from mmn.data.annotations import parse_video, read_annotation_json
 from mmn.data.build import annotation_path, feature_file, find_entry
-from mmn.data.features import FeatureFile
 from mmn.utils.errors import DataError, UserError
 
 
-def check_data(cfg: CfgNode) -> None:
-    """Print every problem of every split that the config names; raises UserError with their number if there are any."""
+def report_problems(problems: Mapping[str, Iterable[str]]) -> None:
+    """Print every problem of every split; raises UserError with their number if there are any.
+
+    Args:
+        problems: split name -> one sentence per problem.
+    """
     count = 0
-    for split in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.VAL, *cfg.DATASETS.TEST)):
-        entry = find_entry(cfg, split)
+    for split, sentences in problems.items():
         found = 0
-        for problem in split_problems(split, annotation_path(cfg, entry), entry, feature_file(cfg, entry)):
-            print(f"{split}: {problem}")
+        for sentence in sentences:
+            print(f"{split}: {sentence}")
             found += 1
         if not found:
             print(f"{split}: no problem")
@@ -28,8 +29,10 @@ def check_data(cfg: CfgNode) -> None:
         raise UserError(f"the datasets have {count} problems, listed above: mend them before training")
 
 
-def split_problems(split: str, path: str, entry: CatalogEntry, features: FeatureFile) -> Iterator[str]:
+def split_problems(cfg: CfgNode, split: str) -> Iterator[str]:
     """One sentence per problem of a split's annotations and features; each video is looked at."""
+    entry = find_entry(cfg, split)
+    path, features = annotation_path(cfg, entry), feature_file(cfg, entry)
     try:
         content = read_annotation_json(path)
     except DataError as error:

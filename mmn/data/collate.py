@@ -26,7 +26,7 @@ class Collator:
 
     def __call__(self, samples: Sequence[VideoSample]) -> GroundingBatch:
         counts = [len(sample.tokens) for sample in samples]
-        tokens, token_mask, token_rows = self._pad_tokens([ids for sample in samples for ids in sample.tokens])
+        tokens, token_mask, token_rows = self.pad_tokens([ids for sample in samples for ids in sample.tokens])
         sentence_ids = [np.arange(count) + sample.first_sentence for count, sample in zip(counts, samples, strict=True)]
         return GroundingBatch(
             feats=torch.from_numpy(np.stack([sample.clips for sample in samples])),
@@ -40,7 +40,7 @@ class Collator:
             video_ids=[sample.annotation.video_id for sample in samples],
         )
 
-    def _pad_tokens(self, sentences: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def pad_tokens(self, sentences: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """S arrays of token ids -> tokens [U, L], token_mask [U, L] and token_rows [S], all int64."""
         rows: dict[bytes, int] = {}
         token_rows = [rows.setdefault(ids.tobytes(), len(rows)) for ids in sentences]

@@ -41,6 +41,8 @@ class MomentDataset(Dataset):
         thresholds: IoU values of the recall table.
     """
 
+    has_truth = True
+
     def __init__(
         self,
         name: str,

@@ -39,10 +39,10 @@ def recall_metrics(hits: Tensor, num_sentences: int, thresholds: Sequence[float]
 
 
 def evaluate(predictions: Predictions, dataset: MomentDataset) -> dict[str, float]:
-    """Recall of a split from each process's predictions for its share; only counts cross processes."""
+    """Recall of a split from each process's predictions for its share, on their device; only counts leave it."""
     truth = torch.from_numpy(np.concatenate([video.moments for video in dataset.videos]))
-    ious = ranked_ious(predictions, truth[predictions.sentence_ids])
-    counts = torch.cat([count_hits(ious, dataset.thresholds).flatten(), torch.tensor([len(ious)])])
+    ious = ranked_ious(predictions, truth.to(predictions.moments.device)[predictions.sentence_ids])
+    counts = torch.cat([count_hits(ious, dataset.thresholds).flatten().cpu(), torch.tensor([len(ious)])])
     *hits, total = comm.sum_over_processes(counts)
     return recall_metrics(torch.stack(hits).view(len(RECALL_RANKS), -1), int(total), dataset.thresholds)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mmn.structures.batch import GroundingBatch
+from mmn.structures.batch import Batch
 from mmn.utils import comm
 from mmn.utils.errors import UserError
 from mmn.utils.files import atomic_path
@@ -22,7 +22,7 @@ class StepVerdict(NamedTuple):
     copied: torch.cuda.Event | None
     values: dict[str, Tensor]
     where: str
-    parts: Sequence[GroundingBatch]
+    parts: Sequence[Batch]
 
 
 class NonFiniteGuard:
@@ -48,7 +48,7 @@ class NonFiniteGuard:
             self.buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
 
     def step(
-        self, optimizer: torch.optim.Optimizer, values: dict[str, Tensor], where: str, parts: Sequence[GroundingBatch]
+        self, optimizer: torch.optim.Optimizer, values: dict[str, Tensor], where: str, parts: Sequence[Batch]
     ) -> bool:
         """One step of a fused optimizer, left out if values["loss"] or values["grad_norm"] is not finite.
 
@@ -72,7 +72,7 @@ class NonFiniteGuard:
         self.check(wait=False)
         return True
 
-    def _skip(self, values: dict[str, Tensor], where: str, parts: Sequence[GroundingBatch]) -> bool:
+    def _skip(self, values: dict[str, Tensor], where: str, parts: Sequence[Batch]) -> bool:
         with torch.no_grad():
             for buffer, before in self.buffers:
                 buffer.copy_(before)
@@ -117,6 +117,6 @@ class NonFiniteGuard:
         return path
 
 
-def _describe(values: dict[str, Tensor], parts: Sequence[GroundingBatch]) -> str:
+def _describe(values: dict[str, Tensor], parts: Sequence[Batch]) -> str:
     numbers = ", ".join(f"{name} {value.item():.4g}" for name, value in values.items())
     return f"({numbers}), for the videos {', '.join(video for part in parts for video in part.video_ids)}"

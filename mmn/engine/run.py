@@ -8,25 +8,27 @@ from collections.abc import Sequence
 import torch
 import transformers
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from yacs.config import CfgNode
 
 import mmn
 from mmn.config import load_config, validate
 from mmn.data import build_test_loader, build_train_loader
-from mmn.data.build import build_tokenizer, check_files, split_names
-from mmn.engine.evaluation import evaluate, format_table
+from mmn.data.build import all_splits, build_tokenizer, split_names
+from mmn.data.check import report_problems
+from mmn.data.tokenizer import QueryTokenizer
+from mmn.engine.build import build_task
+from mmn.engine.evaluation import format_table
 from mmn.engine.faults import explained_faults
-from mmn.engine.inference import MomentRanker, predict
 from mmn.engine.output_dir import prepare_output_dir
 from mmn.engine.precision import set_deterministic, set_tf32
-from mmn.engine.prediction_file import format_examples, read_predictions, score_predictions, write_predictions
+from mmn.engine.prediction_file import format_examples, read_predictions, score_predictions
+from mmn.engine.task import Task
 from mmn.engine.trainer import Trainer
-from mmn.modeling import build_criterion, build_model, build_proposal_cells
 from mmn.solver import build_optimizer, build_scheduler
 from mmn.utils import comm
 from mmn.utils.checkpoint import CheckpointFolder, load_checkpoint, load_weights
-from mmn.utils.errors import UserError
+from mmn.utils.errors import ConfigError, UserError
 from mmn.utils.files import FolderLock
 from mmn.utils.logger import get_logger, setup_logger
 from mmn.utils.memory import reuse_freed_memory
@@ -40,6 +42,7 @@ def start_run(config_file: str, options: Sequence[str], training: bool) -> tuple
     """Config, device, process group, output folder, log and seed. Returns the config and this process's device."""
     cfg = load_config(config_file, options)
     validate(cfg, int(os.environ.get("WORLD_SIZE", "1")), training)
+    build_task(cfg)  # refuses what does not suit it
     device = comm.choose_device(cfg.MODEL.DEVICE)
     die_with_the_launcher()
     set_deterministic(cfg.SOLVER.DETERMINISTIC)
@@ -73,34 +76,37 @@ def train(cfg: CfgNode, device: torch.device, partial: bool = False, will_test: 
         will_test: whether `test` follows; then the files of the test splits are looked at before training.
         partial: of INIT_WEIGHTS, load what fits the model; the rest starts as in a run without them.
     """
+    task = build_task(cfg)
     if will_test:
         for name in split_names(cfg, "TEST"):
-            check_files(cfg, name)
+            task.check_files(name)
     with explained_faults(cfg, "SOLVER.BATCH_SIZE"):
-        _build_trainer(cfg, device, partial).train()
+        _build_trainer(task, device, partial).train()
 
 
-def _build_trainer(cfg: CfgNode, device: torch.device, partial: bool) -> Trainer:
-    logger = get_logger()
+def _build_trainer(task: Task, device: torch.device, partial: bool) -> Trainer:
+    logger, cfg = get_logger(), task.cfg
     source, resumes = _starting_checkpoint(cfg)
     checkpoint = load_checkpoint(source) if source else None
     tokenizer = build_tokenizer(cfg)
     start = time.perf_counter()
-    loader = build_train_loader(cfg, tokenizer)
-    validation = build_test_loader(cfg, _validation_split(cfg), tokenizer)
+    datasets = [_labelled_dataset(task, name, tokenizer) for name in split_names(cfg, "TRAIN")]
+    loader = build_train_loader(cfg, datasets, task.build_collator(tokenizer))
+    labelled = _labelled_dataset(task, _validation_split(cfg), tokenizer)
+    validation = build_test_loader(cfg, labelled, task.build_collator(tokenizer))
     logger.info("data ready after %.1f s: %d training videos", time.perf_counter() - start, len(loader.dataset))
-    model = _build_model(cfg, device, checkpoint, source, partial and not resumes)
+    model = _build_model(task, device, checkpoint, source, partial and not resumes)
     optimizer = build_optimizer(cfg, model)
-    ranker = _build_ranker(cfg)
     trainer = Trainer(
         cfg,
         model,
-        build_criterion(cfg),
+        task.build_criterion(),
         optimizer,
         build_scheduler(cfg, optimizer),
         loader,
-        lambda: evaluate(predict(model, validation, ranker, device), validation.dataset),
+        lambda: task.evaluate(task.predict(model, validation, device), validation.dataset),
         device,
+        task.selection_metric,
     )
     if resumes:
         trainer.resume(checkpoint)
@@ -142,39 +148,46 @@ def _validation_split(cfg: CfgNode) -> str:
     return name
 
 
+def _labelled_dataset(task: Task, split: str, tokenizer: QueryTokenizer) -> Dataset:
+    """A split to train on, or to pick the best checkpoint on."""
+    dataset = task.build_dataset(split, tokenizer)
+    if not dataset.has_truth:
+        raise ConfigError(
+            f"the split {split} has sentences without their truth, which training needs: name other splits in "
+            "DATASETS.TRAIN, and in DATASETS.VAL for picking the best checkpoint"
+        )
+    return dataset
+
+
 def _build_model(
-    cfg: CfgNode, device: torch.device, checkpoint: dict | None, source: str | None, partial: bool
+    task: Task, device: torch.device, checkpoint: dict | None, source: str | None, partial: bool
 ) -> nn.Module:
-    model = build_model(cfg, pretrained_text=checkpoint is None or partial)
+    model = task.build_model(pretrained_text=checkpoint is None or partial)
     if checkpoint is not None:
         load_weights(model, checkpoint["model"], source, partial)
         get_logger().info("loaded %s", source)
     return model.to(device)
 
 
-def _build_ranker(cfg: CfgNode) -> MomentRanker:
-    test = cfg.TEST
-    return MomentRanker(build_proposal_cells(cfg), test.NMS_THRESH, test.CONTRASTIVE_SCORE_POW, test.NUM_PREDICTIONS)
-
-
 def test(
     cfg: CfgNode, device: torch.device, ckpt: str | None = None, dump: str | None = None, partial: bool = False
 ) -> None:
-    """Evaluate a checkpoint on every test split and print the recall tables.
+    """Evaluate a checkpoint on every test split and print the tables; a split without truth has none.
 
     Args:
         ckpt: a file; None takes the best, else the last checkpoint of OUTPUT_DIR.
-        dump: write the predictions there, one json line per sentence; with several test splits, one file per split.
+        dump: write the predictions there, in the task's format; with several test splits, one file per split.
         partial: load what fits the model, and say what does not.
     """
     path = ckpt or CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME).find()
-    model = _build_model(cfg, device, load_checkpoint(path), path, partial)
+    task = build_task(cfg)
+    model = _build_model(task, device, load_checkpoint(path), path, partial)
     tokenizer = build_tokenizer(cfg)
     names = split_names(cfg, "TEST")
     for name in names:
-        loader = build_test_loader(cfg, name, tokenizer)
+        loader = build_test_loader(cfg, task.build_dataset(name, tokenizer), task.build_collator(tokenizer))
         with explained_faults(cfg, "TEST.BATCH_SIZE"):
-            _test_split(cfg, device, model, loader, _dump_path(dump, name, len(names)))
+            _test_split(task, device, model, loader, _dump_path(dump, name, len(names)))
 
 
 def _dump_path(dump: str | None, split: str, num_splits: int) -> str | None:
@@ -184,20 +197,37 @@ def _dump_path(dump: str | None, split: str, num_splits: int) -> str | None:
     return f"{stem}_{split}{extension}"
 
 
-def _test_split(cfg: CfgNode, device: torch.device, model: nn.Module, loader: DataLoader, dump: str | None) -> None:
+def _test_split(task: Task, device: torch.device, model: nn.Module, loader: DataLoader, dump: str | None) -> None:
     dataset = loader.dataset
+    if not dataset.has_truth and dump is None:
+        raise UserError(f"the split {dataset.name} has no truth to score predictions by: give --dump to write them")
     start = time.perf_counter()
-    predictions = predict(model, loader, _build_ranker(cfg), device)
-    metrics = evaluate(predictions, dataset)
+    predictions = task.predict(model, loader, device)
+    metrics = task.evaluate(predictions, dataset) if dataset.has_truth else None
     seconds = time.perf_counter() - start
     get_logger().info("%s: %d sentences in %.1f s", dataset.name, dataset.num_sentences, seconds)
     if dump is not None:
         merged = predictions.merge()
         if comm.get_rank() == 0:
-            write_predictions(dump, dataset, merged)
+            task.write_predictions(dump, dataset, merged)
             get_logger().info("wrote %s", dump)
-    if comm.get_rank() == 0:
-        print(format_table(metrics, f"{cfg.DATASETS.NAME} {dataset.name}".strip()), flush=True)
+    if metrics is not None and comm.get_rank() == 0:
+        print(format_table(metrics, f"{task.cfg.DATASETS.NAME} {dataset.name}".strip()), flush=True)
+
+
+def check_data(cfg: CfgNode) -> None:
+    """Print every problem of every split that the config names; raises UserError if there are any."""
+    task = build_task(cfg)
+    report_problems({split: task.split_problems(split) for split in all_splits(cfg)})
+
+
+def cache_features(cfg: CfgNode) -> None:
+    """Resample the features of all splits that the config names into DATALOADER.CACHE_DIR."""
+    if not cfg.DATALOADER.CACHE_DIR:
+        raise ConfigError("DATALOADER.CACHE_DIR is empty: name the folder for the clip caches")
+    task = build_task(cfg)
+    for split in all_splits(cfg):
+        task.write_clip_file(split)
 
 
 def score_file(path: str, thresholds: Sequence[float], num_examples: int) -> None:

@@ -18,9 +18,8 @@ from mmn.engine.guard import NonFiniteGuard
 from mmn.engine.meter import Meter
 from mmn.engine.precision import autocast
 from mmn.engine.transfer import on_device
-from mmn.modeling.losses import GroundingCriterion
 from mmn.solver import contrastive_weight, load_optimizer, set_text_encoder_frozen
-from mmn.structures.batch import GroundingBatch
+from mmn.structures.batch import Batch
 from mmn.utils import comm
 from mmn.utils.checkpoint import CheckpointFolder
 from mmn.utils.errors import CheckpointError, Preempted
@@ -48,20 +47,22 @@ class Trainer:
         cfg: the whole config; epochs, periods, phases and factors are read from it.
         model: on `device`.
         criterion, optimizer, scheduler, loader: what is trained, how, and on what.
-        evaluate: () -> recall metrics of the validation split for the current weights; called on all processes.
+        evaluate: () -> metrics of the validation split for the current weights; called on all processes.
         device: where batches go.
+        selection_metric: the metric by which the best checkpoint is picked, the higher the better.
     """
 
     def __init__(
         self,
         cfg: CfgNode,
         model: nn.Module,
-        criterion: GroundingCriterion,
+        criterion: Callable[..., dict[str, Tensor]],
         optimizer: torch.optim.Optimizer,
         scheduler: torch.optim.lr_scheduler.LRScheduler,
         loader: DataLoader,
         evaluate: Callable[[], dict[str, float]],
         device: torch.device,
+        selection_metric: str = SELECTION_METRIC,
     ):
         self.cfg = cfg
         self.model = model
@@ -71,6 +72,7 @@ class Trainer:
         self.loader = loader
         self.evaluate = evaluate
         self.device = device
+        self.selection_metric = selection_metric
         self.checkpoints = CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME, cfg.SOLVER.CHECKPOINT_KEEP)
         self.guard = NonFiniteGuard(cfg.OUTPUT_DIR, cfg.SOLVER.SKIP_NONFINITE)
         self.meter = Meter(device)
@@ -177,9 +179,7 @@ class Trainer:
             "the same command with SOLVER.RESUME True goes on from there"
         )
 
-    def train_step(
-        self, parts: Sequence[GroundingBatch], contrastive_weight: float, where: str
-    ) -> dict[str, Tensor] | None:
+    def train_step(self, parts: Sequence[Batch], contrastive_weight: float, where: str) -> dict[str, Tensor] | None:
         """Forward and backward of each part (one, without SOLVER.ACCUMULATE), then one update.
 
         Returns the losses, means over the parts, and the gradient norm before clipping.
@@ -198,7 +198,7 @@ class Trainer:
         values["grad_norm"] = nn.utils.clip_grad_norm_(trained, self.cfg.SOLVER.CLIP_GRAD_NORM)
         return values if self.guard.step(self.optimizer, values, where, parts) else None
 
-    def _backward(self, part: GroundingBatch, weight: float, num_parts: int, values: dict[str, Tensor]) -> None:
+    def _backward(self, part: Batch, weight: float, num_parts: int, values: dict[str, Tensor]) -> None:
         """Forward and backward of one part of the batch; adds its share to `values`."""
         with autocast(self.cfg, self.device):
             output = self.forward(part)
@@ -230,8 +230,8 @@ class Trainer:
         self.writer.write(f"eval/{split}", epoch, self.step, metrics)
         text = "  ".join(f"{name} {100 * value:.2f}" for name, value in metrics.items())
         get_logger().info("epoch %d  %s  %s", epoch, split, text)
-        if metrics[SELECTION_METRIC] > self.state.best_metric:
-            self.state.best_epoch, self.state.best_metric = epoch, metrics[SELECTION_METRIC]
+        if metrics[self.selection_metric] > self.state.best_metric:
+            self.state.best_epoch, self.state.best_metric = epoch, metrics[self.selection_metric]
             state = self.state_dict()
             if self.is_main:
                 self.checkpoints.save_best(state)
@@ -329,7 +329,7 @@ class Trainer:
             )
 
 
-def in_groups(batches: Iterable[GroundingBatch], size: int) -> Iterator[list[GroundingBatch]]:
+def in_groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
     """Lists of `size` consecutive batches; the last may be shorter."""
     iterator = iter(batches)
     while group := list(itertools.islice(iterator, size)):

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
-from mmn.structures.batch import GroundingBatch
+from mmn.structures.batch import Batch
 
 
-def on_device(batches: Iterable[GroundingBatch], device: torch.device) -> Iterator[GroundingBatch]:
+def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
     """The batches on `device`. On a GPU each is copied on a stream of its own while the one before is computed."""
     if device.type != "cuda":
         for batch in batches:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmn.modeling.scoring import iou_score, own_video_cosines
-from mmn.structures.batch import GroundingBatch, SentenceLayout
+from mmn.structures.batch import Batch, SentenceLayout
 
 
 class GroundingOutput(NamedTuple):
@@ -49,7 +49,7 @@ class MMN(nn.Module):
         contrastive, iou = self.text_encoder(tokens, token_mask)
         return _unit(contrastive), _unit(iou)
 
-    def forward(self, batch: GroundingBatch) -> GroundingOutput:
+    def forward(self, batch: Batch) -> GroundingOutput:
         sentences = self.encode_sentences(batch.tokens, batch.token_mask)
         return GroundingOutput(*self.encode_videos(batch.feats), *(rows[batch.token_rows] for rows in sentences))
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
+from mmn.modeling.packed_linear import pack_linears
 from mmn.utils.pretrained import load_pretrained
 
 
@@ -98,6 +99,7 @@ def load_encoder(pretrained: str, with_weights: bool) -> tuple[nn.Module, int]:
     Args:
         pretrained: hub name or local folder.
         with_weights: False builds it from its config alone, for a checkpoint that brings the weights.
+    Its linear layers are packed ones: the same parameters, faster in inference on a CPU.
     """
     config = load_pretrained(AutoConfig, pretrained)
     # float32 whatever the file holds: the optimizer's steps are too small for less.
@@ -107,4 +109,4 @@ def load_encoder(pretrained: str, with_weights: bool) -> tuple[nn.Module, int]:
         encoder = AutoModel.from_config(config).float()
     if getattr(encoder, "pooler", None) is not None:
         encoder.pooler = None  # BERT's own head over [CLS]: it would be a parameter without a gradient
-    return encoder, config.hidden_size
+    return pack_linears(encoder), config.hidden_size

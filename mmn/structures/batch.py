@@ -64,30 +64,39 @@ class SentenceLayout(_Movable):
 
 
 @dataclass
-class GroundingBatch(_Movable):
-    """Videos and their sentences.
+class Batch(_Movable):
+    """What the batches of all tasks hold: what the network embeds, and whose it is.
 
     Attributes:
         feats: [B, P, D] float32, resampled clip features.
         tokens: [U, L] int64, padded token ids of the U distinct sentences, [CLS] and [SEP] included.
         token_mask: [U, L] int64, 1 at real tokens.
         token_rows: [S] int64, the row of `tokens` that is a sentence's.
-        layout: which sentence belongs to which video.
-        moments: [S, 2] float32 seconds, what the sentences describe.
-        durations: [B] float32 seconds.
         sentence_ids: [S] int64, position of a sentence in its split's annotation order.
-        video_ids: B names, for messages.
+        video_ids: the names of the videos, for messages.
     """
 
     feats: Tensor
     tokens: Tensor
     token_mask: Tensor
     token_rows: Tensor
+    sentence_ids: Tensor
+    video_ids: list[str]
+
+
+@dataclass
+class GroundingBatch(Batch):
+    """Videos and their sentences.
+
+    Attributes:
+        layout: which sentence belongs to which video.
+        moments: [S, 2] float32 seconds, what the sentences describe.
+        durations: [B] float32 seconds.
+    """
+
     layout: SentenceLayout
     moments: Tensor
     durations: Tensor
-    sentence_ids: Tensor
-    video_ids: list[str]
 
     @property
     def video_index(self) -> Tensor:

@@ -289,7 +289,6 @@ def test_resume_in_the_file_keeps_its_epoch(write):
         ("MODEL.MMN.LOSS.MIN_IOU", "0.7", "MIN_IOU"),
         ("MODEL.MMN.LOSS.TAU_SENT", "0", "TAU_SENT"),
         ("MODEL.MMN.LOSS.MASKED_NEGATIVES", "twos", "MASKED_NEGATIVES"),
-        ("MODEL.ARCHITECTURE", "TAN", "MODEL.ARCHITECTURE"),
         ("SOLVER.TEST_PERIOD", "0", "SOLVER.TEST_PERIOD"),
         ("TEST.NUM_PREDICTIONS", "4", "TEST.NUM_PREDICTIONS"),
         ("DATALOADER.NUM_WORKERS", "-1", "DATALOADER.NUM_WORKERS"),

@@ -5,8 +5,9 @@ import multiprocessing
 import numpy as np
 import pytest
 
-from mmn.data.build import build_dataset, build_tokenizer, write_clip_files
+from mmn.data.build import build_dataset, build_tokenizer
 from mmn.data.cache import ClipFile, SharedClipCache
+from mmn.engine.run import cache_features
 from mmn.utils.errors import DataError
 
 VIDEO_BYTES = 4 * 3 * 2
@@ -132,7 +133,7 @@ def test_dataset_reads_clips_made_by_the_tool(tiny_cfg, tmp_path):
     tokenizer = build_tokenizer(tiny_cfg)
     direct = build_dataset(tiny_cfg, "synthetic_val", tokenizer)
     tiny_cfg.DATALOADER.CACHE_DIR = str(tmp_path / "clips")
-    write_clip_files(tiny_cfg)
+    cache_features(tiny_cfg)
     cached = build_dataset(tiny_cfg, "synthetic_val", tokenizer)
     for index in range(len(direct)):
         assert np.array_equal(cached.clips(index), direct.clips(index))

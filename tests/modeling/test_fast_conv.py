@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmn.modeling import onednn as onednn_module
 from mmn.modeling.fast_conv import FastStack
 from mmn.modeling.fast_conv import packed_conv as packed_conv_module
 from mmn.modeling.fast_conv.bilinear import bilinear_algorithm
@@ -344,11 +345,11 @@ def test_results_do_not_depend_on_the_chunks(monkeypatch, chunk_bytes):
 
 @pytest.mark.parametrize("onednn", [True, False])
 def test_float32_products_with_and_without_onednn(monkeypatch, onednn):
-    if onednn and not packed_conv_module.has_onednn_linear():
+    if onednn and not onednn_module.has_onednn_linear():
         pytest.skip("this torch has no oneDNN linear")
-    if not onednn:
-        monkeypatch.setattr(packed_conv_module, "has_onednn_linear", lambda: False)
-    monkeypatch.setattr(packed_conv_module, "ONEDNN_MIN_WEIGHTS", 1)
+    monkeypatch.setattr(onednn_module, "has_onednn_linear", lambda: onednn)
+    monkeypatch.setattr(onednn_module, "has_fast_mkl", lambda: False)
+    monkeypatch.setattr(onednn_module, "MIN_WEIGHTS", 1)
     inputs, weights = torch.randn(3, 70, 8), torch.randn(3, 5, 8)
     out = torch.empty(3, 70, 5)
     batched_linear(inputs, weights, out)

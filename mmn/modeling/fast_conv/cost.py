@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from mmn.modeling.fast_conv.bilinear import Bilinear, bilinear_algorithm
 from mmn.modeling.fast_conv.layers import LayerCells
-from mmn.modeling.fast_conv.packed_conv import ONEDNN_MIN_WEIGHTS
+from mmn.modeling.onednn import MIN_WEIGHTS
 
 
 class Rates(NamedTuple):
@@ -79,7 +79,7 @@ def fast_cost(num_tiles: int, algorithm: Bilinear, channels: Sequence[int], batc
         transforms += pairs * per_weight * passes
     # Many small tensor operations per block and column; a call per product where oneDNN multiplies.
     calls = 6 * len(algorithm.blocks) + 2 * len(algorithm.input) + 20
-    if pairs >= ONEDNN_MIN_WEIGHTS:
+    if pairs >= MIN_WEIGHTS:
         calls += algorithm.num_products
     # Transformed weights are read once in inference, and written and read again in every pass of training.
     weight_bytes = 4 * algorithm.num_products * pairs * (2 * passes if training else 1)

@@ -15,14 +15,15 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mmn.modeling import onednn
 from mmn.modeling.fast_conv.bilinear import Bilinear, Block
 from mmn.modeling.fast_conv.tiling import LayerTiling, TileMap
 
 CHUNK_BYTES = {"cpu": 8 << 20, "default": 256 << 20}
 """Size of the largest operand of a chunk, by device type: on CPUs it should stay in the cache."""
 
-ONEDNN_MIN_ROWS, ONEDNN_MIN_WEIGHTS = 64, 128 * 128
-"""Smallest matrix products for which one oneDNN call each is no slower than one batched product for all."""
+ONEDNN_MIN_ROWS = 64
+"""Fewest rows for which one oneDNN call per product is no slower than one batched product for all."""
 
 
 class LayerPlan(NamedTuple):
@@ -32,21 +33,9 @@ class LayerPlan(NamedTuple):
     algorithm: Bilinear
 
 
-def has_onednn_linear() -> bool:
-    """Whether torch was built with oneDNN's linear and its packed weights (private operators, CPU only)."""
-    return torch.backends.mkldnn.is_available() and all(
-        hasattr(torch.ops.mkldnn, name) for name in ("_linear_pointwise", "_reorder_linear_weight")
-    )
-
-
 def _suits_onednn(weight: Tensor) -> bool:
-    """Whether oneDNN can multiply by [..., C_out, C_in] matrices like these, and they are large enough."""
-    on_cpu_float32 = weight.device.type == "cpu" and weight.dtype == torch.float32
-    return on_cpu_float32 and weight.shape[-2] * weight.shape[-1] >= ONEDNN_MIN_WEIGHTS and has_onednn_linear()
-
-
-def _onednn_linear(input: Tensor, weight: Tensor) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(input, weight, None, "none", [], "")
+    """Whether [..., C_out, C_in] matrices like these are best multiplied by oneDNN, one by one."""
+    return onednn.can_pack(weight) and not onednn.has_fast_mkl()
 
 
 def batched_linear(inputs: Tensor, weights: Tensor | Sequence[Tensor], out: Tensor) -> None:
@@ -57,7 +46,7 @@ def batched_linear(inputs: Tensor, weights: Tensor | Sequence[Tensor], out: Tens
     packed = not isinstance(weights, Tensor)
     if packed or (inputs.shape[1] >= ONEDNN_MIN_ROWS and _suits_onednn(weights)):
         for row, weight in enumerate(weights):
-            out[row] = _onednn_linear(inputs[row], weight)
+            out[row] = onednn.linear(inputs[row], weight)
     else:
         torch.bmm(inputs, weights.mT, out=out)
 
@@ -128,7 +117,7 @@ def forward_products(cells: Tensor, plan: LayerPlan, channels_out: int, weights_
 class TransformedWeights:
     """Weights [C_out, C_in, k, k] transformed by `algorithm` once and for all; called as `forward_products` needs.
 
-    Where oneDNN is there, every matrix is stored in its own layout for about `rows` rows.
+    Where oneDNN multiplies, every matrix is stored in its own layout for about `rows` rows.
     """
 
     def __init__(self, weight: Tensor, algorithm: Bilinear, rows: int):
@@ -139,8 +128,7 @@ class TransformedWeights:
             parts = chunks(block, weight[..., 0, 0].nbytes, weight.device)
             transformed = (transform_weights(block, part, components, weight.shape) for part in parts)
             if packed:
-                pack = torch.ops.mkldnn._reorder_linear_weight
-                self.blocks.append([pack(matrix.clone(), rows) for part in transformed for matrix in part])
+                self.blocks.append([onednn.pack(matrix.clone(), rows) for part in transformed for matrix in part])
             else:
                 self.blocks.append(torch.cat(list(transformed)))
 

@@ -17,6 +17,7 @@ from mmn.modeling.fast_conv.layers import LayerCells, needed_cells, valid_cells
 from mmn.modeling.fast_conv.norm import folded_norm, norm_relu_weight, uses_batch_statistics
 from mmn.modeling.fast_conv.packed_conv import LayerPlan, PackedConv, TransformedWeights, forward_products
 from mmn.modeling.fast_conv.tiling import LayerTiling
+from mmn.modeling.fingerprint import fingerprint, same_state
 
 NOMINAL_EVAL_BATCH = 4
 """Videos for which inference picks its form and algorithms. Were they picked for the batch at hand, results would depend
@@ -100,11 +101,12 @@ class FastStack:
 
     def _folded_layers(self, cells: Tensor, convs, norms) -> Tensor:
         """Inference: [M + 1, B, H_in] -> [M, B, H]."""
-        fingerprint = state_fingerprint(convs, norms, cells)
-        if not same_state(self._fingerprint, fingerprint):
+        modules = [*convs, *norms]
+        state = fingerprint(t for module in modules for t in (*module.parameters(), *module.buffers()))
+        if not same_state(self._fingerprint, state):
             self._folded = []  # first, so that old and new do not need memory at the same time
             self._folded = [self._fold(*parts, cells) for parts in zip(self.needed, convs, norms, strict=True)]
-            self._fingerprint = fingerprint
+            self._fingerprint = state
         for layer, folded in zip(self.needed, self._folded, strict=True):
             outputs = forward_products(cells, folded.plan, len(folded.shift), folded.weights)
             cells = outputs.new_zeros(len(outputs) + 1, *outputs.shape[1:])
@@ -147,31 +149,3 @@ class FastStack:
             with torch.inference_mode(False):
                 self._window_weights[key] = layer.window_weight.to(like)
         return self._window_weights[key]
-
-
-NUM_SAMPLES = 1024
-"""How many elements of a tensor are compared to notice a change that its version counter does not show."""
-
-
-def state_fingerprint(convs: Sequence[nn.Conv2d], norms: Sequence[nn.BatchNorm2d], like: Tensor) -> list[tuple]:
-    """What tells one state of parameters and running statistics from another, without reading all of it.
-
-    Optimizers and `load_state_dict` raise a tensor's version, `.to()` changes its address. Writes through `.data` do
-    neither: for them some elements are kept.
-    """
-    modules = [*convs, *norms]
-    tensors = [t for module in modules for t in (*module.parameters(), *module.buffers())]
-    return [(t.data_ptr(), None if t.is_inference() else t._version, like.dtype, _samples(t.detach())) for t in tensors]
-
-
-def _samples(tensor: Tensor) -> Tensor:
-    step = max(1, tensor.numel() // NUM_SAMPLES) | 1  # odd: all positions of a kernel and all channels take part
-    return tensor.flatten()[::step].clone()
-
-
-def same_state(first: list[tuple], second: list[tuple]) -> bool:
-    """Whether two fingerprints are equal."""
-    return len(first) == len(second) and all(
-        a[:-1] == b[:-1] and a[-1].device == b[-1].device and torch.equal(a[-1], b[-1])
-        for a, b in zip(first, second, strict=True)
-    )

@@ -1,0 +1,33 @@
+"""Telling whether parameters have changed since something was derived from them, without reading all of them."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+NUM_SAMPLES = 1024
+"""How many elements of a tensor are compared to notice a change that its version counter does not show."""
+
+
+def fingerprint(tensors: Iterable[Tensor]) -> list[tuple]:
+    """What tells one state of the tensors from another, to be compared with `same_state`.
+
+    Optimizers and `load_state_dict` raise a tensor's version, `.to()` changes its address. Writes through `.data` do
+    neither: for them some elements are kept.
+    """
+    return [
+        (t.data_ptr(), None if t.is_inference() else t._version, t.dtype, t.device, _samples(t.detach()))
+        for t in tensors
+    ]
+
+
+def _samples(tensor: Tensor) -> Tensor:
+    step = max(1, tensor.numel() // NUM_SAMPLES) | 1  # odd: all positions of a kernel and all channels take part
+    return tensor.flatten()[::step].clone()
+
+
+def same_state(first: Sequence[tuple], second: Sequence[tuple]) -> bool:
+    """Whether two fingerprints are equal."""
+    return len(first) == len(second) and all(
+        a[:-1] == b[:-1] and torch.equal(a[-1], b[-1]) for a, b in zip(first, second, strict=True)
+    )

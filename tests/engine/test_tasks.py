@@ -1,0 +1,17 @@
+"""Which task a config picks, and which configs a task refuses."""
+
+import pytest
+
+from mmn.engine.build import build_task
+from mmn.engine.moment_task import MomentTask
+from mmn.utils.errors import ConfigError
+
+
+def test_released_configs_pick_the_moment_task(tiny_cfg):
+    assert type(build_task(tiny_cfg)) is MomentTask
+
+
+def test_unknown_architecture_is_a_sentence(tiny_cfg):
+    tiny_cfg.MODEL.ARCHITECTURE = "VSLNet"
+    with pytest.raises(ConfigError, match="MODEL.ARCHITECTURE is 'VSLNet', but must be one of"):
+        build_task(tiny_cfg)
