@@ -15,7 +15,7 @@ import math
 import os
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +30,7 @@ from mmn.data.build import build_tokenizer
 from mmn.data.collate import Collator
 from mmn.data.features import checked_rows, resample_clips
 from mmn.data.tokenizer import QueryTokenizer
+from mmn.engine.recipes import checkpoint_recipe
 from mmn.extraction.extractor import FeatureExtractor
 from mmn.extraction.recipe import FeatureRecipe
 from mmn.modeling import build_model, build_proposal_cells
@@ -42,6 +43,7 @@ from mmn.utils.checkpoint import load_checkpoint, load_weights
 from mmn.utils.comm import resolve_device
 from mmn.utils.errors import CheckpointError, ConfigError, DataError
 from mmn.utils.pretrained import KEY as TEXT_ENCODER_KEY
+from mmn.video.decode import Frame, probe
 
 SHORTEST, LONGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)  # seconds that float32 holds
 
@@ -202,7 +204,6 @@ class MomentLocalizer:
                 f"options=['{TEXT_ENCODER_KEY}', FOLDER])"
             ) from error
         load_weights(model, content["model"], path, remedy="give the config it was trained with")
-        recipe = content.get("feature_recipe")
         return cls(
             model,
             tokenizer,
@@ -213,7 +214,7 @@ class MomentLocalizer:
             cfg.TEST.CONTRASTIVE_SCORE_POW,
             cfg.MODEL.DEVICE if device is None else device,
             cfg.TEST.BATCH_SIZE,
-            recipe=None if recipe is None else FeatureRecipe.from_dict(recipe, f"the checkpoint {path}"),
+            recipe=checkpoint_recipe(content, f"the checkpoint {path}"),
             train_durations=content.get("train_durations"),
             extractor=extractor,
             backbone_weights=backbone_weights,
@@ -231,6 +232,7 @@ class MomentLocalizer:
         recipe: FeatureRecipe | None = None,
         name: str | None = None,
         keep_on: torch.device | str | None = None,
+        on_progress: Callable[[float, float], None] | None = None,
     ) -> EncodedVideo:
         """Everything of a video that queries need.
 
@@ -246,11 +248,12 @@ class MomentLocalizer:
             recipe: of the features given, where it is known: another one than the model's is refused.
             name: for messages and files; by default the file's.
             keep_on: the device that the vectors stay on and that queries are matched on; by default the model's.
+            on_progress: called with (seconds decoded, seconds of the video) for every frame that is read of a file.
         Raises:
             DataError: no such video, one that cannot be decoded, features that do not fit the model.
             ConfigError: windows that cannot be, a video file for a model that does not say which features it needs.
         """
-        rows, duration, name = self._rows_of(video, duration, recipe, name)
+        rows, duration, name = self._rows_of(video, duration, recipe, name, on_progress)
         window, overlap = self._window_of(duration, window, overlap)
         spans = split_rows(len(rows), duration, window, overlap)
         contrastive, iou = self._encode_windows([rows[start:stop] for start, stop in spans], keep_on)
@@ -274,7 +277,12 @@ class MomentLocalizer:
         self._extractor = extractor
 
     def _rows_of(
-        self, video: object, duration: float | None, recipe: FeatureRecipe | None, name: str | None
+        self,
+        video: object,
+        duration: float | None,
+        recipe: FeatureRecipe | None,
+        name: str | None,
+        on_progress: Callable[[float, float], None] | None,
     ) -> tuple[np.ndarray, float, str]:
         """Feature rows [T0, D] float32, seconds and name of what `encode_video` is given."""
         if isinstance(video, (str, os.PathLike)):
@@ -282,7 +290,7 @@ class MomentLocalizer:
                 raise ConfigError(
                     f"duration and recipe go with features, but {os.fspath(video)} is the path of a video: leave them out"
                 )
-            return *self._extract(os.fspath(video)), name or Path(video).stem
+            return *self._extract(os.fspath(video), on_progress), name or Path(video).stem
         if isinstance(video, Tensor):
             video = video.detach().cpu().float().numpy()
         if not isinstance(video, np.ndarray):
@@ -299,15 +307,21 @@ class MomentLocalizer:
             self._check_recipe(recipe, f"the features of {name}")
         return checked_rows(video, self.input_size, name), float(duration), name
 
-    def _extract(self, path: str) -> tuple[np.ndarray, float]:
+    def _extract(self, path: str, on_progress: Callable[[float, float], None] | None) -> tuple[np.ndarray, float]:
         """Feature rows and seconds of a video file."""
-        from mmn.video.decode import probe  # needs an optional library
-
         extractor = self._get_extractor(path)
         duration = probe(path).duration
         if not SHORTEST <= duration <= LONGEST:
             raise DataError(f"{path} has a length of {duration} seconds: there is no moment to find")
-        return checked_rows(extractor.extract(path), self.input_size, path), duration
+
+        def frames() -> Iterator[Frame]:
+            for frame in extractor.frames(path):
+                yield frame
+                if on_progress is not None:
+                    on_progress(frame.time, duration)
+
+        rows = np.concatenate(list(extractor.encode(frames(), path)))
+        return checked_rows(rows, self.input_size, path), duration
 
     def _get_extractor(self, path: str) -> FeatureExtractor:
         with self._extractor_lock:
@@ -324,7 +338,8 @@ class MomentLocalizer:
     def _check_recipe(self, recipe: FeatureRecipe, what: str) -> None:
         if self.recipe is not None and recipe != self.recipe:
             raise DataError(
-                f"{self.source} was trained on {self.recipe}, but {what} are {recipe}: extract them as the model's were"
+                f"{self.source} was trained on features of {self.recipe}, but {what} are {recipe}, which differs in "
+                f"{self.recipe.differences(recipe)}: extract them by the model's recipe"
             )
 
     def _window_of(self, duration: float, window: float | None, overlap: float | None) -> tuple[float, float]:

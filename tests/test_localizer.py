@@ -361,11 +361,19 @@ def with_recipe(write):
 def test_video_file_is_its_features_and_its_length(with_recipe, video_file):
     video = with_recipe.encode_video(video_file)
     assert (video.name, video.duration) == ("colours", pytest.approx(3.0))
-    rows = colour_extractor().extract(video_file)
+    extractor = colour_extractor()
+    rows = np.concatenate(list(extractor.encode(extractor.frames(video_file), "")))
     assert len(rows) == 30
     assert with_recipe.localize(str(video_file), QUERIES) == with_recipe.localize(
         rows, QUERIES, duration=video.duration
     )
+
+
+def test_progress_is_told_frame_by_frame(with_recipe, video_file):
+    told = []
+    with_recipe.encode_video(video_file, on_progress=lambda seconds, duration: told.append((seconds, duration)))
+    assert [seconds for seconds, _ in told] == pytest.approx([number / 10 for number in range(30)])
+    assert [duration for _, duration in told] == pytest.approx([3.0] * 30)
 
 
 def test_recipe_of_the_checkpoint_makes_the_extractor(write, monkeypatch, video_file):
@@ -391,9 +399,9 @@ def test_checkpoint_without_a_recipe_asks_for_features_or_an_extractor(localizer
 
 def test_features_of_another_recipe_are_refused_with_both_named(with_recipe):
     other = replace(RECIPE, backbone="shapes")
-    with pytest.raises(DataError, match="trained on colours mean.*are shapes mean"):
+    with pytest.raises(DataError, match="trained on features of colours mean.*are shapes mean.*differs in backbone"):
         with_recipe.encode_video(random_rows(9), duration=5.0, recipe=other)
-    with pytest.raises(DataError, match="trained on colours mean.*are shapes mean"):
+    with pytest.raises(DataError, match="trained on features of colours mean.*are shapes mean.*differs in backbone"):
         with_recipe.use_extractor(colour_extractor(other))
 
 
