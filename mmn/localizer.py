@@ -192,17 +192,7 @@ class MomentLocalizer:
         path = os.fspath(path)
         content = load_checkpoint(path)
         cfg = _config_of(content, path, config, options)
-        validate(cfg, training=False)
-        try:
-            tokenizer = build_tokenizer(cfg)
-            model = build_model(cfg, pretrained_text=False)
-        except ConfigError as error:
-            if TEXT_ENCODER_KEY not in str(error):
-                raise
-            raise ConfigError(
-                f"the text encoder of the checkpoint {path} is not to be had: {error} (in Python by "
-                f"options=['{TEXT_ENCODER_KEY}', FOLDER])"
-            ) from error
+        tokenizer, model = _untrained_parts(cfg, path)
         load_weights(model, content["model"], path, remedy="give the config it was trained with")
         return cls(
             model,
@@ -236,9 +226,9 @@ class MomentLocalizer:
     ) -> EncodedVideo:
         """Everything of a video that queries need.
 
-        A video longer than all that the model was trained on is searched in windows as long as 95 of 100 training
-        videos are at most, each as if it were a video of its own. Where a checkpoint does not say how long those were,
-        there is one window unless asked otherwise.
+        A video longer than all that the model was trained on is searched in windows of the median length of those,
+        each as if it were a video of its own. Where a checkpoint does not say how long they were, there is one window
+        unless asked otherwise.
 
         Args:
             video: a video file, or its features, rows [T0, D] of any float type, evenly spread over the video.
@@ -448,14 +438,15 @@ def default_window(duration: float, train_durations: Mapping[str, float] | None)
     """Seconds of a window for a video of `duration` seconds, unless asked otherwise.
 
     A video that is no longer than the longest one trained on is one window, as in training and evaluation. A longer one
-    is searched in windows of the length that 95 of 100 training videos do not exceed: the longest may be an exception.
+    is searched in windows of the training videos' median length, so that the clips of a window last as long as those that
+    the model mostly saw.
 
-    >>> default_window(100.0, {"p95": 50.0, "longest": 90.0}), default_window(80.0, {"p95": 50.0, "longest": 90.0})
+    >>> default_window(100.0, {"median": 50.0, "longest": 90.0}), default_window(80.0, {"median": 50.0, "longest": 90.0})
     (50.0, 80.0)
     """
     if train_durations is None or duration <= train_durations["longest"]:
         return duration
-    return train_durations["p95"]
+    return train_durations["median"]
 
 
 def _config_of(
@@ -473,6 +464,25 @@ def _config_of(
             "with (config= in Python, --config-file on the command line)"
         )
     return load_config_text(content["config"], f"the config in {path}", options)
+
+
+def _untrained_parts(cfg: CfgNode, path: str) -> tuple[QueryTokenizer, MMN]:
+    """Tokenizer and network of a checkpoint's config, without its weights. Raises ConfigError where they cannot be had."""
+    validate(cfg, training=False)
+    if cfg.MODEL.ARCHITECTURE != "MMN":
+        raise ConfigError(
+            f"the checkpoint {path} is of MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE!r}: only 'MMN' finds moments of "
+            "whole videos"
+        )
+    try:
+        return build_tokenizer(cfg), build_model(cfg, pretrained_text=False)
+    except ConfigError as error:
+        if TEXT_ENCODER_KEY not in str(error):
+            raise
+        raise ConfigError(
+            f"the text encoder of the checkpoint {path} is not to be had: {error} (in Python by "
+            f"options=['{TEXT_ENCODER_KEY}', FOLDER])"
+        ) from error
 
 
 def _usable_device(name: torch.device | str) -> torch.device:

@@ -10,7 +10,7 @@ from mmn.extraction.recipe import FeatureRecipe
 from mmn.modeling import build_model
 from mmn.video.decode import iter_frames
 
-DURATIONS = {"p95": 40.0, "longest": 60.0}
+DURATIONS = {"median": 40.0, "longest": 60.0}
 RECIPE = FeatureRecipe(
     backbone="colours",
     layer="mean",
