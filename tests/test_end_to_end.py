@@ -4,11 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny import DIM, ROOT, SYNTHETIC_CONFIG, launch, random_batch, tiny_options
 
 from mmn.config import load_config, validate
+from mmn.engine.map_file import MapFile
 from mmn.engine.trainer import Trainer
 from mmn.modeling import build_criterion, build_model
 from mmn.solver import build_optimizer, build_scheduler, contrastive_weight
@@ -41,13 +43,15 @@ def trained(dataset_root, tmp_path_factory):
 
 def evaluate(dataset_root, folder, num_processes, batch_size, dump):
     options = [*tiny_options(dataset_root, folder), "TEST.BATCH_SIZE", str(batch_size)]
-    done = launch(num_processes, "test_net.py", "--config-file", SYNTHETIC_CONFIG, "--dump", str(dump), *options)
-    return table_of(succeed(done)), [json.loads(line) for line in dump.read_text().splitlines()]
+    files = ["--dump", str(dump), "--dump-maps", str(dump.with_suffix(".h5"))]
+    done = launch(num_processes, "test_net.py", "--config-file", SYNTHETIC_CONFIG, *files, *options)
+    maps = MapFile(str(dump.with_suffix(".h5")))
+    return table_of(succeed(done)), [json.loads(line) for line in dump.read_text().splitlines()], maps
 
 
 @pytest.fixture(scope="module")
 def evaluations(dataset_root, trained, tmp_path_factory):
-    """(table, dump) of one process with all videos at once, and of two with unequal shares, one video at a time."""
+    """(table, dump, maps) of one process with all videos at once, and of two with unequal shares, one video at a time."""
     folder = tmp_path_factory.mktemp("dumps")
     return [
         evaluate(dataset_root, trained[0], num_processes, batch_size, folder / f"{num_processes}.jsonl")
@@ -79,13 +83,13 @@ def test_training_ends_with_the_table_of_the_best_checkpoint(trained, evaluation
 
 
 def test_table_does_not_depend_on_processes_or_batch_size(evaluations):
-    (one, _), (two, _) = evaluations
+    (one, *_), (two, *_) = evaluations
     assert one == two
     assert "R@1,IoU@0.5" in one[1]
 
 
 def test_dump_does_not_depend_on_processes_or_batch_size(evaluations):
-    (_, one), (_, two) = evaluations
+    (_, one, _), (_, two, _) = evaluations
     assert len(one) == len(two) > 0
     for first, second in zip(one, two, strict=True):
         windows = first["pred_relevant_windows"], second["pred_relevant_windows"]
@@ -97,8 +101,29 @@ def test_dump_does_not_depend_on_processes_or_batch_size(evaluations):
         assert windows[0][0][:2] == windows[1][0][:2]
 
 
+def test_maps_do_not_depend_on_processes_or_batch_size(evaluations):
+    (_, records, one), (_, _, two) = evaluations
+    assert list(one.ids) == list(two.ids) == [record["qid"] for record in records]
+    for qid, record in enumerate(records):
+        assert one.sentence(qid) == two.sentence(qid) == (record["vid"], record["query"])
+        for name in ("contrastive", "iou", "final"):
+            # 16 bits, of numbers that differ in the last digit of 32.
+            first, second = (getattr(maps.maps(qid), name) for maps in (one, two))
+            np.testing.assert_allclose(first, second, atol=1e-3)
+
+
+def test_final_map_has_the_score_of_the_first_prediction_at_its_cell(evaluations):
+    _, records, maps = evaluations[0]
+    for record in records:
+        start, end, score = record["pred_relevant_windows"][0]
+        clip = record["duration"] / maps.cells.num_clips
+        final = maps.maps(record["qid"]).final
+        assert final[round(start / clip), round(end / clip) - 1] == pytest.approx(score, abs=1e-3)
+        assert final.max() == pytest.approx(score, abs=1e-3)
+
+
 def test_scoring_the_dump_without_a_model_gives_the_same_table(evaluations, tmp_path):
-    table, records = evaluations[0]
+    table, records, _ = evaluations[0]
     path = tmp_path / "dump.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     done = succeed(launch(1, "evaluate.py", "--predictions", str(path), "--split", "synthetic_test"))
@@ -117,6 +142,15 @@ def test_command_line_resumes_from_the_last_checkpoint(dataset_root, trained, tm
     assert not table_of(done)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 1, 2, 2, 3, 3]
+
+
+def test_maps_of_a_sentence_that_is_not_there_are_refused(dataset_root, trained, tmp_path):
+    asked = ["--dump-maps", str(tmp_path / "maps.h5"), "--maps-of", "0,9999"]
+    options = tiny_options(dataset_root, trained[0])
+    done = launch(1, "test_net.py", "--config-file", SYNTHETIC_CONFIG, *asked, *options)
+    assert done.returncode == 2
+    assert "error: --maps-of names sentence 9999" in done.stderr
+    assert not (tmp_path / "maps.h5").exists()
 
 
 def test_testing_a_folder_without_checkpoints_is_a_sentence(dataset_root, tmp_path):

@@ -22,8 +22,21 @@ def load_config(config_file: str | None = None, options: Sequence[str] = ()) -> 
     """
     cfg = _C.clone()
     if config_file:
-        for key, value in _flatten(_read_yaml(config_file), prefix="", where=config_file):
-            _set(cfg, key, value, where=config_file)
+        _merge(cfg, _parse_yaml(_read_text(config_file), f"the config file {config_file}"), where=config_file)
+    return override_config(cfg, options)
+
+
+def load_config_text(text: str, where: str, options: Sequence[str] = ()) -> CfgNode:
+    """The same from the text of a yaml file, such as a checkpoint carries; `where` names it in errors."""
+    cfg = _C.clone()
+    _merge(cfg, _parse_yaml(text, where), where)
+    return override_config(cfg, options)
+
+
+def override_config(cfg: CfgNode, options: Sequence[str]) -> CfgNode:
+    """A frozen copy of a config with `options`, an alternation of keys and values, over it. Raises ConfigError."""
+    cfg = cfg.clone()
+    cfg.defrost()
     if len(options) % 2:
         raise ConfigError(f"the options after the flags must be pairs KEY VALUE, but {options[-1]!r} stands alone")
     for key, value in zip(options[::2], options[1::2], strict=True):
@@ -34,17 +47,29 @@ def load_config(config_file: str | None = None, options: Sequence[str] = ()) -> 
     return cfg
 
 
-def _read_yaml(path: str) -> dict:
+def _merge(cfg: CfgNode, content: dict, where: str) -> None:
+    for key, value in _flatten(content, prefix="", where=where):
+        _set(cfg, key, value, where)
+
+
+def _read_text(path: str) -> str:
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        return Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"the config file {path} cannot be read ({error.strerror}): check --config-file") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or a date such as 2024-13-01
-        raise ConfigError(f"the config file {path} is not valid yaml: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the config file {path} is not valid yaml: {error}") from error
+
+
+def _parse_yaml(text: str, where: str) -> dict:
+    try:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2024-13-01
+        raise ConfigError(f"{where} is not valid yaml: {' '.join(str(error).split())}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise ConfigError(f"the config file {path} must hold sections like `MODEL:`, not a {type(content).__name__}")
+        raise ConfigError(f"{where} must hold sections like `MODEL:`, not a {type(content).__name__}")
     return content
 
 

@@ -1,5 +1,6 @@
 """The one dataset class. What tells datasets apart is their catalog entry."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,3 +81,12 @@ class MomentDataset(Dataset):
         """The resampled features [P, D] float32 of one video."""
         video_id = self.videos[index].video_id
         return self.cache.get(index, lambda: resample_clips(self.features.read(video_id), self.num_pre_clips))
+
+
+def summarise_durations(datasets: Sequence[MomentDataset]) -> dict[str, float]:
+    """How long the videos of all datasets are, in seconds: "p95", which 95 of 100 do not exceed, and "longest".
+
+    Checkpoints carry it as "train_durations", so that whoever uses a model knows what it was trained for.
+    """
+    durations = [video.duration for dataset in datasets for video in dataset.videos]
+    return {"p95": float(np.quantile(durations, 0.95)), "longest": float(max(durations))}

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import h5py
 import numpy as np
 
+from mmn.extraction.recipe import FeatureRecipe
 from mmn.utils.errors import DataError
 from mmn.utils.logger import get_logger
 
@@ -37,6 +38,26 @@ def resample_clips(rows: np.ndarray, num_clips: int) -> np.ndarray:
         longer = np.flatnonzero(counts > number)
         sums[longer] += rows[first[longer] + number]
     return sums / counts.astype(np.float32)[:, None]
+
+
+def checked_rows(rows: np.ndarray, input_size: int, where: str) -> np.ndarray:
+    """Feature rows [T0, D] of one video as float32.
+
+    Args:
+        input_size: D, the width that the model expects.
+        where: whose they are, for messages.
+    Raises DataError where they have another shape than [T0 > 0, D], or are not finite numbers.
+    """
+    if np.ndim(rows) != 2 or rows.shape[1] != input_size or not len(rows):
+        raise DataError(
+            f"{where} has shape {list(np.shape(rows))}, but the model expects [rows, {input_size}]: "
+            "correct MODEL.MMN.FEATPOOL.INPUT_SIZE or the file"
+        )
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+        values = rows.astype(np.float32, copy=False) if rows.dtype.kind == "f" else None
+    if values is None or not np.isfinite(values).all():
+        raise DataError(f"{where} holds values that are not finite numbers: extract its features again")
+    return values
 
 
 class FeatureFile:
@@ -89,16 +110,13 @@ class FeatureFile:
             raise DataError(
                 f"{where} has no dataset at {key!r}: complete the file, or correct feature_key in the catalog entry"
             )
-        if np.ndim(rows) != 2 or rows.shape[1] != self.input_size or not len(rows):
-            raise DataError(
-                f"{where} has shape {list(np.shape(rows))}, but the model expects [rows, {self.input_size}]: "
-                "correct MODEL.MMN.FEATPOOL.INPUT_SIZE or the file"
-            )
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
-            values = rows.astype(np.float32, copy=False) if rows.dtype.kind == "f" else None
-        if values is None or not np.isfinite(values).all():
-            raise DataError(f"{where} holds values that are not finite numbers: extract its features again")
-        return values
+        return checked_rows(rows, self.input_size, where)
+
+    def recipe(self) -> FeatureRecipe | None:
+        """How the features were made, where the file says so. Raises DataError where it cannot be read."""
+        recipe = FeatureRecipe.from_attributes(self.open().attrs, f"the feature file {self.path}")
+        self.close()
+        return recipe
 
     def _read_patiently(self, video_id: str) -> np.ndarray | None:
         """The rows as they are in the file; None where there is no dataset. Tries again after an error."""

@@ -1,22 +1,26 @@
 """Temporal grounding: the moment (start, end) of every sentence of a video."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmn.data.build import build_collator, build_dataset, check_files, write_clip_file
+from mmn.data.build import build_collator, build_dataset, check_files, feature_recipe, write_clip_file
 from mmn.data.check import split_problems
 from mmn.data.collate import Collator
-from mmn.data.dataset import MomentDataset
+from mmn.data.dataset import MomentDataset, summarise_durations
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.engine.evaluation import SELECTION_METRIC, evaluate
 from mmn.engine.inference import MomentRanker, Predictions, predict
+from mmn.engine.map_file import MapRecorder, MapRequest, write_maps
 from mmn.engine.prediction_file import write_predictions
 from mmn.engine.task import Task
+from mmn.extraction.recipe import FeatureRecipe
 from mmn.modeling import build_criterion, build_model, build_proposal_cells
 from mmn.modeling.losses import GroundingCriterion
+from mmn.utils import comm
+from mmn.utils.logger import get_logger
 
 
 class MomentTask(Task):
@@ -42,6 +46,12 @@ class MomentTask(Task):
     def build_collator(self, tokenizer: QueryTokenizer) -> Collator:
         return build_collator(self.cfg, tokenizer)
 
+    def feature_recipe(self, split: str) -> FeatureRecipe | None:
+        return feature_recipe(self.cfg, split)
+
+    def training_facts(self, datasets: Sequence[MomentDataset]) -> dict[str, object]:
+        return {"train_durations": summarise_durations(datasets)}
+
     def build_model(self, pretrained_text: bool) -> nn.Module:
         return build_model(self.cfg, pretrained_text)
 
@@ -54,6 +64,19 @@ class MomentTask(Task):
 
     def predict(self, model: nn.Module, loader: DataLoader, device: torch.device) -> Predictions:
         return predict(model, loader, self.build_ranker(), device)
+
+    def predict_with_maps(
+        self, model: nn.Module, loader: DataLoader, device: torch.device, request: MapRequest
+    ) -> Predictions:
+        dataset, ranker = loader.dataset, self.build_ranker()
+        recorder = MapRecorder(ranker, request.wanted(dataset.num_sentences))
+        predictions = predict(model, loader, recorder, device)
+        maps = recorder.merge()
+        if comm.get_rank() == 0:
+            pooling_counts = self.cfg.MODEL.MMN.FEAT2D.POOLING_COUNTS
+            write_maps(request.path, dataset, ranker.cells, pooling_counts, ranker.contrastive_power, maps)
+            get_logger().info("wrote %s, the maps of %d sentences", request.path, len(maps[0]))
+        return predictions
 
     def evaluate(self, predictions: Predictions, dataset: MomentDataset) -> dict[str, float]:
         return evaluate(predictions, dataset)

@@ -3,7 +3,7 @@
     {"qid": 0, "query": "...", "vid": "...", "duration": 30.1,
      "relevant_windows": [[start, end]], "pred_relevant_windows": [[start, end, score], ...]}
 
-Times are seconds; predictions are best first.
+Times are seconds; predictions are best first. The true moments may stand in a file of their own, as QVHighlights has them.
 """
 
 import json
@@ -34,6 +34,8 @@ class QueryPrediction:
         truth: [G, 2] float32 seconds, the true moments.
         moments: [n, 2] float32 seconds, best first; n may be 0.
         scores: n numbers.
+        qid: the query's id; None where the file has none.
+        duration: seconds, of the video; None where the file does not say.
     """
 
     query: str
@@ -41,6 +43,8 @@ class QueryPrediction:
     truth: torch.Tensor
     moments: torch.Tensor
     scores: list[float]
+    qid: int | str | None = None
+    duration: float | None = None
 
     def ious(self) -> torch.Tensor:
         """[n, G] IoU of every prediction with every true moment."""
@@ -68,40 +72,87 @@ def write_predictions(path: str, dataset: MomentDataset, predictions: Prediction
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
-def read_predictions(path: str) -> list[QueryPrediction]:
-    """All lines of a prediction file; raises DataError naming the line where one does not follow the schema."""
+def read_predictions(path: str, truth_path: str | None = None) -> list[QueryPrediction]:
+    """All lines of a prediction file.
+
+    Args:
+        truth_path: an annotation file of QVHighlights' form, one json line per query, which gives the true moments (and
+            the duration) of the qids whose prediction has none.
+    Raises DataError naming the line where one does not follow the schema.
+    """
+    truth = {}
+    if truth_path is not None:
+        for where, record in _read_json_lines(truth_path, "annotation file", "name one with qid and relevant_windows"):
+            truth[_qid(where, record)] = record
+    return [
+        _parse(where, record, truth, truth_path)
+        for where, record in _read_json_lines(path, "prediction file", "write it by test_net.py --dump")
+    ]
+
+
+def _read_json_lines(path: str, kind: str, advice: str) -> list[tuple[str, dict]]:
+    """(where it is, json object) of every line that is not blank; at least one."""
     try:
         with open(path, encoding="utf-8") as file:
             lines = file.read().split("\n")  # splitlines() would also split at U+2028 within a query
     except OSError as error:
-        raise DataError(f"the prediction file {path} cannot be read ({error.strerror}): check the path") from error
+        raise DataError(f"the {kind} {path} cannot be read ({error.strerror}): check the path") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"the prediction file {path} is no UTF-8 text: write it by test_net.py --dump") from error
-    records = [_parse(f"line {number} of {path}", line) for number, line in enumerate(lines, start=1) if line.strip()]
+        raise DataError(f"the {kind} {path} is no UTF-8 text: {advice}") from error
+    records = [_load(f"line {number} of {path}", line) for number, line in enumerate(lines, start=1) if line.strip()]
     if not records:
-        raise DataError(f"the prediction file {path} has no line: write it by test_net.py --dump")
+        raise DataError(f"the {kind} {path} has no line: {advice}")
     return records
 
 
-def _parse(where: str, line: str) -> QueryPrediction:
+def _load(where: str, line: str) -> tuple[str, dict]:
     try:
         record = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{where} is not valid json ({error}): write the file again") from error
     if not isinstance(record, dict):
         raise DataError(f"{where} must be a json object with relevant_windows and pred_relevant_windows")
-    truth = _windows(where, record, "relevant_windows", width=2)
+    return where, record
+
+
+def _parse(where: str, record: dict, truth: dict[int | str, dict], truth_path: str | None) -> QueryPrediction:
+    qid = _qid(where, record)
+    annotation = record
+    if "relevant_windows" not in record and truth_path is not None:
+        if qid not in truth:
+            raise DataError(
+                f"{where} has the qid {qid!r}, which {truth_path} does not: name the file of the same split"
+            )
+        annotation = truth[qid]
+    true_moments = _windows(where, annotation, "relevant_windows", width=2)
     predicted = _windows(where, record, "pred_relevant_windows", width=3)
-    if not truth:
+    if not true_moments:
         raise DataError(f"{where} has no relevant_windows: a query without a true moment cannot be scored")
     predicted.sort(key=lambda window: -window[2])  # stable: equal scores keep the file's order
     return QueryPrediction(
         str(record.get("query", "")),
         str(record.get("vid", "")),
-        torch.tensor(truth, dtype=torch.float32),
+        torch.tensor(true_moments, dtype=torch.float32),
         torch.tensor([window[:2] for window in predicted], dtype=torch.float32).view(-1, 2),
         [window[2] for window in predicted],
+        qid,
+        _duration(where, record.get("duration", annotation.get("duration"))),
     )
+
+
+def _qid(where: str, record: dict) -> int | str | None:
+    qid = record.get("qid")
+    if isinstance(qid, bool) or not isinstance(qid, (int, str, type(None))):
+        raise DataError(f"{where} has the qid {qid!r}: it must be a whole number or a text")
+    return qid
+
+
+def _duration(where: str, value: object) -> float | None:
+    if value is None:
+        return None
+    if not _is_number(value) or value <= 0:
+        raise DataError(f"{where} has the duration {value!r}: it must be seconds above 0")
+    return float(value)
 
 
 def _windows(where: str, record: dict, key: str, width: int) -> list[list[float]]:

@@ -4,6 +4,7 @@ import os
 import platform
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import transformers
@@ -20,9 +21,11 @@ from mmn.data.tokenizer import QueryTokenizer
 from mmn.engine.build import build_task
 from mmn.engine.evaluation import format_table
 from mmn.engine.faults import explained_faults
+from mmn.engine.map_file import MapRequest
 from mmn.engine.output_dir import prepare_output_dir
 from mmn.engine.precision import set_deterministic, set_tf32
 from mmn.engine.prediction_file import format_examples, read_predictions, score_predictions
+from mmn.engine.recipes import check_recipes, checkpoint_recipe, training_recipe
 from mmn.engine.task import Task
 from mmn.engine.trainer import Trainer
 from mmn.solver import build_optimizer, build_scheduler
@@ -77,14 +80,14 @@ def train(cfg: CfgNode, device: torch.device, partial: bool = False, will_test: 
         partial: of INIT_WEIGHTS, load what fits the model; the rest starts as in a run without them.
     """
     task = build_task(cfg)
-    if will_test:
-        for name in split_names(cfg, "TEST"):
-            task.check_files(name)
+    tested = split_names(cfg, "TEST") if will_test else ()
+    for name in tested:
+        task.check_files(name)
     with explained_faults(cfg, "SOLVER.BATCH_SIZE"):
-        _build_trainer(task, device, partial).train()
+        _build_trainer(task, device, partial, tested).train()
 
 
-def _build_trainer(task: Task, device: torch.device, partial: bool) -> Trainer:
+def _build_trainer(task: Task, device: torch.device, partial: bool, tested: Sequence[str]) -> Trainer:
     logger, cfg = get_logger(), task.cfg
     source, resumes = _starting_checkpoint(cfg)
     checkpoint = load_checkpoint(source) if source else None
@@ -93,6 +96,7 @@ def _build_trainer(task: Task, device: torch.device, partial: bool) -> Trainer:
     datasets = [_labelled_dataset(task, name, tokenizer) for name in split_names(cfg, "TRAIN")]
     loader = build_train_loader(cfg, datasets, task.build_collator(tokenizer))
     labelled = _labelled_dataset(task, _validation_split(cfg), tokenizer)
+    recipe = training_recipe(task, [labelled.name, *tested], checkpoint, source, resumes)
     validation = build_test_loader(cfg, labelled, task.build_collator(tokenizer))
     logger.info("data ready after %.1f s: %d training videos", time.perf_counter() - start, len(loader.dataset))
     model = _build_model(task, device, checkpoint, source, partial and not resumes)
@@ -107,6 +111,7 @@ def _build_trainer(task: Task, device: torch.device, partial: bool) -> Trainer:
         lambda: task.evaluate(task.predict(model, validation, device), validation.dataset),
         device,
         task.selection_metric,
+        {**task.training_facts(datasets), **recipe},
     )
     if resumes:
         trainer.resume(checkpoint)
@@ -170,7 +175,12 @@ def _build_model(
 
 
 def test(
-    cfg: CfgNode, device: torch.device, ckpt: str | None = None, dump: str | None = None, partial: bool = False
+    cfg: CfgNode,
+    device: torch.device,
+    ckpt: str | None = None,
+    dump: str | None = None,
+    partial: bool = False,
+    map_request: MapRequest | None = None,
 ) -> None:
     """Evaluate a checkpoint on every test split and print the tables; a split without truth has none.
 
@@ -178,31 +188,44 @@ def test(
         ckpt: a file; None takes the best, else the last checkpoint of OUTPUT_DIR.
         dump: write the predictions there, in the task's format; with several test splits, one file per split.
         partial: load what fits the model, and say what does not.
+        map_request: also write the score maps; with several test splits, one file per split.
     """
     path = ckpt or CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME).find()
     task = build_task(cfg)
-    model = _build_model(task, device, load_checkpoint(path), path, partial)
+    checkpoint, names = load_checkpoint(path), split_names(cfg, "TEST")
+    check_recipes(task, names, checkpoint_recipe(checkpoint, path), path)
+    model = _build_model(task, device, checkpoint, path, partial)
     tokenizer = build_tokenizer(cfg)
-    names = split_names(cfg, "TEST")
     for name in names:
         loader = build_test_loader(cfg, task.build_dataset(name, tokenizer), task.build_collator(tokenizer))
         with explained_faults(cfg, "TEST.BATCH_SIZE"):
-            _test_split(task, device, model, loader, _dump_path(dump, name, len(names)))
+            maps = map_request and replace(map_request, path=_path_of_split(map_request.path, name, len(names)))
+            _test_split(task, device, model, loader, _path_of_split(dump, name, len(names)), maps)
 
 
-def _dump_path(dump: str | None, split: str, num_splits: int) -> str | None:
-    if dump is None or num_splits == 1:
-        return dump
-    stem, extension = os.path.splitext(dump)
+def _path_of_split(path: str | None, split: str, num_splits: int) -> str | None:
+    if path is None or num_splits == 1:
+        return path
+    stem, extension = os.path.splitext(path)
     return f"{stem}_{split}{extension}"
 
 
-def _test_split(task: Task, device: torch.device, model: nn.Module, loader: DataLoader, dump: str | None) -> None:
+def _test_split(
+    task: Task,
+    device: torch.device,
+    model: nn.Module,
+    loader: DataLoader,
+    dump: str | None,
+    maps: MapRequest | None,
+) -> None:
     dataset = loader.dataset
     if not dataset.has_truth and dump is None:
         raise UserError(f"the split {dataset.name} has no truth to score predictions by: give --dump to write them")
     start = time.perf_counter()
-    predictions = task.predict(model, loader, device)
+    if maps is None:
+        predictions = task.predict(model, loader, device)
+    else:
+        predictions = task.predict_with_maps(model, loader, device, maps)
     metrics = task.evaluate(predictions, dataset) if dataset.has_truth else None
     seconds = time.perf_counter() - start
     get_logger().info("%s: %d sentences in %.1f s", dataset.name, dataset.num_sentences, seconds)

@@ -1,7 +1,7 @@
 """What the engine asks of a grounding task. Training, checkpoints, processes and resuming are the same for all of them."""
 
 import abc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,9 @@ from yacs.config import CfgNode
 from mmn.data.collate import Collator
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.engine.inference import SentencePredictions
+from mmn.engine.map_file import MapRequest
+from mmn.extraction.recipe import FeatureRecipe
+from mmn.utils.errors import ConfigError
 
 
 class Task(abc.ABC):
@@ -53,6 +56,14 @@ class Task(abc.ABC):
     def build_collator(self, tokenizer: QueryTokenizer) -> Collator:
         """What makes batches of the dataset's samples."""
 
+    def feature_recipe(self, split: str) -> FeatureRecipe | None:
+        """How the split's features were made, where its files say so."""
+        return None
+
+    def training_facts(self, datasets: Sequence[Dataset]) -> dict[str, object]:
+        """What checkpoints say of the training data besides the config: plain values, by name."""
+        return {}
+
     # ---- Network ----
 
     @abc.abstractmethod
@@ -68,6 +79,14 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def predict(self, model: nn.Module, loader: DataLoader, device: torch.device) -> SentencePredictions:
         """The predictions for this process's share of a split."""
+
+    def predict_with_maps(
+        self, model: nn.Module, loader: DataLoader, device: torch.device, request: MapRequest
+    ) -> SentencePredictions:
+        """`predict`, which also writes score maps; called on all processes."""
+        raise ConfigError(
+            f"--dump-maps: MODEL.ARCHITECTURE {self.cfg.MODEL.ARCHITECTURE} has no score maps to write, leave it out"
+        )
 
     @abc.abstractmethod
     def evaluate(self, predictions: SentencePredictions, dataset: Dataset) -> dict[str, float]:

@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,6 +50,7 @@ class Trainer:
         evaluate: () -> metrics of the validation split for the current weights; called on all processes.
         device: where batches go.
         selection_metric: the metric by which the best checkpoint is picked, the higher the better.
+        facts: plain values about the training data, by name, that checkpoints carry along.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Trainer:
         evaluate: Callable[[], dict[str, float]],
         device: torch.device,
         selection_metric: str = SELECTION_METRIC,
+        facts: Mapping[str, object] | None = None,
     ):
         self.cfg = cfg
         self.model = model
@@ -73,6 +75,7 @@ class Trainer:
         self.evaluate = evaluate
         self.device = device
         self.selection_metric = selection_metric
+        self.facts = dict(facts or {})
         self.checkpoints = CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME, cfg.SOLVER.CHECKPOINT_KEEP)
         self.guard = NonFiniteGuard(cfg.OUTPUT_DIR, cfg.SOLVER.SKIP_NONFINITE)
         self.meter = Meter(device)
@@ -262,6 +265,7 @@ class Trainer:
         inside = {"meter": self.meter.state_dict(), "num_iterations": self.num_iterations}
         return {
             **(inside if self.state.iteration else {}),
+            **self.facts,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),

@@ -46,8 +46,7 @@ def nms(moments: Tensor, scores: Tensor, iou_threshold: float, num_kept: int) ->
     """Greedy non-maximum suppression of S independent sets of candidates at once.
 
     By descending score, a candidate is dropped where its IoU with a kept one is above the threshold; candidates of
-    score 0 or below do not take part (SPEC section 5). All S sets advance together, one kept moment each per turn, and
-    stop at `num_kept`, so nothing is sorted that nobody asked for.
+    score 0 or below do not take part (SPEC section 5).
 
     Args:
         moments: [S, M, 2] seconds.
@@ -56,8 +55,21 @@ def nms(moments: Tensor, scores: Tensor, iou_threshold: float, num_kept: int) ->
     Returns:
         kept moments [S, n, 2] and their scores [S, n], best first; where a set has fewer, zeros with score 0.
     """
+    kept, kept_scores = nms_indices(moments, scores, iou_threshold, num_kept)
+    if not moments.shape[1]:
+        return moments.new_zeros(*kept.shape, 2), kept_scores
+    kept_moments = moments.gather(1, kept[..., None].expand(-1, -1, 2))
+    return kept_moments * (kept_scores > 0)[..., None], kept_scores
+
+
+def nms_indices(moments: Tensor, scores: Tensor, iou_threshold: float, num_kept: int) -> tuple[Tensor, Tensor]:
+    """`nms`, which candidates it keeps: their places [S, n] int64 and scores [S, n]; score 0 where a set has fewer.
+
+    All S sets advance together, one kept moment each per turn, and stop at `num_kept`, so nothing is sorted that
+    nobody asked for.
+    """
     num_sets = len(scores)
-    kept_moments = moments.new_zeros(num_sets, num_kept, 2)
+    kept = torch.zeros(num_sets, num_kept, dtype=torch.int64, device=scores.device)
     kept_scores = scores.new_zeros(num_sets, num_kept)
     starts, ends = (bound.contiguous() for bound in moments.unbind(-1))
     remaining = scores.clamp(min=0)
@@ -65,7 +77,7 @@ def nms(moments: Tensor, scores: Tensor, iou_threshold: float, num_kept: int) ->
     for turn in range(num_kept if remaining.shape[1] else 0):
         best = first_argmax(remaining)
         score, start, end = remaining.gather(1, best), starts.gather(1, best), ends.gather(1, best)
-        kept_moments[:, turn] = torch.cat([start, end], dim=1) * (score > 0)
+        kept[:, turn] = best.squeeze(1)
         kept_scores[:, turn] = score.squeeze(1)
         # `temporal_iou` without its clamp at 0, which no threshold can tell from what is below.
         overlap = torch.minimum(ends, end).sub_(torch.maximum(starts, start))
@@ -74,7 +86,7 @@ def nms(moments: Tensor, scores: Tensor, iou_threshold: float, num_kept: int) ->
         remaining.addcmul_(remaining, suppressed, value=-1)
         # A moment of length zero has no IoU with itself, and a threshold of 1 suppresses nothing: take it out by hand.
         remaining.scatter_(1, best, 0)
-    return kept_moments, kept_scores
+    return kept, kept_scores
 
 
 def first_argmax(values: Tensor) -> Tensor:

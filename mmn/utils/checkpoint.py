@@ -1,5 +1,6 @@
 """Reading and writing checkpoints (SPEC section 6)."""
 
+import json
 import os
 import pickle
 import re
@@ -16,12 +17,16 @@ from mmn.utils.logger import get_logger
 LAST_FILE = "last_checkpoint"  # names the newest checkpoint of its folder; empty for a run that has none yet
 SAFETENSORS = ".safetensors"
 NUM_NAMES_LISTED = 10
+# What checkpoints of runs say about the model besides its weights: plain values, in safetensors metadata as json but for
+# the config, which is text as it is.
+DESCRIPTION = ("config", "train_durations", "feature_recipe")
 
 
 def load_checkpoint(path: str) -> dict:
     """The content of a checkpoint, with the weights under "model" by their plain names.
 
-    Accepts a dict with "model" or a bare state dict, or a safetensors file; strips the `module.` of distributed runs,
+    Accepts a dict with "model" or a bare state dict, or a safetensors file, whose metadata may hold the rest of
+    `DESCRIPTION`; strips the `module.` of distributed runs,
     and drops the `position_ids` that older versions of the text encoder saved. Code in the file is never run.
 
     Raises CheckpointError where the file is missing, damaged, or more than tensors and plain values.
@@ -30,7 +35,7 @@ def load_checkpoint(path: str) -> dict:
         raise CheckpointError(f"the checkpoint {path} does not exist: check the path")
     try:
         if path.endswith(SAFETENSORS):
-            content = safetensors.torch.load_file(path)
+            content = _load_safetensors(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except safetensors.SafetensorError as error:
@@ -55,10 +60,30 @@ def load_checkpoint(path: str) -> dict:
     return content
 
 
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str, partial: bool = False) -> None:
+def _load_safetensors(path: str) -> dict:
+    """{"model": weights, and what the metadata says of DESCRIPTION}."""
+    content: dict = {"model": safetensors.torch.load_file(path)}
+    with safetensors.safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+    for name in DESCRIPTION:
+        if name in metadata:
+            content[name] = metadata[name] if name == "config" else json.loads(metadata[name])
+    return content
+
+
+def load_weights(
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    source: str,
+    partial: bool = False,
+    remedy: str = "use the config it was trained with, or --partial to load what fits",
+) -> None:
     """Load weights strictly: raises CheckpointError naming what is missing, extra or of another shape.
 
     With `partial` these are named in the log and left out; weights of which nothing fits are an error still.
+
+    Args:
+        remedy: what the caller's user can do, the end of the error sentence.
     """
     expected = model.state_dict()
     problems = {
@@ -76,8 +101,8 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str, p
     }
     if found and not (partial and fitting):
         raise CheckpointError(
-            f"the checkpoint {source} does not fit the model ({'; '.join(found)}): use the config it was trained with"
-            + ("" if partial else ", or --partial to load what fits")
+            f"the checkpoint {source} does not fit the model ({'; '.join(found)}): "
+            + ("use the config it was trained with" if partial else remedy)
         )
     if found:
         get_logger().warning(
@@ -87,16 +112,16 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str, p
 
 
 def export_weights(path: str, out: str) -> None:
-    """Write the weights of a checkpoint as a safetensors file, with its config and revision as text in the metadata.
+    """Write the weights of a checkpoint as a safetensors file, with its config and what else describes it as metadata.
 
     Raises CheckpointError where the checkpoint cannot be read, UserError where `out` cannot be written.
     """
     if not out.endswith(SAFETENSORS):
         raise CheckpointError(f"{out} must end in {SAFETENSORS}, by which loading knows the format: rename it")
     content = load_checkpoint(path)
-    metadata = {
-        name: str(content[name]) for name in ("config", "git_revision", "epoch", "best_metric") if name in content
-    }
+    texts = ("config", "git_revision", "epoch", "best_metric")
+    metadata = {name: str(content[name]) for name in texts if name in content}
+    metadata |= {name: json.dumps(content[name]) for name in DESCRIPTION if name in content and name not in texts}
     weights = {name: value.clone(memory_format=torch.contiguous_format) for name, value in content["model"].items()}
     with atomic_path(out) as temporary:
         safetensors.torch.save_file(weights, temporary, metadata={"format": "pt", **metadata})

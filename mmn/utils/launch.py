@@ -84,7 +84,7 @@ def _config_arguments(arguments: Sequence[str]) -> tuple[str, list[str]]:
     """The config file and the KEY VALUE pairs among a tool's arguments."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-file", required=True)
-    for flag in ("--ckpt", "--dump"):  # the tools' flags that take a value
+    for flag in ("--ckpt", "--dump", "--dump-maps", "--maps-first", "--maps-of"):  # the tools' flags that take a value
         parser.add_argument(flag)
     known, rest = parser.parse_known_args(list(arguments))
     # Flags come first; a key is the first word of capitals, dots and underscores.

@@ -5,8 +5,10 @@ too. Frames are shown from their own time until the next one's, whatever the fra
 """
 
 import contextlib
+import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
@@ -15,6 +17,7 @@ import numpy as np
 
 from mmn.utils.errors import DataError, UserError
 from mmn.utils.logger import get_logger
+from mmn.video.torchcodec import TorchcodecReader, torchcodec_decoder
 
 # Containers that store times in whole milliseconds (Matroska) are off by half of one.
 TIME_TOLERANCE = 1e-3
@@ -79,8 +82,12 @@ def iter_frames(
         raise UserError(f"a video cannot be sampled at {fps} frames per second: give a number above 0")
     stop = float("inf") if end is None else end
     with _Reader(path) as reader:
-        pictures = reader.pictures(start)
-        yield from _every(pictures, start, stop) if fps is None else _sampled(pictures, fps, start, stop)
+        decoder = torchcodec_decoder()
+        if decoder is not None:
+            yield from _by_torchcodec(TorchcodecReader(decoder, reader.path, reader.zero), reader, fps, start, stop)
+        else:
+            pictures = reader.pictures(start)
+            yield from _every(pictures, start, stop) if fps is None else _sampled(pictures, fps, start, stop)
         reader.check_end(stop, allow_truncated)
 
 
@@ -110,17 +117,19 @@ class _Picture:
         time, end: seconds from the start of the file.
     """
 
-    def __init__(self, frame, time: float, end: float):
+    def __init__(self, frame, time: float, end: float, explained: Callable[[str], AbstractContextManager]):
         self.time = time
         self.end = end
         self._frame = frame
+        self._explained = explained
         self._image: np.ndarray | None = None
 
     @property
     def image(self) -> np.ndarray:
         if self._image is None:
             matrix = self._frame.side_data.get("DISPLAYMATRIX")
-            image = self._frame.to_ndarray(format="rgb24")
+            with self._explained("has a picture that cannot be turned into RGB"):
+                image = self._frame.to_ndarray(format="rgb24")
             self._image = image if matrix is None else upright(image, np.frombuffer(bytes(matrix), np.int32))
         return self._image
 
@@ -147,17 +156,35 @@ def _every(pictures: Iterator[_Picture], start: float, stop: float) -> Iterator[
 
 
 def _sampled(pictures: Iterator[_Picture], fps: float, start: float, stop: float) -> Iterator[Frame]:
-    count, shown = 0, None
+    times, shown = _grid(fps, start), None
+    time = next(times)
     for picture in pictures:
-        while shown is not None and (time := start + count / fps) < min(picture.time, stop) - TIME_TOLERANCE:
+        while shown is not None and time < min(picture.time, stop) - TIME_TOLERANCE:
             yield Frame(time, shown.image)
-            count += 1
+            time = next(times)
         if picture.time >= stop:
             return
         shown = picture
-    while shown is not None and (time := start + count / fps) < min(shown.end, stop) - TIME_TOLERANCE:
+    while shown is not None and time < min(shown.end, stop) - TIME_TOLERANCE:
         yield Frame(time, shown.image)
-        count += 1
+        time = next(times)
+
+
+def _by_torchcodec(
+    decoder: TorchcodecReader, reader: "_Reader", fps: float | None, start: float, stop: float
+) -> Iterator[Frame]:
+    reader.last_end = decoder.end
+    stop = min(stop, decoder.end) - TIME_TOLERANCE
+    if fps is None:
+        frames = (frame for frame in decoder.every() if frame[0] >= start - TIME_TOLERANCE)
+    else:
+        frames = decoder.sampled(itertools.takewhile(lambda time: time < stop, _grid(fps, start)), TIME_TOLERANCE)
+    for time, image in itertools.takewhile(lambda frame: frame[0] < stop, frames):
+        yield Frame(time, image)
+
+
+def _grid(fps: float, start: float) -> Iterator[float]:
+    return (start + count / fps for count in itertools.count())
 
 
 class _Reader:
@@ -295,7 +322,7 @@ class _Reader:
                     time = max(previous, float(frame.pts * frame.time_base) - self.zero)
                 length = float(frame.duration * frame.time_base) if frame.duration else 1.0 / rate
                 self.last_end = time + length
-                yield _Picture(frame, time, self.last_end)
+                yield _Picture(frame, time, self.last_end, self._explained)
 
     def _packets(self) -> Iterator:
         self.is_at_start = False

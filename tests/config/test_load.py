@@ -4,7 +4,7 @@ import pytest
 import yaml
 from tiny import ROOT
 
-from mmn.config import get_cfg, load_config, validate
+from mmn.config import get_cfg, load_config, load_config_text, override_config, validate
 from mmn.config.load import config_keys
 from mmn.utils.errors import ConfigError
 
@@ -303,3 +303,28 @@ def test_value_that_cannot_work_is_refused_by_name(key, text, named):
 def test_batch_size_that_the_processes_do_not_divide_is_refused(key):
     with pytest.raises(ConfigError, match=f"{key} is 10, which the 4 processes do not divide"):
         validate(load_config(None, [key, "10"]), world_size=4)
+
+
+# ---- From a checkpoint's text ------------------------------------------------------------------------------------------
+
+
+def test_text_of_a_config_gives_the_config():
+    cfg = load_config(str(ROOT / "configs" / "pool_tacos_128x128_k5l8.yaml"))
+    assert load_config_text(cfg.dump(), "a checkpoint") == cfg
+
+
+def test_options_win_over_the_text():
+    assert load_config_text("SOLVER: {LR: 0.5}", "a checkpoint", ["SOLVER.LR", "0.25"]).SOLVER.LR == 0.25
+
+
+@pytest.mark.parametrize("text, named", [("SOLVER: {LT: 1}", "SOLVER.LR"), ("[", "not valid yaml"), ("3", "sections")])
+def test_text_that_is_no_config_is_refused_by_the_name_of_its_source(text, named):
+    with pytest.raises(ConfigError, match=f"some.pth.*{named}"):
+        load_config_text(text, "some.pth")
+
+
+def test_overriding_leaves_the_config_alone():
+    cfg = load_config()
+    changed = override_config(cfg, ["SOLVER.LR", "0.25"])
+    assert (cfg.SOLVER.LR, changed.SOLVER.LR) == (0.01, 0.25)
+    assert changed.is_frozen()

@@ -43,13 +43,13 @@ def batch():
 
 @pytest.fixture
 def make_trainer(tiny_cfg, batch):
-    def make(evaluate=lambda: {"Best_R1": 0.5}):
+    def make(evaluate=lambda: {"Best_R1": 0.5}, facts=None):
         model = build_model(tiny_cfg)
         optimizer = build_optimizer(tiny_cfg, model)
         scheduler = build_scheduler(tiny_cfg, optimizer)
         criterion = build_criterion(tiny_cfg)
         Path(tiny_cfg.OUTPUT_DIR).mkdir(exist_ok=True)
-        return Trainer(tiny_cfg, model, criterion, optimizer, scheduler, OneBatch(batch), evaluate, CPU)
+        return Trainer(tiny_cfg, model, criterion, optimizer, scheduler, OneBatch(batch), evaluate, CPU, facts=facts)
 
     return make
 
@@ -167,6 +167,13 @@ def test_checkpoint_has_all_that_continuing_needs_and_loads_safely(make_trainer,
     make_trainer().train()
     content = torch.load(f"{tiny_cfg.OUTPUT_DIR}/pool_model_2e.pth", weights_only=True)
     assert content.keys() >= {"model", "optimizer", "scheduler", "epoch", "rng", "config", "best_metric"}
+
+
+def test_checkpoints_carry_the_facts_about_the_training_data(make_trainer, tiny_cfg):
+    facts = {"train_durations": {"p95": 40.5, "longest": 61.0}}
+    make_trainer(facts=facts).train()
+    content = torch.load(f"{tiny_cfg.OUTPUT_DIR}/pool_model_2e.pth", weights_only=True)
+    assert content.items() >= facts.items()
 
 
 # ---- Resuming --------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmn.structures.moments import cell_ious, cell_moments, first_argmax, nms, temporal_iou
+from mmn.structures.moments import cell_ious, cell_moments, first_argmax, nms, nms_indices, temporal_iou
 from mmn.structures.proposals import ProposalCells
 
 MOMENT = st.tuples(st.integers(0, 20), st.integers(0, 20)).map(sorted)
@@ -102,6 +102,16 @@ def test_nms_is_the_naive_one(candidates, threshold, num_kept):
     padding = num_kept - len(wanted)
     assert kept_moments[0].tolist() == [list(moments[index]) for index in wanted] + [[0, 0]] * padding
     assert kept_scores[0].tolist() == pytest.approx([scores[index] for index in wanted] + [0] * padding)
+
+
+@given(candidate_sets(), st.sampled_from([0.0, 0.5, 1.0]), st.integers(1, 16))
+def test_nms_says_which_candidates_it_keeps(candidates, threshold, num_kept):
+    moments, scores = candidates
+    tensors = torch.tensor([moments], dtype=torch.float32), torch.tensor([scores])
+    places, kept_scores = nms_indices(*tensors, threshold, num_kept)
+    wanted = naive_nms(moments, scores, threshold)[:num_kept]
+    assert places[0, : len(wanted)].tolist() == wanted
+    assert not kept_scores[0, len(wanted) :].any()
 
 
 def test_nms_treats_sets_independently():

@@ -201,6 +201,15 @@ def test_exported_weights_load_and_carry_config_and_revision(model, path, tmp_pa
         assert file.metadata() == {"format": "pt", "config": "SOLVER: {}", "git_revision": "abc", "epoch": "3"}
 
 
+def test_what_describes_a_model_survives_the_export(model, path, tmp_path):
+    facts = {"config": "SOLVER: {}", "train_durations": {"p95": 40.5, "longest": 61.0}, "feature_recipe": {"fps": 3.0}}
+    out = str(tmp_path / "weights.safetensors")
+    torch.save({"model": model.state_dict(), **facts}, path)
+    export_weights(path, out)
+    content = load_checkpoint(out)
+    assert {name: content[name] for name in facts} == facts
+
+
 @pytest.mark.parametrize("content", [b"", b"no safetensors", b"\xff" * 100])
 def test_damaged_safetensors_file_is_refused(tmp_path, content):
     path = tmp_path / "weights.safetensors"

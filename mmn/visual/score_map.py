@@ -1,0 +1,71 @@
+"""The 2D map of one query: a cell is a moment, its colour the score."""
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmn.visual.style import COLOUR_MAP, TRUTH
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+NUM_MARKED = 3  # predictions that get their rank as a mark
+
+
+def draw_score_map(
+    axes: "Axes",
+    scores: np.ndarray,
+    mask: np.ndarray,
+    duration: float,
+    title: str = "",
+    moments: np.ndarray | None = None,
+    truth: np.ndarray | None = None,
+    limits: tuple[float, float] | None = None,
+) -> None:
+    """The scores of all moments of a video, with a colour bar, over the moments' end (right) and start (down).
+
+    A map of many clips holds only some of the long moments; the others take the colour of the nearest that it holds.
+
+    Args:
+        scores: [N, N], row i, column j: the moment from clip i to clip j inclusive; read at `mask` only.
+        mask: [N, N] bool, which cells are moments of the map.
+        duration: seconds.
+        moments: [n, 2] seconds, predictions, best first: the first three are marked by their rank.
+        truth: [G, 2] seconds: marked by squares.
+        limits: the scores at the ends of the colours; by default the smallest and the largest.
+    """
+    from matplotlib.patheffects import withStroke
+
+    mask = np.asarray(mask, dtype=bool)
+    shown = np.asarray(scores, dtype=float).ravel()[_nearest_cell(mask.tobytes(), len(mask))]
+    shown = np.ma.masked_array(shown, mask=np.tril(np.ones_like(mask), k=-1))
+    low, high = limits or (shown.min(), shown.max())
+    clip = duration / len(mask)
+    # A cell's centre lies at its moment's end and start, so that any moment has its place on the axes.
+    extent = (clip / 2, duration + clip / 2, duration - clip / 2, -clip / 2)
+    image = axes.imshow(shown, cmap=COLOUR_MAP, vmin=low, vmax=high, extent=extent, interpolation="nearest")
+    bar = axes.figure.colorbar(image, ax=axes, fraction=0.045, pad=0.02)
+    bar.outline.set_visible(False)
+    halo = [withStroke(linewidth=3.5, foreground="white")]
+    for start, end in np.asarray([] if truth is None else truth, dtype=float).reshape(-1, 2):
+        axes.plot(end, start, "s", ms=13, mfc="none", mec=TRUTH, mew=2, path_effects=halo, clip_on=False, zorder=4)
+    marked = np.asarray([] if moments is None else moments, dtype=float).reshape(-1, 2)[:NUM_MARKED]
+    for rank, (start, end) in reversed(list(enumerate(marked, start=1))):  # the best lies on top
+        axes.plot(end, start, "o", ms=10, mfc="white", mec="black", mew=0.8, clip_on=False, zorder=5)
+        axes.text(end, start, str(rank), ha="center", va="center_baseline", fontsize=8, zorder=6)
+    axes.set(xlabel="end (s)", ylabel="start (s)", title=title)
+    axes.set_aspect("equal")
+
+
+@lru_cache(maxsize=8)
+def _nearest_cell(mask_bytes: bytes, num_clips: int) -> np.ndarray:
+    """[N, N] int: for every cell the place, in the flattened map, of the nearest cell that the mask holds."""
+    mask = np.frombuffer(mask_bytes, dtype=bool).reshape(num_clips, num_clips)
+    rows, cols = np.nonzero(mask)
+    index = np.arange(num_clips)
+    nearest = np.empty((num_clips, num_clips), dtype=np.int64)
+    for row in index:
+        distance = (rows - row) ** 2 + (cols - index[:, None]) ** 2  # [N, M]
+        nearest[row] = distance.argmin(axis=1)
+    return (rows * num_clips + cols)[nearest]
