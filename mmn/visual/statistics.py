@@ -110,12 +110,11 @@ def equal_bins(values: np.ndarray, most: int = 8) -> list[Bin]:
 
     Whole numbers are labelled by the first and last value of a range, others by its bounds in three digits.
     """
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, most + 1), method="lower"))
-    upper = edges[1:-1]  # a value equal to an edge starts the next range
-    number = np.searchsorted(upper, values, side="right")
+    firsts = np.sort(values)[np.arange(1, most) * len(values) // most]
+    number = np.searchsorted(np.unique(firsts), values, side="right")  # equal values are in the later range
     is_whole = bool((values == np.round(values)).all())
     bins = []
-    for position in range(len(upper) + 1):
+    for position in range(most):
         members = np.flatnonzero(number == position)
         if len(members):
             low, high = values[members].min(), values[members].max()
@@ -138,4 +137,5 @@ def wilson_interval(hits: int, total: int, z: float = 1.96) -> tuple[float, floa
     centre = share + z * z / (2 * total)
     spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
     scale = 1 + z * z / total
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    low, high = (centre - spread) / scale, (centre + spread) / scale
+    return 0.0 if hits == 0 else low, 1.0 if hits == total else high  # exact there

@@ -22,7 +22,6 @@ SERIES = (PREDICTION, TRUTH, GREEN, ORANGE, PINK, SECOND, "#000000")  # lines of
 COLOUR_MAP = "viridis"
 
 _STYLE = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so that a picture is the same everywhere
     "font.size": 11,
     "axes.titlesize": 12,
     "axes.titlelocation": "left",
@@ -39,6 +38,13 @@ _STYLE = {
     "savefig.facecolor": "white",
 }
 DPI = 110
+_FONT = "DejaVu Sans"  # comes with matplotlib, so that a picture is the same everywhere
+_FURTHER_FONTS = (
+    "Noto Sans CJK SC",
+    "WenQuanYi Micro Hei",
+    "Noto Sans Devanagari",
+    "Noto Sans Arabic",
+)  # where installed
 
 
 @contextlib.contextmanager
@@ -49,10 +55,13 @@ def styled_figure(width: float, height: float) -> "Iterator[Figure]":
     """
     try:
         import matplotlib
+        from matplotlib import font_manager
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UserError("pictures need matplotlib, which is not installed: pip install .[plots]") from error
-    with matplotlib.rc_context(_STYLE):
+    installed = set(font_manager.get_font_names())
+    fonts = [_FONT, *(name for name in _FURTHER_FONTS if name in installed)]
+    with matplotlib.rc_context({**_STYLE, "font.family": fonts}):
         yield Figure(figsize=(width, height), layout="constrained")
 
 

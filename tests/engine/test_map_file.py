@@ -68,9 +68,9 @@ def _record_on(rank, shards):
     return recorder.merge()
 
 
-@pytest.mark.parametrize("shards", [([[0, 2]], [[1], [3, 2]]), ([[3, 2, 1, 0]], [])])
-def test_recorders_of_several_processes_merge_to_the_whole(shards):
+def test_recorders_of_several_processes_merge_to_the_whole():
     contrastive, iou = scores(4)
+    shards = [], [[3, 2], [0, 2, 1]]  # batches of both processes, one of which has none
     for ids, *merged in run_in_group(_record_on, shards):
         assert ids.tolist() == [0, 1, 2, 3]
         assert torch.equal(merged[0], contrastive.half())

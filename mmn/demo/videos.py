@@ -1,0 +1,74 @@
+"""The videos that can be picked on the page, and what is known to happen in them."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmn.data.annotations import read_annotations
+from mmn.utils.errors import DataError
+
+EXTENSIONS = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".ogv")
+
+
+@dataclass(frozen=True)
+class LibraryVideo:
+    """A video of the list.
+
+    Attributes:
+        name: what the list shows, unique in it.
+        path: of its file.
+        sentences: what is known to happen, as examples: sentence -> (start, end) in seconds, one or several.
+    """
+
+    name: str
+    path: str
+    sentences: dict[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+
+    def truth(self, query: str) -> tuple[tuple[float, float], ...]:
+        """The true moments of a query, where it is one of the sentences but for case, spaces and the full stop."""
+        return {_plain(sentence): moments for sentence, moments in self.sentences.items()}.get(_plain(query), ())
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split()).rstrip(" .!")
+
+
+def find_videos(places: Iterable[str], annotations: str | None = None) -> list[LibraryVideo]:
+    """The videos of files and folders, in order, each once.
+
+    Args:
+        places: video files, and folders whose video files are taken in alphabetical order.
+        annotations: a json file as training uses (SPEC section 1), whose video ids are file names without extension.
+    Raises DataError where a place does not exist or a folder has no video.
+    """
+    known = {video.video_id: video for video in read_annotations(annotations)} if annotations else {}
+    videos: dict[str, LibraryVideo] = {}
+    for path in dict.fromkeys(path for place in places for path in _files_of(place)):
+        name, number = path.stem, 2
+        while name in videos:
+            name, number = f"{path.stem} ({number})", number + 1
+        videos[name] = LibraryVideo(name, os.fspath(path), _sentences_of(known.get(path.stem)))
+    return list(videos.values())
+
+
+def _files_of(place: str) -> list[Path]:
+    path = Path(place).absolute()
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in EXTENSIONS)
+        if not files:
+            raise DataError(f"the folder {place} has no video file ({', '.join(EXTENSIONS[:5])} ...): name another")
+        return files
+    if not path.is_file():
+        raise DataError(f"the video {place} does not exist: check the path")
+    return [path]
+
+
+def _sentences_of(video) -> dict[str, tuple[tuple[float, float], ...]]:
+    """Sentence -> its moments, of an annotated video or None."""
+    sentences: dict[str, tuple[tuple[float, float], ...]] = {}
+    if video is not None:
+        for sentence, moment in zip(video.sentences, video.moments.tolist(), strict=True):
+            sentence = sentence.strip()
+            sentences[sentence] = (*sentences.get(sentence, ()), tuple(moment))
+    return sentences
