@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=default.size, help="height and width in pixels")
     parser.add_argument("--fps", type=float, default=default.fps, help="frames per second")
     parser.add_argument("--seed", type=int, default=default.seed, help="the same seed gives the same files")
-    parser.add_argument("--workers", type=int, default=default.workers, help="processes that render")
+    parser.add_argument("--workers", type=int, default=default.workers, help="threads that render")
     args = parser.parse_args()
     options = ShapeOptions(
         num_train=args.videos_train,

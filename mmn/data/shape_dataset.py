@@ -7,11 +7,10 @@
     image_encoder/                    a random CLIP image encoder (`tiny_vision.py`), weights for the `clip` backbone
 """
 
-import functools
 import json
-import multiprocessing
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +37,7 @@ class ShapeOptions:
     fps: frames per second of the videos.
     min_seconds, max_seconds: the shortest and the longest video.
     seed: of everything; a video depends on the seed, its split and its index only, not on the number of videos.
-    workers: processes that render; they do not change the files.
+    workers: threads that render; they do not change the files.
     """
 
     num_train: int = 400
@@ -101,17 +100,11 @@ def make_videos(split: str, options: ShapeOptions) -> dict[str, ShapeVideo]:
 
 def write_videos(folder: Path, videos: dict[str, ShapeVideo], options: ShapeOptions) -> None:
     """Write one <video id>.mp4 per timeline, each whole or not at all."""
-    jobs = [(os.fspath(folder / f"{vid}.mp4"), video) for vid, video in videos.items()]
-    work = functools.partial(_write_one, size=options.size)
-    if options.workers == 1:
-        for job in jobs:
-            work(job)
-        return
-    with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
-        for _ in pool.imap_unordered(work, jobs, chunksize=4):
+
+    def write(item: tuple[str, ShapeVideo]) -> None:
+        vid, video = item
+        write_video(folder / f"{vid}.mp4", render(video, options.size), video.fps)
+
+    with ThreadPoolExecutor(options.workers) as pool:
+        for _ in pool.map(write, videos.items()):  # which hands on what fails
             pass
-
-
-def _write_one(job: tuple[str, ShapeVideo], size: int) -> None:
-    path, video = job
-    write_video(path, render(video, size), video.fps)
