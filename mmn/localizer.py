@@ -322,8 +322,17 @@ class MomentLocalizer:
                     "--recipe, on the command line)"
                 )
             if self._extractor is None:
-                self._extractor = FeatureExtractor.from_recipe(self.recipe, self._backbone_weights, device=self.device)
+                self._extractor = self._recipe_extractor()
             return self._extractor
+
+    def _recipe_extractor(self) -> FeatureExtractor:
+        try:
+            return FeatureExtractor.from_recipe(self.recipe, self._backbone_weights, device=self.device)
+        except (ConfigError, CheckpointError) as error:
+            raise ConfigError(
+                f"the extractor of the features that {self.source} was trained on is not to be had: {error} "
+                "(backbone_weights= in Python, --backbone-weights on the command line)"
+            ) from error
 
     def _check_recipe(self, recipe: FeatureRecipe, what: str) -> None:
         if self.recipe is not None and recipe != self.recipe:

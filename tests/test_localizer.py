@@ -1,6 +1,7 @@
 """The Python API, against evaluation and against plain loops."""
 
 import os
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -397,6 +398,12 @@ def test_recipe_of_the_checkpoint_makes_the_extractor(write, monkeypatch, video_
     assert asked == [(RECIPE, "a.pth", torch.device("cpu"))]
 
 
+def test_extractor_that_is_not_to_be_had_is_named_with_what_to_set(write, video_file):
+    localizer = MomentLocalizer.from_checkpoint(write(feature_recipe=RECIPE.to_dict()), device="cpu")
+    with pytest.raises(ConfigError, match=r"features that the checkpoint .*\.pth was trained on.*--backbone-weights"):
+        localizer.encode_video(video_file)  # there is no backbone `colours`
+
+
 def test_checkpoint_without_a_recipe_asks_for_features_or_an_extractor(localizer, video_file):
     with pytest.raises(ConfigError, match=r"checkpoint .*\.pth does not say which features.*--features, or --backbone"):
         localizer.encode_video(video_file)
@@ -462,6 +469,12 @@ def test_file_that_is_no_video_is_named(with_recipe, tmp_path, content, named):
         path.write_bytes(content)
     with pytest.raises(DataError, match=f"film.mp4.*{named}"):
         with_recipe.localize(path, QUERIES)
+
+
+def test_missing_decoder_names_the_extra(with_recipe, video_file, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(UserError, match=r"PyAV.*pip install \.\[video\]"):
+        with_recipe.localize(video_file, QUERIES)
 
 
 def test_duration_of_a_video_file_is_its_own(with_recipe, video_file):
