@@ -17,6 +17,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 from typing import NamedTuple
 
@@ -243,6 +244,7 @@ class MomentLocalizer:
             DataError: no such video, one that cannot be decoded, features that do not fit the model.
             ConfigError: windows that cannot be, a video file for a model that does not say which features it needs.
         """
+        _check_window(window, overlap)  # first: extracting the features may take long
         rows, duration, name = self._rows_of(video, duration, recipe, name, on_progress)
         window, overlap = self._window_of(duration, window, overlap)
         spans = split_rows(len(rows), duration, window, overlap)
@@ -291,7 +293,7 @@ class MomentLocalizer:
         name = name or "the video"
         if duration is None:
             raise ConfigError(f"features say nothing of time: give the duration of {name} in seconds with them")
-        if not isinstance(duration, (int, float)) or not SHORTEST <= duration <= LONGEST:
+        if not isinstance(duration, Real) or not SHORTEST <= duration <= LONGEST:
             raise DataError(f"{name} has a duration of {duration} seconds: it must be a finite number above 0")
         if recipe is not None:
             self._check_recipe(recipe, f"the features of {name}")
@@ -345,14 +347,9 @@ class MomentLocalizer:
         """Seconds of a window and of the overlap of two, for a video of `duration` seconds."""
         if window is None:
             window = default_window(duration, self.train_durations)
-        if not window > 0:
-            raise ConfigError(f"the window is {window} seconds: it must be a number above 0")
+            _check_window(window, overlap)
         if overlap is None:
             overlap = 0.0 if math.isinf(window) else window / 2
-        if not 0 <= overlap < window:
-            raise ConfigError(
-                f"the overlap is {overlap} seconds in windows of {window:g}: it must be at least 0 and less than a window"
-            )
         return window, overlap
 
     @torch.no_grad()
@@ -390,9 +387,8 @@ class MomentLocalizer:
         Raises:
             ConfigError: a query that is empty or no text, top_k below 1, and what `encode_video` raises.
         """
-        if not isinstance(top_k, int) or top_k < 1:
-            raise ConfigError(f"top_k is {top_k}: it must be a whole number of at least 1")
-        queries, distinct = _checked_queries(queries)
+        check_top_k(top_k)
+        queries, distinct = checked_queries(queries)
         video = self._encoded(video, encoding)
         contrastive, iou = self._scores(video, distinct)
         scores = final_score(contrastive, iou, self.contrastive_power)
@@ -411,7 +407,7 @@ class MomentLocalizer:
         **encoding,
     ) -> ScoreMaps:
         """The scores of all moments of all windows, as 2D maps. Arguments and errors as in `localize`."""
-        queries, distinct = _checked_queries(queries)
+        queries, distinct = checked_queries(queries)
         video = self._encoded(video, encoding)
         contrastive, iou = self._scores(video, distinct)
         rows = [distinct.index(query) for query in queries]
@@ -456,6 +452,15 @@ def default_window(duration: float, train_durations: Mapping[str, float] | None)
     if train_durations is None or duration <= train_durations["longest"]:
         return duration
     return train_durations["median"]
+
+
+def _check_window(window: float | None, overlap: float | None) -> None:
+    """Raise ConfigError where one of them cannot be, or not with the other; None is what is not asked for."""
+    if window is not None and not window > 0:
+        raise ConfigError(f"the window is {window} seconds: it must be a number above 0")
+    if overlap is not None and not 0 <= overlap < (math.inf if window is None else window):
+        least = "" if window is None else f" in windows of {window:g}"
+        raise ConfigError(f"the overlap is {overlap} seconds{least}: it must be at least 0 and less than a window")
 
 
 def _config_of(
@@ -503,8 +508,17 @@ def _usable_device(name: torch.device | str) -> torch.device:
     return device
 
 
-def _checked_queries(queries: object) -> tuple[list[str], list[str]]:
-    """The queries as a list, and the different ones among them in order of appearance."""
+def check_top_k(top_k: int) -> None:
+    """Raise ConfigError where it is no number of moments."""
+    if not isinstance(top_k, Integral) or top_k < 1:
+        raise ConfigError(f"top_k is {top_k}: it must be a whole number of at least 1")
+
+
+def checked_queries(queries: object) -> tuple[list[str], list[str]]:
+    """The queries as a list, and the different ones among them in order of appearance.
+
+    Raises ConfigError where there is none, or one is no text or empty.
+    """
     if isinstance(queries, str):
         queries = [queries]
     if not isinstance(queries, Sequence) or not queries:

@@ -447,6 +447,7 @@ MISTAKES = {
     "a window of nothing": ({"window": 0.0}, "the window is 0"),
     "a NaN window": ({"window": float("nan")}, "the window is nan"),
     "an overlap of a window": ({"window": 2.0, "overlap": 2.0}, "overlap is 2.0 seconds in windows of 2"),
+    "an overlap of the usual window": ({"overlap": 40.0, "duration": 90.0}, "overlap is 40.0 seconds in windows of 40"),
     "a negative overlap": ({"window": 2.0, "overlap": -1.0}, "overlap is -1.0"),
 }
 
@@ -469,6 +470,18 @@ def test_file_that_is_no_video_is_named(with_recipe, tmp_path, content, named):
         path.write_bytes(content)
     with pytest.raises(DataError, match=f"film.mp4.*{named}"):
         with_recipe.localize(path, QUERIES)
+
+
+def test_windows_are_refused_before_features_are_extracted(with_recipe, video_file, monkeypatch):
+    monkeypatch.setattr(with_recipe, "_extract", lambda *args: pytest.fail("extracted"))
+    with pytest.raises(ConfigError, match="the window is -1"):
+        with_recipe.encode_video(video_file, window=-1.0)
+
+
+def test_numbers_of_numpy_are_numbers(localizer):
+    rows = random_rows(9)
+    found = localizer.localize(rows, QUERIES, np.int64(2), duration=np.float32(5.0))
+    assert found == localizer.localize(rows, QUERIES, 2, duration=5.0)
 
 
 def test_missing_decoder_names_the_extra(with_recipe, video_file, monkeypatch):

@@ -16,7 +16,7 @@ from mmn.engine.prediction_file import prediction_record, write_records
 from mmn.extraction.extractor import FeatureExtractor
 from mmn.extraction.progress import ExtractionProgress
 from mmn.extraction.recipe import FeatureRecipe
-from mmn.localizer import EncodedVideo, MomentLocalizer, QueryResult
+from mmn.localizer import EncodedVideo, MomentLocalizer, QueryResult, check_top_k, checked_queries
 from mmn.utils.clock import clock
 from mmn.utils.errors import ConfigError, DataError
 from mmn.utils.logger import setup_logger
@@ -102,6 +102,8 @@ def localize_video(
     Raises UserError, before the video is encoded where that can be known: see `MomentLocalizer` and what is needed for
     the outputs.
     """
+    check_top_k(top_k)
+    checked_queries(queries)
     _check_outputs(outputs, source, len(queries))
     video = encode_source(localizer, source, window, overlap)
     results = localizer.localize(video, queries, top_k)

@@ -219,16 +219,19 @@ def test_features_of_another_recipe_are_refused(localizer, feature_file):
 
 
 @pytest.mark.parametrize(
-    "outputs, named",
+    "queries, top_k, outputs, named",
     [
-        (Outputs(plot="found.pdf"), "end in .png"),
-        (Outputs(clip_dir="clips"), "--clip-dir cuts moments out of a video file"),
+        (QUERIES, 3, Outputs(plot="found.pdf"), "end in .png"),
+        (QUERIES, 3, Outputs(clip_dir="clips"), "--clip-dir cuts moments out of a video file"),
+        (QUERIES, 0, Outputs(), "top_k is 0"),
+        ([], 3, Outputs(), "at least one sentence"),
+        (["a man", " "], 3, Outputs(), "query 2 of 2"),
     ],
 )
-def test_outputs_are_refused_before_the_search(localizer, outputs, named, monkeypatch):
+def test_what_cannot_be_is_refused_before_the_search(localizer, queries, top_k, outputs, named, monkeypatch):
     monkeypatch.setattr(localizer, "encode_video", lambda *args, **kwargs: pytest.fail("searched"))
     with pytest.raises(UserError, match=named):
-        localize_video(localizer, VideoSource("walk", "features.hdf5", duration=3.0), QUERIES, 3, outputs)
+        localize_video(localizer, VideoSource("walk", "features.hdf5", duration=3.0), queries, top_k, outputs)
 
 
 def test_missing_plot_library_names_the_extra(localizer, monkeypatch):
