@@ -27,6 +27,7 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from mmn.config import load_config, load_config_text, override_config, validate
+from mmn.data.annotations import LONGEST, SHORTEST
 from mmn.data.build import build_tokenizer
 from mmn.data.collate import Collator
 from mmn.data.features import checked_rows, resample_clips
@@ -45,8 +46,6 @@ from mmn.utils.comm import resolve_device
 from mmn.utils.errors import CheckpointError, ConfigError, DataError
 from mmn.utils.pretrained import KEY as TEXT_ENCODER_KEY
 from mmn.video.decode import Frame, probe
-
-SHORTEST, LONGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)  # seconds that float32 holds
 
 
 @dataclass(frozen=True)
@@ -284,7 +283,8 @@ class MomentLocalizer:
                 )
             return *self._extract(os.fspath(video), on_progress), name or Path(video).stem
         if isinstance(video, Tensor):
-            video = video.detach().cpu().float().numpy()
+            video = video.detach().cpu()
+            video = (video.float() if video.is_floating_point() else video).numpy()  # NumPy has no bfloat16
         if not isinstance(video, np.ndarray):
             raise ConfigError(
                 f"a video is the path of a file, or features [rows, {self.input_size}] as a NumPy array or a tensor, "
@@ -313,7 +313,7 @@ class MomentLocalizer:
                     on_progress(frame.time, duration)
 
         rows = np.concatenate(list(extractor.encode(frames(), path)))
-        return checked_rows(rows, self.input_size, path), duration
+        return checked_rows(rows, self.input_size, f"what the extractor makes of {path}"), duration
 
     def _get_extractor(self, path: str) -> FeatureExtractor:
         with self._extractor_lock:

@@ -134,10 +134,10 @@ def test_results_cannot_be_changed(localizer, video):
         result.query = "another"
 
 
-@pytest.mark.parametrize("convert", [np.float64, np.float16, torch.from_numpy], ids=["float64", "float16", "tensor"])
-def test_features_of_any_float_type_are_taken(localizer, convert):
-    rows = random_rows(20).astype(np.float16).astype(np.float32)
-    given = rows.astype(convert) if isinstance(convert, type) else convert(rows)
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, torch.float32, torch.bfloat16], ids=str)
+def test_features_of_any_float_type_are_taken(localizer, dtype):
+    rows = torch.from_numpy(random_rows(20)).bfloat16().half().float().numpy()  # what all the types can hold
+    given = torch.from_numpy(rows).to(dtype) if isinstance(dtype, torch.dtype) else rows.astype(dtype)
     wanted = localizer.encode_video(rows, duration=9.0)
     assert torch.equal(localizer.encode_video(given, duration=9.0).moments_iou, wanted.moments_iou)
 
@@ -443,6 +443,7 @@ MISTAKES = {
     "features in a row": ({"video": ROWS[0]}, "shape"),
     "a NaN feature": ({"video": np.full((3, DIM), np.nan)}, "not finite"),
     "features in whole numbers": ({"video": np.ones((3, DIM), int)}, "not finite numbers"),
+    "features in a tensor of whole numbers": ({"video": torch.ones(3, DIM).long()}, "not finite numbers"),
     "a list for a video": ({"video": [[0.0] * DIM]}, "not a list"),
     "a window of nothing": ({"window": 0.0}, "the window is 0"),
     "a NaN window": ({"window": float("nan")}, "the window is nan"),
