@@ -33,8 +33,8 @@ echo "trained in $SECONDS s"
 output_dir=$results bash scripts/eval.sh --dump $results/predictions.jsonl MODEL.DEVICE cpu
 "$python" tools/evaluate.py --predictions $results/predictions.jsonl --split pixels_test --examples 3
 
-echo "== 5/5 A search in a video that was not trained on, by sentences that are in no annotation"
-"$python" tools/localize.py $data/videos/test_0000.mp4 "a green triangle gets smaller" "a box goes down" \
+echo "== 5/5 A search in a video that was not trained on, by sentences that its annotation does not have"
+"$python" tools/localize.py $data/videos/test_0000.mp4 "a green triangle gets smaller" "the green box moves downwards" \
     --ckpt $results/pool_model_best.pth --backbone-weights $data/image_encoder --top-k 3 \
     --json $results/test_0000.jsonl --clip-dir $results/clips MODEL.DEVICE cpu
 echo "annotated: the triangle from 4.88 s to 7.75 s, the box from 11.25 s to 12.62 s"

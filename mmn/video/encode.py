@@ -25,7 +25,7 @@ X264 = {
 }
 CUT_TIME_BASE = Fraction(1, 90000)  # the unit of a cut's timestamps, in seconds: frame times of any rate fit well
 OTHER_AUDIO_RATE = 48000  # samples per second, where aac does not have the source's
-LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}  # by the number of channels; others are mixed to stereo
+LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}  # by the number of channels; others are mixed to stereo
 FRAME_DURATION = 1 << 8  # AV_CODEC_FLAG_FRAME_DURATION: the last frame lasts as long as it is said to
 
 
