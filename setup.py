@@ -27,6 +27,7 @@ setup(
     ],
     extras_require={
         "video": ["av>=14.0"],
+        "torchvision": ["torchvision>=0.21"],
         "plots": ["matplotlib"],
         "test": ["pytest", "hypothesis", "ruff"],
     },

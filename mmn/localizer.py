@@ -157,10 +157,10 @@ class MomentLocalizer:
         self.source = source
         self.collator = Collator(tokenizer.pad_id, 1 if self.device.type == "cpu" else 8, tokenizer.max_length)
         self.id = uuid.uuid4().hex
-        if extractor is not None:
-            self._check_recipe(extractor.recipe, "the extractor's features")
-        self._extractor = extractor
         self._backbone_weights = backbone_weights
+        self._extractor: FeatureExtractor | None = None
+        if extractor is not None:
+            self.use_extractor(extractor)
         # The convolutions keep transformed weights that the first video makes; a tokenizer has switches that a call sets.
         self._video_lock = threading.Lock()
         self._tokenizer_lock = threading.Lock()
@@ -267,6 +267,11 @@ class MomentLocalizer:
             iou,
             self.id,
         )
+
+    def use_extractor(self, extractor: FeatureExtractor) -> None:
+        """Make the features of video files by `extractor`; DataError where the model was trained on other features."""
+        self._check_recipe(extractor.recipe, "those of the extractor")
+        self._extractor = extractor
 
     def _rows_of(
         self, video: object, duration: float | None, recipe: FeatureRecipe | None, name: str | None

@@ -1,5 +1,6 @@
 """Videos -> feature rows, in constant memory."""
 
+import importlib.metadata
 import itertools
 import os
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,7 @@ from mmn.extraction.recipe import FeatureRecipe
 from mmn.extraction.weights import Weights, weights_sha256
 from mmn.utils.errors import ConfigError, DataError, nearest
 from mmn.video.decode import Frame, import_av, iter_frames
+from mmn.video.torchcodec import decoder_version
 
 
 class FeatureExtractor:
@@ -72,7 +74,7 @@ class FeatureExtractor:
             mean=model.transform.mean,
             std=model.transform.std,
             weights=source.label,
-            versions=library_versions(),
+            versions=library_versions(kind),
         )
         self.backbone = model.to(self.device)
 
@@ -201,13 +203,9 @@ def windows(items: Iterable[Tensor], length: int, stride: int) -> Iterator[list[
         row += 1
 
 
-def library_versions() -> dict[str, str]:
+def library_versions(kind: type[Backbone]) -> dict[str, str]:
     """Of what decides a feature's last digits."""
-    import transformers
-
-    return {
-        "mmn": mmn.__version__,
-        "torch": str(torch.__version__),
-        "transformers": transformers.__version__,
-        "av": import_av().__version__,
-    }
+    versions = {"mmn": mmn.__version__, "torch": str(torch.__version__), **dict([decoder_version()])}
+    if kind.library:
+        versions[kind.library] = importlib.metadata.version(kind.library)
+    return versions

@@ -5,6 +5,7 @@ too. Frames are shown from their own time until the next one's, whatever the fra
 """
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 
 from mmn.utils.errors import DataError, UserError
 from mmn.utils.logger import get_logger
+from mmn.video.torchcodec import TorchcodecReader, torchcodec_decoder
 
 # Containers that store times in whole milliseconds (Matroska) are off by half of one.
 TIME_TOLERANCE = 1e-3
@@ -79,8 +81,12 @@ def iter_frames(
         raise UserError(f"a video cannot be sampled at {fps} frames per second: give a number above 0")
     stop = float("inf") if end is None else end
     with _Reader(path) as reader:
-        pictures = reader.pictures(start)
-        yield from _every(pictures, start, stop) if fps is None else _sampled(pictures, fps, start, stop)
+        decoder = torchcodec_decoder()
+        if decoder is not None:
+            yield from _by_torchcodec(TorchcodecReader(decoder, reader.path, reader.zero), reader, fps, start, stop)
+        else:
+            pictures = reader.pictures(start)
+            yield from _every(pictures, start, stop) if fps is None else _sampled(pictures, fps, start, stop)
         reader.check_end(stop, allow_truncated)
 
 
@@ -147,17 +153,35 @@ def _every(pictures: Iterator[_Picture], start: float, stop: float) -> Iterator[
 
 
 def _sampled(pictures: Iterator[_Picture], fps: float, start: float, stop: float) -> Iterator[Frame]:
-    count, shown = 0, None
+    times, shown = _grid(fps, start), None
+    time = next(times)
     for picture in pictures:
-        while shown is not None and (time := start + count / fps) < min(picture.time, stop) - TIME_TOLERANCE:
+        while shown is not None and time < min(picture.time, stop) - TIME_TOLERANCE:
             yield Frame(time, shown.image)
-            count += 1
+            time = next(times)
         if picture.time >= stop:
             return
         shown = picture
-    while shown is not None and (time := start + count / fps) < min(shown.end, stop) - TIME_TOLERANCE:
+    while shown is not None and time < min(shown.end, stop) - TIME_TOLERANCE:
         yield Frame(time, shown.image)
-        count += 1
+        time = next(times)
+
+
+def _by_torchcodec(
+    decoder: TorchcodecReader, reader: "_Reader", fps: float | None, start: float, stop: float
+) -> Iterator[Frame]:
+    reader.last_end = decoder.end
+    stop = min(stop, decoder.end) - TIME_TOLERANCE
+    if fps is None:
+        frames = (frame for frame in decoder.every() if frame[0] >= start - TIME_TOLERANCE)
+    else:
+        frames = decoder.sampled(itertools.takewhile(lambda time: time < stop, _grid(fps, start)), TIME_TOLERANCE)
+    for time, image in itertools.takewhile(lambda frame: frame[0] < stop, frames):
+        yield Frame(time, image)
+
+
+def _grid(fps: float, start: float) -> Iterator[float]:
+    return (start + count / fps for count in itertools.count())
 
 
 class _Reader:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from mmn.extraction.transform import FrameTransform
 from mmn.extraction.weights import Weights
+from mmn.utils.checkpoint import load_checkpoint, load_weights
 from mmn.utils.registry import Registry
 
 BACKBONES = Registry("--backbone")
@@ -21,6 +22,7 @@ class Backbone(nn.Module):
         batch_size: clips or frames at once, likewise.
         fixed_clip_length: the only clip length that its architecture takes, where there is one.
         default_weights: a name, where there are usual ones.
+        library: the package that the architecture comes from, where it is not this one.
 
     Attributes:
         transform: how a picture is prepared.
@@ -35,6 +37,7 @@ class Backbone(nn.Module):
     batch_size: ClassVar[int] = 32
     fixed_clip_length: ClassVar[int | None] = None
     default_weights: ClassVar[str | None] = None
+    library: ClassVar[str | None] = None
 
     transform: FrameTransform
     dim: int
@@ -45,3 +48,15 @@ class Backbone(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Normalised frames [B, 3, h, w], or clips [B, 3, L, h, w] -> [B, D] float32."""
         raise NotImplementedError
+
+
+def load_file(model: nn.Module, path: str, unused: tuple[str, ...], source: str) -> None:
+    """Load a file of weights strictly, but for the layers behind the features.
+
+    Args:
+        unused: how the names of those layers' weights begin.
+        source: where such a file comes from, for the message.
+    Raises CheckpointError naming what is missing, extra or of another shape.
+    """
+    weights = {name: value for name, value in load_checkpoint(path)["model"].items() if not name.startswith(unused)}
+    load_weights(model, weights, path, remedy=f"give {source}")

@@ -1,7 +1,6 @@
 """CLIP's image encoder with its projection into the space shared with text (Radford et al., 2021)."""
 
-from torch import Tensor
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from torch import Tensor, nn
 
 from mmn.extraction.backbones.base import BACKBONES, Backbone
 from mmn.extraction.transform import FrameTransform
@@ -21,13 +20,11 @@ class ClipBackbone(Backbone):
 
     layers = ("image_embeds",)
     default_weights = "openai/clip-vit-base-patch32"
+    library = "transformers"
 
     def __init__(self, weights: Weights, layer: str):
         super().__init__(weights, layer)
-        if weights.seed is None:
-            self.model = _load(weights.text)
-        else:
-            self.model = seeded(weights.seed, lambda: CLIPVisionModelWithProjection(CLIPVisionConfig()))
+        self.model = _load(weights.text) if weights.seed is None else _random(weights.seed)
         size = self.model.config.image_size
         self.transform = FrameTransform(size, (size, size), "bicubic", MEAN, STD)
         self.dim = self.model.config.projection_dim
@@ -36,14 +33,24 @@ class ClipBackbone(Backbone):
         return self.model(pixel_values=inputs).image_embeds
 
 
-def _load(name: str) -> CLIPVisionModelWithProjection:
+def _random(seed: int) -> nn.Module:
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    return seeded(seed, lambda: CLIPVisionModelWithProjection(CLIPVisionConfig()))
+
+
+def _load(name: str) -> nn.Module:
+    from transformers import CLIPVisionModelWithProjection
+    from transformers import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
     model, report = load_pretrained(
         CLIPVisionModelWithProjection, name, what="CLIP model", key="--weights", output_loading_info=True
     )
-    missing = [*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])]
+    missing = sorted([*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])])
     if missing:
         raise CheckpointError(
-            f"the CLIP weights {name} lack {len(missing)} weights of the image encoder, e.g. {sorted(missing)[0]}: give "
-            "a model that was saved with its projection"
+            f"the CLIP weights {name} lack {len(missing)} weights of the image encoder, e.g. {missing[0]}: give a model "
+            "that was saved with its projection"
         )
-    return model
+    return model.float()
