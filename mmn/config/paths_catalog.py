@@ -50,6 +50,10 @@ def _synthetic(split: str) -> CatalogEntry:
     return CatalogEntry(f"synthetic/{split}.json", "synthetic/features.hdf5")
 
 
+def _pixels(split: str) -> CatalogEntry:
+    return CatalogEntry(f"pixels/{split}.json", "pixels/features.hdf5")
+
+
 def _simulated_charades(split: str) -> CatalogEntry:
     return CatalogEntry(
         f"Charades_STA/charades_{split}.json", "Charades_STA/simulated_features.hdf5", thresholds=(0.5, 0.7)
@@ -62,6 +66,7 @@ CATALOG = {
     **{f"charades_{split}": _charades(split) for split in ("train", "test")},
     **{f"charades_simulated_{split}": _simulated_charades(split) for split in ("train", "test")},
     **{f"synthetic_{split}": _synthetic(split) for split in ("train", "val", "test")},
+    **{f"pixels_{split}": _pixels(split) for split in ("train", "val", "test")},
 }
 
 

@@ -16,6 +16,7 @@ from mmn.data.dataset import MomentDataset
 from mmn.data.features import FeatureFile, resample_clips
 from mmn.data.samplers import EpochSampler, ShardSampler
 from mmn.data.tokenizer import QueryTokenizer
+from mmn.extraction.recipe import FeatureRecipe
 from mmn.utils import comm
 from mmn.utils.errors import ConfigError
 from mmn.utils.preemption import spare_worker
@@ -50,6 +51,14 @@ def feature_file(cfg: CfgNode, entry: CatalogEntry) -> FeatureFile:
     return FeatureFile(path, entry.feature_key, cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE)
 
 
+def feature_recipe(cfg: CfgNode, split: str) -> FeatureRecipe | None:
+    """How the features of a split were made, where its feature file, or what stands for it, says so."""
+    features = feature_file(cfg, find_entry(cfg, split))
+    if cfg.DATALOADER.CACHE_DIR:
+        return ClipFile(cfg.DATALOADER.CACHE_DIR, split, features.path).recipe()
+    return features.recipe()
+
+
 def check_files(cfg: CfgNode, split: str) -> None:
     """Raise DataError unless the split's annotations can be read and its features are there."""
     entry = find_entry(cfg, split)
@@ -78,7 +87,7 @@ def write_clip_file(cfg: CfgNode, split: str) -> None:
     features.check(video_ids)
     clips = (resample_clips(features.read(video_id), num_clips) for video_id in tqdm(video_ids, desc=split))
     ClipFile(cfg.DATALOADER.CACHE_DIR, split, features.path).write(
-        video_ids, clips, (num_clips, features.input_size), cfg.DATALOADER.CACHE_DTYPE
+        video_ids, clips, (num_clips, features.input_size), cfg.DATALOADER.CACHE_DTYPE, features.recipe()
     )
 
 

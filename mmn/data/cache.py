@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from mmn.extraction.recipe import FeatureRecipe
 from mmn.utils.errors import DataError
 from mmn.utils.files import atomic_path
 
@@ -57,15 +58,32 @@ class ClipFile:
         self.array_path = os.path.join(folder, f"{split}.npy")
         self.index_path = os.path.join(folder, f"{split}.json")
 
-    def write(self, video_ids: Sequence[str], clips: Iterator[np.ndarray], shape: tuple[int, int], dtype: str) -> None:
-        """Write the clips [P, D] of all videos, one after the other; shape: (P, D)."""
+    def write(
+        self,
+        video_ids: Sequence[str],
+        clips: Iterator[np.ndarray],
+        shape: tuple[int, int],
+        dtype: str,
+        recipe: FeatureRecipe | None = None,
+    ) -> None:
+        """Write the clips [P, D] of all videos, one after the other.
+
+        Args:
+            shape: (P, D).
+            recipe: of the features that the clips are resampled from.
+        """
         with atomic_path(self.array_path) as temporary:
             array = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=(len(video_ids), *shape))
             for row, video_clips in enumerate(clips):
                 array[row] = video_clips
             array.flush()
         with atomic_path(self.index_path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-            json.dump({"videos": list(video_ids), "source": self._source_state()}, file, ensure_ascii=False)
+            index = {
+                "videos": list(video_ids),
+                "source": self._source_state(),
+                "recipe": recipe and recipe.to_dict(),
+            }
+            json.dump(index, file, ensure_ascii=False)
 
     def _source_state(self) -> list[int] | None:
         """Size in bytes and time of the last change of the feature file; None where it is not on this machine."""
@@ -77,15 +95,11 @@ class ClipFile:
     def open(self, video_ids: Sequence[str], shape: tuple[int, int]) -> None:
         """Map the file. Raises DataError where it is missing or is not of these videos and this shape (P, D)."""
         try:
-            with open(self.index_path, encoding="utf-8") as file:
-                index = json.load(file)
+            index = self._read_index()
             cached, source = index["videos"], index["source"]
             self.clips = np.load(self.array_path, mmap_mode="r")
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"the clip cache {self.array_path} cannot be read ({error}): make it by tools/cache_features.py, or set "
-                "DATALOADER.CACHE_DIR ''"
-            ) from error
+            raise self._unreadable(error) from error
         if cached != list(video_ids) or self.clips.shape != (len(cached), *shape):
             raise DataError(
                 f"the clip cache {self.array_path} is not of the videos, INPUT.NUM_PRE_CLIPS and FEATPOOL.INPUT_SIZE of "
@@ -96,6 +110,24 @@ class ClipFile:
                 f"the clip cache {self.array_path} was made from another state of {self.source}: make it again by "
                 "tools/cache_features.py"
             )
+
+    def recipe(self) -> FeatureRecipe | None:
+        """Of the features that the clips are resampled from, where it is known. Raises DataError as `open` does."""
+        try:
+            recipe = self._read_index().get("recipe")  # caches of earlier versions have none
+        except (OSError, ValueError, AttributeError) as error:
+            raise self._unreadable(error) from error
+        return None if recipe is None else FeatureRecipe.from_dict(recipe, f"the clip cache {self.index_path}")
+
+    def _read_index(self) -> dict:
+        with open(self.index_path, encoding="utf-8") as file:
+            return json.load(file)
+
+    def _unreadable(self, error: Exception) -> DataError:
+        return DataError(
+            f"the clip cache {self.array_path} cannot be read ({error}): make it by tools/cache_features.py, or set "
+            "DATALOADER.CACHE_DIR ''"
+        )
 
     def get(self, video: int, compute: Callable[[], np.ndarray]) -> np.ndarray:
         """The clips [P, D] float32 of video number `video`; `compute` is never needed."""

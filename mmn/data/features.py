@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import h5py
 import numpy as np
 
+from mmn.extraction.recipe import FeatureRecipe
 from mmn.utils.errors import DataError
 from mmn.utils.logger import get_logger
 
@@ -110,6 +111,12 @@ class FeatureFile:
                 f"{where} has no dataset at {key!r}: complete the file, or correct feature_key in the catalog entry"
             )
         return checked_rows(rows, self.input_size, where)
+
+    def recipe(self) -> FeatureRecipe | None:
+        """How the features were made, where the file says so. Raises DataError where it cannot be read."""
+        recipe = FeatureRecipe.from_attributes(self.open().attrs, f"the feature file {self.path}")
+        self.close()
+        return recipe
 
     def _read_patiently(self, video_id: str) -> np.ndarray | None:
         """The rows as they are in the file; None where there is no dataset. Tries again after an error."""

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmn.data.build import build_collator, build_dataset, check_files, write_clip_file
+from mmn.data.build import build_collator, build_dataset, check_files, feature_recipe, write_clip_file
 from mmn.data.check import split_problems
 from mmn.data.collate import Collator
 from mmn.data.dataset import MomentDataset, summarise_durations
@@ -16,6 +16,7 @@ from mmn.engine.inference import MomentRanker, Predictions, predict
 from mmn.engine.map_file import MapRecorder, MapRequest, write_maps
 from mmn.engine.prediction_file import write_predictions
 from mmn.engine.task import Task
+from mmn.extraction.recipe import FeatureRecipe
 from mmn.modeling import build_criterion, build_model, build_proposal_cells
 from mmn.modeling.losses import GroundingCriterion
 from mmn.utils import comm
@@ -44,6 +45,9 @@ class MomentTask(Task):
 
     def build_collator(self, tokenizer: QueryTokenizer) -> Collator:
         return build_collator(self.cfg, tokenizer)
+
+    def feature_recipe(self, split: str) -> FeatureRecipe | None:
+        return feature_recipe(self.cfg, split)
 
     def training_facts(self, datasets: Sequence[MomentDataset]) -> dict[str, object]:
         return {"train_durations": summarise_durations(datasets)}

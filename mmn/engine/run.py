@@ -25,6 +25,7 @@ from mmn.engine.map_file import MapRequest
 from mmn.engine.output_dir import prepare_output_dir
 from mmn.engine.precision import set_deterministic, set_tf32
 from mmn.engine.prediction_file import format_examples, read_predictions, score_predictions
+from mmn.engine.recipes import check_recipes, checkpoint_recipe, training_recipe
 from mmn.engine.task import Task
 from mmn.engine.trainer import Trainer
 from mmn.solver import build_optimizer, build_scheduler
@@ -79,14 +80,14 @@ def train(cfg: CfgNode, device: torch.device, partial: bool = False, will_test: 
         partial: of INIT_WEIGHTS, load what fits the model; the rest starts as in a run without them.
     """
     task = build_task(cfg)
-    if will_test:
-        for name in split_names(cfg, "TEST"):
-            task.check_files(name)
+    tested = split_names(cfg, "TEST") if will_test else ()
+    for name in tested:
+        task.check_files(name)
     with explained_faults(cfg, "SOLVER.BATCH_SIZE"):
-        _build_trainer(task, device, partial).train()
+        _build_trainer(task, device, partial, tested).train()
 
 
-def _build_trainer(task: Task, device: torch.device, partial: bool) -> Trainer:
+def _build_trainer(task: Task, device: torch.device, partial: bool, tested: Sequence[str]) -> Trainer:
     logger, cfg = get_logger(), task.cfg
     source, resumes = _starting_checkpoint(cfg)
     checkpoint = load_checkpoint(source) if source else None
@@ -95,6 +96,7 @@ def _build_trainer(task: Task, device: torch.device, partial: bool) -> Trainer:
     datasets = [_labelled_dataset(task, name, tokenizer) for name in split_names(cfg, "TRAIN")]
     loader = build_train_loader(cfg, datasets, task.build_collator(tokenizer))
     labelled = _labelled_dataset(task, _validation_split(cfg), tokenizer)
+    recipe = training_recipe(task, [labelled.name, *tested], checkpoint, source, resumes)
     validation = build_test_loader(cfg, labelled, task.build_collator(tokenizer))
     logger.info("data ready after %.1f s: %d training videos", time.perf_counter() - start, len(loader.dataset))
     model = _build_model(task, device, checkpoint, source, partial and not resumes)
@@ -109,7 +111,7 @@ def _build_trainer(task: Task, device: torch.device, partial: bool) -> Trainer:
         lambda: task.evaluate(task.predict(model, validation, device), validation.dataset),
         device,
         task.selection_metric,
-        task.training_facts(datasets),
+        {**task.training_facts(datasets), **recipe},
     )
     if resumes:
         trainer.resume(checkpoint)
@@ -190,9 +192,10 @@ def test(
     """
     path = ckpt or CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME).find()
     task = build_task(cfg)
-    model = _build_model(task, device, load_checkpoint(path), path, partial)
+    checkpoint, names = load_checkpoint(path), split_names(cfg, "TEST")
+    check_recipes(task, names, checkpoint_recipe(checkpoint, path), path)
+    model = _build_model(task, device, checkpoint, path, partial)
     tokenizer = build_tokenizer(cfg)
-    names = split_names(cfg, "TEST")
     for name in names:
         loader = build_test_loader(cfg, task.build_dataset(name, tokenizer), task.build_collator(tokenizer))
         with explained_faults(cfg, "TEST.BATCH_SIZE"):

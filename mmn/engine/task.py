@@ -12,6 +12,7 @@ from mmn.data.collate import Collator
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.engine.inference import SentencePredictions
 from mmn.engine.map_file import MapRequest
+from mmn.extraction.recipe import FeatureRecipe
 from mmn.utils.errors import ConfigError
 
 
@@ -54,6 +55,10 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def build_collator(self, tokenizer: QueryTokenizer) -> Collator:
         """What makes batches of the dataset's samples."""
+
+    def feature_recipe(self, split: str) -> FeatureRecipe | None:
+        """How the split's features were made, where its files say so."""
+        return None
 
     def training_facts(self, datasets: Sequence[Dataset]) -> dict[str, object]:
         """What checkpoints say of the training data besides the config: plain values, by name."""

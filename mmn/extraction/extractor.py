@@ -3,6 +3,8 @@
 import importlib.metadata
 import itertools
 import os
+import queue
+import threading
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -13,9 +15,11 @@ import mmn
 from mmn.extraction.backbones import BACKBONES, Backbone
 from mmn.extraction.recipe import FeatureRecipe
 from mmn.extraction.weights import Weights, weights_sha256
-from mmn.utils.errors import ConfigError, DataError, nearest
+from mmn.utils.errors import ConfigError, DataError, UserError, nearest
 from mmn.video.decode import Frame, import_av, iter_frames
 from mmn.video.torchcodec import decoder_version
+
+NUM_PREFETCHED = 2  # batches that are decoded ahead of a GPU
 
 
 class FeatureExtractor:
@@ -99,8 +103,8 @@ class FeatureExtractor:
         )
         if extractor.recipe != recipe:
             raise ConfigError(
-                f"the features that are wanted are {recipe}, but these would be {extractor.recipe}: give the weights "
-                "they were made with"
+                f"the features that are wanted are {recipe}, but these would be {extractor.recipe}, which differs in "
+                f"{recipe.differences(extractor.recipe)}: give the weights that they were made with"
             )
         return extractor
 
@@ -110,8 +114,11 @@ class FeatureExtractor:
 
     def stream(self, path: str | os.PathLike) -> Iterator[np.ndarray]:
         """The same in parts [b, D], each as soon as it is known."""
-        frames = iter_frames(path, self.recipe.fps, allow_truncated=self.allow_truncated)
-        return self.encode(frames, os.fspath(path))
+        return self.encode(self.frames(path), os.fspath(path))
+
+    def frames(self, path: str | os.PathLike) -> Iterator[Frame]:
+        """The frames of a video that its features are made of."""
+        return iter_frames(path, self.recipe.fps, allow_truncated=self.allow_truncated)
 
     def encode(self, frames: Iterable[Frame], where: str = "the video") -> Iterator[np.ndarray]:
         """Frames that were sampled at the recipe's fps -> feature rows in parts [b, D] float32."""
@@ -131,16 +138,28 @@ class FeatureExtractor:
                 raise DataError(f"{where} gives features that are not finite numbers: check the weights and the video")
             yield values
 
-    @torch.inference_mode()
     def _forward(self, inputs: Iterable[Tensor]) -> Iterator[Tensor]:
         """Prepared frames or clips, one by one -> [b, D] on the host."""
-        for batch in batches(inputs, self.batch_size):
-            batch = batch.to(self.device, non_blocking=True)
-            if self.backbone.takes_clips:  # [B, 3, L, h, w]; normalising wants the channels third to last
-                batch = self.backbone.transform.normalise(batch.transpose(1, 2)).transpose(1, 2)
-            else:
-                batch = self.backbone.transform.normalise(batch)
-            yield self.backbone(batch).float().cpu()
+        stacks = batches(inputs, self.batch_size)
+        if self.device.type != "cpu":  # decode while the device computes
+            stacks = prefetched(stacks, NUM_PREFETCHED)
+        for batch in stacks:
+            yield self._rows(batch)
+
+    @torch.inference_mode()
+    def _rows(self, batch: Tensor) -> Tensor:
+        """A batch of uint8 frames or clips -> [b, D] on the host."""
+        batch = batch.to(self.device, non_blocking=True)
+        if self.backbone.takes_clips:  # [B, 3, L, h, w]; normalising wants the channels third to last
+            batch = self.backbone.transform.normalise(batch.transpose(1, 2)).transpose(1, 2)
+        else:
+            batch = self.backbone.transform.normalise(batch)
+        try:
+            return self.backbone(batch).float().cpu()
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"the GPU ran out of memory with batches of {self.batch_size}: lower --batch-size"
+            ) from error
 
 
 def _usual_weights(kind: type[Backbone], backbone: str) -> str:
@@ -171,6 +190,44 @@ def batches(items: Iterable[Tensor], size: int) -> Iterator[Tensor]:
     iterator = iter(items)
     while group := list(itertools.islice(iterator, size)):
         yield torch.stack(group)
+
+
+def prefetched(items: Iterable[Tensor], depth: int) -> Iterator[Tensor]:
+    """The same items, up to `depth` of them made ahead by a thread. An error there is raised here."""
+    ready: queue.Queue = queue.Queue(depth)
+    is_abandoned = threading.Event()
+
+    def put(entry: tuple[Tensor | None, BaseException | None]) -> None:
+        while not is_abandoned.is_set():
+            try:
+                ready.put(entry, timeout=0.1)
+            except queue.Full:
+                continue
+            return
+
+    def fill() -> None:
+        try:
+            for item in items:
+                put((item, None))
+                if is_abandoned.is_set():
+                    return
+            put((None, None))
+        except BaseException as error:  # noqa: BLE001, it is raised by the other thread
+            put((None, error))
+
+    thread = threading.Thread(target=fill, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            yield item
+    finally:
+        is_abandoned.set()
+        thread.join()
 
 
 def windows(items: Iterable[Tensor], length: int, stride: int) -> Iterator[list[Tensor]]:

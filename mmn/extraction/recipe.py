@@ -61,6 +61,11 @@ class FeatureRecipe:
             f"{_listed(self.mean)}, std {_listed(self.std)}"
         )
 
+    def differences(self, other: "FeatureRecipe") -> str:
+        """The names of the compared attributes in which two recipes differ, for a message."""
+        names = [entry.name for entry in dataclasses.fields(self) if entry.compare]
+        return ", ".join(name for name in names if getattr(self, name) != getattr(other, name))
+
     def to_dict(self) -> dict:
         """Plain values only, for a checkpoint."""
         return {**dataclasses.asdict(self), "versions": dict(self.versions)}

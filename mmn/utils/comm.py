@@ -10,30 +10,30 @@ from torch import Tensor
 from mmn.utils.errors import ConfigError
 
 
-def resolve_device(name: str) -> torch.device:
-    """The device that a value of MODEL.DEVICE means on this machine, not yet one per process."""
+def resolve_device(name: str, key: str = "MODEL.DEVICE") -> torch.device:
+    """The device that a value of MODEL.DEVICE, or of the flag `key`, means on this machine, not yet one per process."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         return torch.device(name)
     except RuntimeError as error:
-        raise ConfigError(f"MODEL.DEVICE is {name!r}, which is no device: use auto, cuda or cpu") from error
+        raise ConfigError(f"{key} is {name!r}, which is no device: use auto, cuda or cpu") from error
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of MODEL.DEVICE for this process; "auto" is a GPU where there is one.
+def choose_device(name: str, key: str = "MODEL.DEVICE") -> torch.device:
+    """The device of MODEL.DEVICE, or of the flag `key`, for this process; "auto" is a GPU where there is one.
 
     Raises ConfigError where a GPU is asked for that this machine does not have.
     """
-    device = resolve_device(name)
+    device = resolve_device(name, key)
     if device.type != "cuda":
         return device
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     count = torch.cuda.device_count()
     if local_rank >= count:
         raise ConfigError(
-            f"MODEL.DEVICE is {name!r} and process {local_rank} of this machine wants a GPU of its own, but there are "
-            f"{count}: start fewer processes, or set MODEL.DEVICE cpu"
+            f"{key} is {name!r} and process {local_rank} of this machine wants a GPU of its own, but there are "
+            f"{count}: start fewer processes, or choose cpu"
         )
     if device.index is None:
         device = torch.device(device.type, local_rank)

@@ -68,21 +68,20 @@ class FolderLock:
     Args:
         folder: must exist.
         patience: seconds to wait for a process that is about to end.
+        place: the key or flag that names the folder, for messages.
     Raises UserError where another process holds the folder, or nothing can be written there.
     """
 
-    def __init__(self, folder: str, patience: float = 20.0):
+    def __init__(self, folder: str, patience: float = 20.0, place: str = "OUTPUT_DIR"):
         path = os.path.join(folder, ".lock")
         try:
             self.file = open(path, "w")  # noqa: SIM115, it stays open as long as the lock is held
         except OSError as error:
-            raise UserError(f"{folder} cannot be written to ({error.strerror}): choose another OUTPUT_DIR") from error
+            raise UserError(f"{folder} cannot be written to ({error.strerror}): choose another {place}") from error
         deadline = time.monotonic() + patience
         while not self._try_lock():
             if time.monotonic() > deadline:
-                raise UserError(
-                    f"another run is writing to {folder}: wait for it, stop it, or choose another OUTPUT_DIR"
-                )
+                raise UserError(f"another run is writing to {folder}: wait for it, stop it, or choose another {place}")
             time.sleep(0.2)
 
     def _try_lock(self) -> bool:

@@ -7,7 +7,8 @@ too. Frames are shown from their own time until the next one's, whatever the fra
 import contextlib
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
@@ -116,17 +117,19 @@ class _Picture:
         time, end: seconds from the start of the file.
     """
 
-    def __init__(self, frame, time: float, end: float):
+    def __init__(self, frame, time: float, end: float, explained: Callable[[str], AbstractContextManager]):
         self.time = time
         self.end = end
         self._frame = frame
+        self._explained = explained
         self._image: np.ndarray | None = None
 
     @property
     def image(self) -> np.ndarray:
         if self._image is None:
             matrix = self._frame.side_data.get("DISPLAYMATRIX")
-            image = self._frame.to_ndarray(format="rgb24")
+            with self._explained("has a picture that cannot be turned into RGB"):
+                image = self._frame.to_ndarray(format="rgb24")
             self._image = image if matrix is None else upright(image, np.frombuffer(bytes(matrix), np.int32))
         return self._image
 
@@ -319,7 +322,7 @@ class _Reader:
                     time = max(previous, float(frame.pts * frame.time_base) - self.zero)
                 length = float(frame.duration * frame.time_base) if frame.duration else 1.0 / rate
                 self.last_end = time + length
-                yield _Picture(frame, time, self.last_end)
+                yield _Picture(frame, time, self.last_end, self._explained)
 
     def _packets(self) -> Iterator:
         self.is_at_start = False

@@ -103,12 +103,11 @@ def _draw_query(
     draw_timeline(axes, duration, picture.moments, picture.scores)
     if len(windows) > 1:
         _draw_windows(axes, windows, picture.window)
-    caption, marked = "final score", picture.moments
+    caption = "final score"
     if len(windows) > 1:
         caption += ", {:.0f} to {:.0f} s".format(*picture.window)
-        marked = picture.moments[:1]  # the others may lie in other windows
-    start, end = picture.window
-    draw_score_map(right.subplots(), picture.score_map, mask, end - start, caption, marked, start=start)
+    begin, end = picture.window
+    draw_score_map(right.subplots(), picture.score_map, mask, end - begin, caption, picture.moments, begin=begin)
 
 
 def _draw_frames(part: "SubFigure", picture: QueryPicture) -> None:
