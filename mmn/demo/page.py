@@ -11,7 +11,7 @@ import numpy as np
 
 from mmn.demo.results import message_html, results_html
 from mmn.demo.search import VideoSearch
-from mmn.demo.videos import LibraryVideo
+from mmn.demo.videos import LibraryVideo, PlayableCopies
 from mmn.utils.errors import UserError
 from mmn.utils.logger import get_logger
 
@@ -21,8 +21,8 @@ INTRODUCTION = (
     f"# {TITLE}\nPick a video or bring your own, say in a sentence what happens, and click a moment that was found."
 )
 LEGEND = (
-    "**The scores of all moments.** Each cell is a moment, from the second on the left to the second below it. Circles are "
-    "the first moments of the list, squares the true ones."
+    "**The scores of all moments.** Each cell is a moment: it starts at the second on the left and ends at the one below. "
+    "Circles are the first moments of the list, squares the true ones."
 )
 EMPTY = "The moments will be listed here."
 NO_VIDEO = "Pick a video from the list, or upload one, before you ask."
@@ -56,6 +56,7 @@ class DemoPage:
     def __init__(self, search: VideoSearch, library: Sequence[LibraryVideo]):
         self.gradio = import_gradio()
         self.search = search
+        self.playable = PlayableCopies()
         self.library = {video.name: video for video in library}
 
     # ---- Events ----
@@ -64,29 +65,30 @@ class DemoPage:
         """A video of the list -> path, player, examples, results, maps."""
         video = self.library.get(name)
         if video is None:
-            return self._show(None, (), message_html(NO_VIDEO))
-        return self._open(video.path, video.path, tuple(video.sentences))
+            return self._show(None, None, (), message_html(NO_VIDEO))
+        return self._open(video.path, tuple(video.sentences))
 
     def upload(self, path: str | None) -> tuple:
         """An uploaded file -> path, list, player, examples, results, maps."""
         if path is None:
-            return (*self._show(None, (), message_html(NO_VIDEO)), None)
-        return (*self._open(path, path, ()), None)
+            return (*self._show(None, None, (), message_html(NO_VIDEO)), None)
+        return (*self._open(path, ()), None)
 
-    def _open(self, path: str, shown: str, examples: tuple[str, ...]) -> tuple:
+    def _open(self, path: str, examples: tuple[str, ...]) -> tuple:
         """Encode a video, so that questions are answered at once, and show it; or say what is wrong with it."""
         try:
             video = self.search.encode(path)
+            shown = self.playable.path_of(path)
         except UserError as error:
-            return self._show(None, (), message_html(readable(error), is_error=True))
+            return self._show(None, None, (), message_html(readable(error), is_error=True))
         length = f"{video.name}: {video.duration:.1f} seconds. {EMPTY}"
-        return self._show(shown, examples, message_html(length))
+        return self._show(path, shown, examples, message_html(length))
 
-    def _show(self, path: str | None, examples: tuple[str, ...], results: str) -> tuple:
+    def _show(self, path: str | None, shown: str | None, examples: tuple[str, ...], results: str) -> tuple:
         """path, player, examples, results, maps with their frame."""
         gradio = self.gradio
         samples = gradio.Dataset(samples=[[text] for text in examples[:8]], visible=bool(examples))
-        return path, path, samples, results, *self._maps(None)
+        return path, shown, samples, results, *self._maps(None)
 
     def ask(self, path: str | None, query: str) -> tuple:
         """The video shown and a sentence -> results, maps."""
@@ -159,7 +161,7 @@ def readable(error: UserError) -> str:
     """An error's sentence as it stands on the page: an uploaded file's folder on the server is nobody's business."""
     words = [os.path.basename(word) if word.startswith(os.sep) else word for word in str(error).split(" ")]
     sentence = " ".join(words)
-    return sentence[:1].upper() + sentence[1:] + ("" if sentence.endswith((".", "!")) else ".")
+    return sentence + ("" if sentence.endswith((".", "!")) else ".")
 
 
 def build_app(search: VideoSearch, library: Sequence[LibraryVideo]):
@@ -180,7 +182,7 @@ def build_app(search: VideoSearch, library: Sequence[LibraryVideo]):
         app,
         page.build(),
         path="/",
-        allowed_paths=[video.path for video in library],
+        allowed_paths=[*(video.path for video in library), page.playable.folder],
         max_file_size=MAX_UPLOAD,
         theme=gradio.themes.Default(primary_hue="blue", font=fonts, font_mono=["ui-monospace", "monospace"]),
         css=(HERE / "page.css").read_text(encoding="utf-8"),

@@ -32,7 +32,6 @@ def run_demo(source: ModelSource, videos: Sequence[str] | None, annotations: str
         videos, annotations: see `find_videos`; None lists no video, so that the page offers uploads alone.
     Raises UserError for a missing library, model or video.
     """
-    import_gradio()  # before the model, which takes longer
     if not source.ckpt:
         if not os.path.exists(EXAMPLE.ckpt):
             raise UserError(
@@ -43,5 +42,6 @@ def run_demo(source: ModelSource, videos: Sequence[str] | None, annotations: str
         )
         if videos is None:
             videos, annotations = [EXAMPLE.videos], annotations or EXAMPLE.annotations
+    import_gradio()  # before the model, which takes longer
     library = find_videos(videos or (), annotations)
     serve(VideoSearch(load_localizer(source)), library, host, port)

@@ -1,6 +1,9 @@
 """The videos that can be picked on the page, and what is known to happen in them."""
 
+import hashlib
 import os
+import tempfile
+import threading
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,3 +80,43 @@ def _sentences_of(video: VideoAnnotation | None) -> dict[str, tuple[tuple[float,
             sentence = sentence.strip()
             sentences[sentence] = (*sentences.get(sentence, ()), tuple(moment))
     return sentences
+
+
+class PlayableCopies:
+    """Copies, as browsers play them, of the videos that they do not play. They last as long as this object.
+
+    Attributes:
+        folder: where they are.
+    """
+
+    def __init__(self):
+        self._folder = tempfile.TemporaryDirectory(prefix="mmn_demo_")
+        self.folder = self._folder.name
+        self._lock = threading.Lock()
+
+    def path_of(self, path: str) -> str:
+        """The file itself, or its copy, made anew the first time. Raises UserError where the file cannot be read."""
+        from mmn.video.decode import probe  # these need an optional library
+        from mmn.video.encode import cut_video
+
+        if plays_in_browsers(path):
+            return path
+        state = os.stat(path)
+        name = hashlib.sha256(repr((path, state.st_size, state.st_mtime_ns)).encode()).hexdigest()[:16]
+        copy = os.path.join(self.folder, f"{name}.mp4")
+        with self._lock:
+            if not os.path.exists(copy):
+                cut_video(path, 0.0, probe(path).duration, copy)
+        return copy
+
+
+def plays_in_browsers(path: str) -> bool:
+    """Whether all usual browsers play a video file: mp4 with h264 in 8-bit 4:2:0, or webm."""
+    from mmn.video.decode import import_av
+
+    av = import_av()
+    with av.open(f"file:{path}") as container:
+        stream = container.streams.video[0].codec_context
+        if "mp4" in container.format.name:
+            return stream.name == "h264" and stream.pix_fmt in ("yuv420p", "yuvj420p")
+        return path.lower().endswith(".webm") and stream.name in ("vp8", "libvpx", "vp9", "libvpx-vp9")
