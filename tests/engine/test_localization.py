@@ -197,6 +197,7 @@ def test_recipe_of_a_feature_file_makes_the_extractor(checkpoint, feature_file, 
     "source, named",
     [
         (VideoSource("run", "FEATURES", duration=3.0), "no video at 'run'"),
+        (VideoSource("", "FEATURES", duration=3.0), "''"),
         (VideoSource("walk", "FEATURES"), "does not say how long walk is: give --duration"),
         (VideoSource("walk", "none.hdf5", duration=3.0), "none.hdf5 does not exist"),
         (VideoSource("walk", __file__, duration=3.0), "cannot be opened"),
