@@ -203,7 +203,7 @@ def _read_features(source: VideoSource) -> tuple[np.ndarray, float, FeatureRecip
     if source.duration is not None:
         return rows, source.duration, recipe
     if stated is not None:
-        return rows, float(stated), recipe
+        return rows, stated, recipe
     if source.is_file:
         from mmn.video.decode import probe  # needs an optional library
 
