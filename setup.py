@@ -12,6 +12,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["mmn", "mmn.*"]),
+    package_data={"mmn.demo": ["*.css", "*.js"]},
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.6",
@@ -30,6 +31,7 @@ setup(
         "torchvision": ["torchvision>=0.21"],
         "plots": ["matplotlib"],
         "mlflow": ["mlflow-skinny>=2.10"],
+        "demo": ["gradio>=6.0", "av>=18.0", "matplotlib"],
         "test": ["pytest", "hypothesis", "ruff"],
     },
 )

@@ -69,6 +69,10 @@ def _synthetic(split: str) -> CatalogEntry:
     return CatalogEntry(f"synthetic/{split}.json", "synthetic/features.hdf5")
 
 
+def _pixels(split: str) -> CatalogEntry:
+    return CatalogEntry(f"pixels/{split}.json", "pixels/features.hdf5")
+
+
 def _simulated_charades(split: str) -> CatalogEntry:
     return CatalogEntry(
         f"Charades_STA/charades_{split}.json", "Charades_STA/simulated_features.hdf5", thresholds=(0.5, 0.7)
@@ -96,6 +100,7 @@ CATALOG = {
     **{f"synthetic_{split}": _synthetic(split) for split in ("train", "val", "test")},
     **{f"stvg_{split}": _stvg(split) for split in ("train", "val", "test")},
     **{f"synthetic_stvg_{split}": _synthetic_stvg(split) for split in ("train", "val", "test")},
+    **{f"pixels_{split}": _pixels(split) for split in ("train", "val", "test")},
 }
 
 

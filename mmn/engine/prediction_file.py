@@ -8,7 +8,7 @@ Times are seconds; predictions are best first. The true moments may stand in a f
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,19 +58,47 @@ def write_predictions(path: str, dataset: MomentDataset, predictions: Prediction
 
     Numbers are written with all digits of float32, so that the file scores exactly as the model did.
     """
+    columns = (predictions.sentence_ids.tolist(), predictions.moments.tolist(), predictions.scores.tolist())
+    rows = zip(iterate_sentences(dataset.videos), *columns, strict=True)
+    write_records(
+        path,
+        (
+            prediction_record(
+                sentence_id,
+                video.sentences[number],
+                video.video_id,
+                video.duration,
+                [video.moments[number].tolist()],
+                [[*moment, score] for moment, score in zip(moments, scores, strict=True) if score > 0],
+            )
+            for (video, number), sentence_id, moments, scores in rows
+        ),
+    )
+
+
+def prediction_record(
+    qid: int, query: str, video_id: str, duration: float, truth: list[list[float]], predicted: list[list[float]]
+) -> dict[str, object]:
+    """One line of a prediction file.
+
+    Args:
+        truth: [start, end] of each true moment; none where it is not known.
+        predicted: [start, end, score] of each prediction, best first.
+    """
+    return {
+        "qid": qid,
+        "query": query,
+        "vid": video_id,
+        "duration": duration,
+        "relevant_windows": truth,
+        "pred_relevant_windows": predicted,
+    }
+
+
+def write_records(path: str, records: Iterable[dict[str, object]]) -> None:
+    """Write the lines of a prediction file, which appears whole or not at all."""
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        columns = (predictions.sentence_ids.tolist(), predictions.moments.tolist(), predictions.scores.tolist())
-        sentences = iterate_sentences(dataset.videos)
-        for (video, number), sentence_id, moments, scores in zip(sentences, *columns, strict=True):
-            windows = [[*moment, score] for moment, score in zip(moments, scores, strict=True) if score > 0]
-            record = {
-                "qid": sentence_id,
-                "query": video.sentences[number],
-                "vid": video.video_id,
-                "duration": video.duration,
-                "relevant_windows": [video.moments[number].tolist()],
-                "pred_relevant_windows": windows,
-            }
+        for record in records:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
@@ -120,7 +148,7 @@ def _load(where: str, line: str) -> tuple[str, dict]:
 def _parse(where: str, record: dict, truth: dict[int | str, dict], truth_path: str | None) -> QueryPrediction:
     qid = _qid(where, record)
     annotation = record
-    if "relevant_windows" not in record and truth_path is not None:
+    if record.get("relevant_windows", []) == [] and truth_path is not None:
         if qid not in truth:
             raise DataError(
                 f"{where} has the qid {qid!r}, which {truth_path} does not: name the file of the same split"

@@ -108,6 +108,14 @@ def test_marks_of_the_map_lie_at_their_moments(axes):
     assert sorted(texts(axes)) == ["1", "2", "3"]
 
 
+def test_map_of_a_window_has_the_times_of_the_video(axes):
+    cells = ProposalCells(4, [3])
+    scores = np.arange(16).reshape(4, 4)
+    draw_score_map(axes, scores, cells.mask.numpy(), 20.0, "", [[1, 4], [110, 120], [100, 105]], start=100.0)
+    assert cell_at(axes, 105, 115) == scores[1, 2]
+    assert texts(axes) == ["3", "2"]  # the first lies outside the window
+
+
 def test_limits_fix_the_ends_of_the_colours(axes):
     draw_score_map(axes, np.full((4, 4), 0.3), ProposalCells(4, [3]).mask.numpy(), 20.0, limits=(-1, 1))
     assert axes.images[0].get_clim() == (-1, 1)
