@@ -12,6 +12,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["mmn", "mmn.*"]),
+    package_data={"mmn.demo": ["*.css", "*.js"]},
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.6",
@@ -29,6 +30,7 @@ setup(
         "video": ["av>=14.0"],
         "torchvision": ["torchvision>=0.21"],
         "plots": ["matplotlib"],
+        "demo": ["gradio>=6.0", "av>=14.0", "matplotlib"],
         "test": ["pytest", "hypothesis", "ruff"],
     },
 )

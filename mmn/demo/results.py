@@ -30,8 +30,10 @@ def results_html(found: Found) -> str:
     if not found.moments:
         rows.append(message_html("The model finds no moment for this sentence: try other words."))
     head = f'<p class="asked">“{html.escape(found.query)}”</p>'
-    hint = '<p class="hint">Click a moment to play it. The bars show where it lies in the video.</p>'
-    return f'<div class="found">{head}{hint}{"".join(rows)}</div>'
+    hint = "Click a moment to play it. The bars show where it lies in the video."
+    if found.truth:
+        hint += " IoU is its overlap with the true moment, from 0 to 1."
+    return f'<div class="found">{head}<p class="hint">{hint}</p>{"".join(rows)}</div>'
 
 
 def message_html(text: str, is_error: bool = False) -> str:
@@ -42,7 +44,7 @@ def message_html(text: str, is_error: bool = False) -> str:
 def _moment_row(duration: float, rank: int, moment, iou: float | None) -> str:
     notes = [f"score {moment.score:.2f}"]
     if iou is not None:
-        notes.append(f"IoU with the truth {iou:.2f}")
+        notes.append(f"IoU {iou:.2f}")
     return _row("moment", str(rank), duration, moment.start, moment.end, notes)
 
 

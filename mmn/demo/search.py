@@ -87,11 +87,11 @@ class VideoSearch:
         """The three maps of the window in which the best moment lies."""
         maps = self.localizer.score_maps(video, [query])
         window = int(maps.final[0].max(axis=(1, 2)).argmax())
-        begin, last = video.windows[window]
+        start, end = video.windows[window]
         moments = np.array([(moment.start, moment.end) for moment in result.moments]).reshape(-1, 2)
         mask = self.localizer.cells.mask.numpy()
         with styled_figure(12, 3.9) as figure:
             for axes, (name, title) in zip(figure.subplots(1, 3), MAP_TITLES.items(), strict=True):
                 scores = getattr(maps, name)[0, window]
-                draw_score_map(axes, scores, mask, last - begin, title, moments, truth, begin=begin)
+                draw_score_map(axes, scores, mask, end - start, title, moments, truth, start=start)
             return image_of(figure)

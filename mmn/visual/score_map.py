@@ -22,7 +22,7 @@ def draw_score_map(
     moments: np.ndarray | None = None,
     truth: np.ndarray | None = None,
     limits: tuple[float, float] | None = None,
-    begin: float = 0.0,
+    start: float = 0.0,
 ) -> None:
     """The scores of all moments of a video, with a colour bar, over the moments' end (right) and start (down).
 
@@ -35,7 +35,7 @@ def draw_score_map(
         moments: [n, 2] seconds, predictions, best first: the first three are marked by their rank.
         truth: [G, 2] seconds: marked by squares.
         limits: the scores at the ends of the colours; by default the smallest and the largest.
-        begin: seconds at which the map begins, where it is of a window of a longer video. Moments and truth are in
+        start: seconds at which the map begins, where it is of a window of a longer video. Moments and truth are in
             seconds of the video; those that do not lie in the window are left out.
     """
     from matplotlib.patheffects import withStroke
@@ -46,26 +46,26 @@ def draw_score_map(
     low, high = limits or (shown.min(), shown.max())
     clip = duration / len(mask)
     # A cell's centre lies at its moment's end and start, so that any moment has its place on the axes.
-    last = begin + duration
-    extent = (begin + clip / 2, last + clip / 2, last - clip / 2, begin - clip / 2)
+    end = start + duration
+    extent = (start + clip / 2, end + clip / 2, end - clip / 2, start - clip / 2)
     image = axes.imshow(shown, cmap=COLOUR_MAP, vmin=low, vmax=high, extent=extent, interpolation="nearest")
     bar = axes.figure.colorbar(image, ax=axes, fraction=0.045, pad=0.02)
     bar.outline.set_visible(False)
     halo = [withStroke(linewidth=3.5, foreground="white")]
-    for _, (start, end) in _within(truth, begin, last):
-        axes.plot(end, start, "s", ms=13, mfc="none", mec=TRUTH, mew=2, path_effects=halo, clip_on=False, zorder=4)
-    for rank, (start, end) in reversed(_within(moments, begin, last)[:NUM_MARKED]):  # the best lies on top
-        axes.plot(end, start, "o", ms=10, mfc="white", mec="black", mew=0.8, clip_on=False, zorder=5)
-        axes.text(end, start, str(rank), ha="center", va="center_baseline", fontsize=8, zorder=6)
+    for _, (first, last) in _within(truth, start, end):
+        axes.plot(last, first, "s", ms=13, mfc="none", mec=TRUTH, mew=2, path_effects=halo, clip_on=False, zorder=4)
+    for rank, (first, last) in reversed(_within(moments, start, end)[:NUM_MARKED]):  # the best lies on top
+        axes.plot(last, first, "o", ms=10, mfc="white", mec="black", mew=0.8, clip_on=False, zorder=5)
+        axes.text(last, first, str(rank), ha="center", va="center_baseline", fontsize=8, zorder=6)
     axes.set(xlabel="end (s)", ylabel="start (s)", title=title)
     axes.set_aspect("equal")
 
 
-def _within(moments: np.ndarray | None, begin: float, last: float) -> list[tuple[int, np.ndarray]]:
+def _within(moments: np.ndarray | None, start: float, end: float) -> list[tuple[int, np.ndarray]]:
     """(rank, moment) of those that lie between two times, but for rounding."""
     moments = np.asarray([] if moments is None else moments, dtype=float).reshape(-1, 2)
-    slack = 1e-3 * (last - begin)
-    is_inside = (moments[:, 0] >= begin - slack) & (moments[:, 1] <= last + slack)
+    slack = 1e-3 * (end - start)
+    is_inside = (moments[:, 0] >= start - slack) & (moments[:, 1] <= end + slack)
     return [(rank, moment) for rank, moment in enumerate(moments, start=1) if is_inside[rank - 1]]
 
 

@@ -111,7 +111,7 @@ def test_marks_of_the_map_lie_at_their_moments(axes):
 def test_map_of_a_window_has_the_times_of_the_video(axes):
     cells = ProposalCells(4, [3])
     scores = np.arange(16).reshape(4, 4)
-    draw_score_map(axes, scores, cells.mask.numpy(), 20.0, "", [[1, 4], [110, 120], [100, 105]], begin=100.0)
+    draw_score_map(axes, scores, cells.mask.numpy(), 20.0, "", [[1, 4], [110, 120], [100, 105]], start=100.0)
     assert cell_at(axes, 105, 115) == scores[1, 2]
     assert texts(axes) == ["3", "2"]  # the first lies outside the window
 

@@ -1,0 +1,47 @@
+"""A small untrained model, two videos, and what is known of one of them."""
+
+import json
+
+import pytest
+import torch
+from localizing import checkpoint_content, colour_extractor
+from small_videos import write_plain_video
+from tiny import tiny_config
+
+from mmn import MomentLocalizer
+from mmn.demo.search import VideoSearch
+from mmn.demo.videos import find_videos
+
+
+@pytest.fixture(scope="session")
+def demo_localizer(dataset_root, tmp_path_factory):
+    path = tmp_path_factory.mktemp("demo") / "model.pth"
+    torch.save(checkpoint_content(tiny_config(dataset_root, "output")), path)
+    return MomentLocalizer.from_checkpoint(path, device="cpu", extractor=colour_extractor())
+
+
+@pytest.fixture(scope="session")
+def video_folder(tmp_path_factory):
+    """garden.mp4 and walk.mp4, 24 seconds each, and annotations.json of walk alone."""
+    folder = tmp_path_factory.mktemp("videos")
+    for name in ("walk", "garden"):
+        write_plain_video(folder / f"{name}.mp4", num_frames=240, fps=10, height=48, width=64)
+    known = {
+        "duration": 24.0,
+        "timestamps": [[3, 9], [10, 20]],
+        "sentences": ["A man throws a ball.", "A box <b>opens."],
+    }
+    (folder / "annotations.json").write_text(json.dumps({"walk": known}))
+    (folder / "notes.txt").write_text("no video")
+    return folder
+
+
+@pytest.fixture
+def search(demo_localizer):
+    return VideoSearch(demo_localizer)
+
+
+@pytest.fixture(scope="session")
+def library(video_folder):
+    names = [str(video_folder / f"{name}.mp4") for name in ("walk", "garden")]
+    return find_videos(names, str(video_folder / "annotations.json"))

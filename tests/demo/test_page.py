@@ -1,0 +1,231 @@
+"""The page in a real browser, Chromium without a window; without one these tests are skipped."""
+
+import re
+import runpy
+import shutil
+import socket
+import sys
+import threading
+import time
+
+import pytest
+from test_videos import write_avi
+from tiny import ROOT
+
+from mmn.demo.page import build_app, import_gradio, serve
+from mmn.demo.search import VideoSearch
+from mmn.engine.localization import ModelSource
+from mmn.utils.errors import UserError
+
+pytestmark = pytest.mark.filterwarnings("ignore::Warning:gradio")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+
+
+@pytest.fixture(scope="module")
+def server(demo_localizer, library):
+    """The address of a page with two videos, served by a thread."""
+    pytest.importorskip("gradio", reason="Gradio is not installed: pip install .[demo]")
+    import uvicorn
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config = uvicorn.Config(build_app(VideoSearch(demo_localizer), library), "127.0.0.1", port, log_level="warning")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the server has ended"
+        time.sleep(0.05)
+    yield f"http://127.0.0.1:{port}/"
+    server.should_exit = True
+    thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def browser(server, tmp_path_factory):
+    """(the browser, the addresses of all that its pages ask for)."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium on this machine: apt-get install chromium")
+    asked = []
+    with playwright.sync_playwright() as driver:
+        context = driver.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("profile"),
+            executable_path=CHROMIUM,
+            headless=True,
+            args=FLAGS,
+            viewport={"width": 1280, "height": 900},
+        )
+        context.set_default_timeout(20_000)
+        context.on("request", lambda request: asked.append(request.url))
+        yield context, asked
+        context.close()
+
+
+@pytest.fixture
+def page(browser, server):
+    """A new page, which begins with the first video of the list."""
+    page = browser[0].new_page()
+    page.goto(server)
+    page.wait_for_selector("#player video")
+    page.wait_for_selector("#results >> text=24.0 seconds")
+    yield page
+    page.close()
+
+
+def ask(page, query):
+    page.locator("#query textarea, #query input").first.fill(query)
+    page.locator("#query textarea, #query input").first.press("Enter")
+
+
+def upload(page, path):
+    with page.expect_file_chooser() as chooser:
+        page.locator("#upload").click()
+    chooser.value.set_files(path)
+
+
+def player(page, expression):
+    return page.evaluate(f"document.querySelector('#player video').{expression}")
+
+
+def test_typing_a_sentence_lists_moments_and_shows_the_maps(page):
+    ask(page, "a man throws a ball")
+    page.wait_for_selector(".moment.truth")
+    assert page.locator(".moment:not(.truth) .rank").all_inner_texts()[:2] == ["1", "2"]
+    assert "IoU" in page.locator(".moment:not(.truth) .notes").first.inner_text()
+    page.wait_for_selector("#maps img")
+    page.wait_for_function("document.querySelector('#maps img').naturalWidth > 600")
+
+
+def test_click_on_a_moment_moves_the_player_there_and_it_stops_at_the_end(page):
+    ask(page, "a man throws a ball")
+    page.wait_for_selector(".moment.truth")
+    assert player(page, "currentTime") == 0
+    page.locator(".moment.truth").click()
+    page.wait_for_function("document.querySelector('#player video').currentTime >= 3")
+    assert player(page, "currentTime") < 9
+    player(page, "playbackRate = 8")
+    page.wait_for_function("document.querySelector('#player video').paused")
+    assert 9 <= player(page, "currentTime") < 12
+    other = page.locator(".moment:not(.truth)").last
+    start = float(other.get_attribute("data-start"))
+    other.click()
+    page.wait_for_function(f"Math.abs(document.querySelector('#player video').currentTime - {start}) < 3")
+    assert "playing" in other.get_attribute("class")
+
+
+def test_sentence_that_is_known_is_asked_by_a_click(page):
+    page.get_by_text("A box <b>opens.").first.click()
+    page.wait_for_selector(".moment.truth")
+    assert page.locator(".moment.truth .times").inner_text() == "0:10.0 – 0:20.0"
+    assert page.locator(".asked").inner_text() == "“A box <b>opens.”"
+
+
+def test_other_video_of_the_list_is_shown_and_the_old_moments_go(page):
+    ask(page, "a man throws a ball")
+    page.wait_for_selector(".moment")
+    page.locator("#library input").click()
+    page.get_by_role("option", name="garden").click()
+    page.wait_for_selector("#results >> text=garden: 24.0 seconds")
+    page.wait_for_function("document.querySelector('#player video').src.includes('garden')")
+    assert page.locator(".moment").count() == 0
+
+
+@pytest.mark.parametrize("query", ["", "   "])
+def test_empty_sentence_is_told_what_to_type(page, query):
+    page.locator("#query textarea, #query input").first.fill(query)
+    page.locator("#find").click()
+    page.wait_for_selector(".problem >> text=Type what happens")
+
+
+def test_upload_that_is_no_video_is_told_so_without_places_on_the_server(page, tmp_path):
+    (tmp_path / "letter.mp4").write_text("Dear Sir or Madam")
+    upload(page, tmp_path / "letter.mp4")
+    page.wait_for_selector(".problem")
+    text = page.locator(".problem").inner_text()
+    assert re.match(r"letter\.mp4 is no video that can be read", text) and "/" not in text
+    ask(page, "a man")
+    page.wait_for_selector(".problem >> text=Pick a video")
+
+
+def test_uploaded_video_that_browsers_do_not_play_is_played_and_searched(page, tmp_path):
+    upload(page, write_avi(tmp_path / "old.avi"))
+    page.wait_for_selector("#results >> text=old: 2.0 seconds")
+    page.wait_for_function("document.querySelector('#player video')?.videoWidth == 64")
+    ask(page, "a man")
+    page.wait_for_selector(".moment")
+    assert page.locator(".moment.truth").count() == 0
+
+
+def test_page_asks_nothing_of_other_servers(page, browser, server):
+    ask(page, "a man")
+    page.wait_for_selector("#maps img")
+    outside = [url for url in browser[1] if not url.startswith((server, "data:", "blob:"))]
+    assert len(browser[1]) > 20 and outside == []
+
+
+def test_policy_keeps_the_page_from_reaching_out(page):
+    blocked = page.evaluate("""new Promise((resolve) => {
+        document.addEventListener("securitypolicyviolation", (event) => resolve(event.blockedURI));
+        fetch("http://192.0.2.1/").catch(() => {});
+        setTimeout(() => resolve("nothing was blocked"), 5000);
+    })""")
+    assert blocked.startswith("http://192.0.2.1")
+
+
+# ---- Without a browser -----------------------------------------------------------------------------------------------
+
+
+def test_missing_gradio_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(UserError, match=r"Gradio, .*pip install \.\[demo\]"):
+        import_gradio()
+
+
+def test_port_that_is_taken_is_named(search, library):
+    pytest.importorskip("gradio")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(UserError, match="choose another --port"):
+            serve(search, library, *taken.getsockname())
+
+
+def test_tool_without_a_model_says_how_to_make_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["demo.py"])
+    with pytest.raises(UserError, match=r"there is no outputs/pixels/.*bash scripts/pixels\.sh, or give --ckpt"):
+        runpy.run_path(str(ROOT / "tools" / "demo.py"))["main"]()
+
+
+def test_tool_hands_its_arguments_on(monkeypatch):
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            "demo.py",
+            "--ckpt",
+            "w",
+            "--videos",
+            "a",
+            "b",
+            "--annotations",
+            "f",
+            "--port",
+            "1",
+            "--host",
+            "h",
+            "MODEL.DEVICE",
+            "cpu",
+        ],
+    )
+    main = runpy.run_path(str(ROOT / "tools" / "demo.py"))["main"]
+    given = []
+    monkeypatch.setitem(main.__globals__, "run_demo", lambda *args: given.extend(args))
+    main()
+    assert given == [ModelSource("w", None, ["MODEL.DEVICE", "cpu"]), ["a", "b"], "f", "h", 1]
