@@ -53,7 +53,8 @@ _FURTHER_FONTS = (
 def styled_figure(width: float, height: float) -> "Iterator[Figure]":
     """A figure of `width` x `height` inches in the shared look, laid out so that no label is cut off.
 
-    Draw within the block; other threads wait for its end, since the look is global in matplotlib. Raises UserError where matplotlib is not installed.
+    Draw within the block; other threads wait for its end, since the look is global in matplotlib. Raises UserError
+    where matplotlib is not installed.
     """
     try:
         import matplotlib
