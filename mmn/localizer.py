@@ -15,8 +15,9 @@ import math
 import os
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,10 +27,12 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from mmn.config import load_config, load_config_text, override_config, validate
+from mmn.data.annotations import LONGEST, SHORTEST
 from mmn.data.build import build_tokenizer
 from mmn.data.collate import Collator
 from mmn.data.features import checked_rows, resample_clips
 from mmn.data.tokenizer import QueryTokenizer
+from mmn.engine.recipes import checkpoint_recipe
 from mmn.extraction.extractor import FeatureExtractor
 from mmn.extraction.recipe import FeatureRecipe
 from mmn.modeling import build_model, build_proposal_cells
@@ -42,8 +45,7 @@ from mmn.utils.checkpoint import load_checkpoint, load_weights
 from mmn.utils.comm import resolve_device
 from mmn.utils.errors import CheckpointError, ConfigError, DataError
 from mmn.utils.pretrained import KEY as TEXT_ENCODER_KEY
-
-SHORTEST, LONGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)  # seconds that float32 holds
+from mmn.video.decode import Frame, probe
 
 
 @dataclass(frozen=True)
@@ -190,19 +192,8 @@ class MomentLocalizer:
         path = os.fspath(path)
         content = load_checkpoint(path)
         cfg = _config_of(content, path, config, options)
-        validate(cfg, training=False)
-        try:
-            tokenizer = build_tokenizer(cfg)
-            model = build_model(cfg, pretrained_text=False)
-        except ConfigError as error:
-            if TEXT_ENCODER_KEY not in str(error):
-                raise
-            raise ConfigError(
-                f"the text encoder of the checkpoint {path} is not to be had: {error} (in Python by "
-                f"options=['{TEXT_ENCODER_KEY}', FOLDER])"
-            ) from error
+        tokenizer, model = _untrained_parts(cfg, path)
         load_weights(model, content["model"], path, remedy="give the config it was trained with")
-        recipe = content.get("feature_recipe")
         return cls(
             model,
             tokenizer,
@@ -213,7 +204,7 @@ class MomentLocalizer:
             cfg.TEST.CONTRASTIVE_SCORE_POW,
             cfg.MODEL.DEVICE if device is None else device,
             cfg.TEST.BATCH_SIZE,
-            recipe=None if recipe is None else FeatureRecipe.from_dict(recipe, f"the checkpoint {path}"),
+            recipe=checkpoint_recipe(content, f"the checkpoint {path}"),
             train_durations=content.get("train_durations"),
             extractor=extractor,
             backbone_weights=backbone_weights,
@@ -231,12 +222,13 @@ class MomentLocalizer:
         recipe: FeatureRecipe | None = None,
         name: str | None = None,
         keep_on: torch.device | str | None = None,
+        on_progress: Callable[[float, float], None] | None = None,
     ) -> EncodedVideo:
         """Everything of a video that queries need.
 
-        A video longer than all that the model was trained on is searched in windows as long as 95 of 100 training
-        videos are at most, each as if it were a video of its own. Where a checkpoint does not say how long those were,
-        there is one window unless asked otherwise.
+        A video longer than all that the model was trained on is searched in windows of the median length of those,
+        each as if it were a video of its own. Where a checkpoint does not say how long they were, there is one window
+        unless asked otherwise.
 
         Args:
             video: a video file, or its features, rows [T0, D] of any float type, evenly spread over the video.
@@ -246,11 +238,13 @@ class MomentLocalizer:
             recipe: of the features given, where it is known: another one than the model's is refused.
             name: for messages and files; by default the file's.
             keep_on: the device that the vectors stay on and that queries are matched on; by default the model's.
+            on_progress: called with (seconds decoded, seconds of the video) for every frame that is read of a file.
         Raises:
             DataError: no such video, one that cannot be decoded, features that do not fit the model.
             ConfigError: windows that cannot be, a video file for a model that does not say which features it needs.
         """
-        rows, duration, name = self._rows_of(video, duration, recipe, name)
+        _check_window(window, overlap)  # first: extracting the features may take long
+        rows, duration, name = self._rows_of(video, duration, recipe, name, on_progress)
         window, overlap = self._window_of(duration, window, overlap)
         spans = split_rows(len(rows), duration, window, overlap)
         contrastive, iou = self._encode_windows([rows[start:stop] for start, stop in spans], keep_on)
@@ -274,7 +268,12 @@ class MomentLocalizer:
         self._extractor = extractor
 
     def _rows_of(
-        self, video: object, duration: float | None, recipe: FeatureRecipe | None, name: str | None
+        self,
+        video: object,
+        duration: float | None,
+        recipe: FeatureRecipe | None,
+        name: str | None,
+        on_progress: Callable[[float, float], None] | None,
     ) -> tuple[np.ndarray, float, str]:
         """Feature rows [T0, D] float32, seconds and name of what `encode_video` is given."""
         if isinstance(video, (str, os.PathLike)):
@@ -282,9 +281,10 @@ class MomentLocalizer:
                 raise ConfigError(
                     f"duration and recipe go with features, but {os.fspath(video)} is the path of a video: leave them out"
                 )
-            return *self._extract(os.fspath(video)), name or Path(video).stem
+            return *self._extract(os.fspath(video), on_progress), name or Path(video).stem
         if isinstance(video, Tensor):
-            video = video.detach().cpu().float().numpy()
+            video = video.detach().cpu()
+            video = (video.float() if video.is_floating_point() else video).numpy()  # NumPy has no bfloat16
         if not isinstance(video, np.ndarray):
             raise ConfigError(
                 f"a video is the path of a file, or features [rows, {self.input_size}] as a NumPy array or a tensor, "
@@ -293,21 +293,27 @@ class MomentLocalizer:
         name = name or "the video"
         if duration is None:
             raise ConfigError(f"features say nothing of time: give the duration of {name} in seconds with them")
-        if not isinstance(duration, (int, float)) or not SHORTEST <= duration <= LONGEST:
+        if not isinstance(duration, Real) or not SHORTEST <= duration <= LONGEST:
             raise DataError(f"{name} has a duration of {duration} seconds: it must be a finite number above 0")
         if recipe is not None:
             self._check_recipe(recipe, f"the features of {name}")
         return checked_rows(video, self.input_size, name), float(duration), name
 
-    def _extract(self, path: str) -> tuple[np.ndarray, float]:
+    def _extract(self, path: str, on_progress: Callable[[float, float], None] | None) -> tuple[np.ndarray, float]:
         """Feature rows and seconds of a video file."""
-        from mmn.video.decode import probe  # needs an optional library
-
         extractor = self._get_extractor(path)
         duration = probe(path).duration
         if not SHORTEST <= duration <= LONGEST:
             raise DataError(f"{path} has a length of {duration} seconds: there is no moment to find")
-        return checked_rows(extractor.extract(path), self.input_size, path), duration
+
+        def frames() -> Iterator[Frame]:
+            for frame in extractor.frames(path):
+                yield frame
+                if on_progress is not None:
+                    on_progress(frame.time, duration)
+
+        rows = np.concatenate(list(extractor.encode(frames(), path)))
+        return checked_rows(rows, self.input_size, f"what the extractor makes of {path}"), duration
 
     def _get_extractor(self, path: str) -> FeatureExtractor:
         with self._extractor_lock:
@@ -318,27 +324,32 @@ class MomentLocalizer:
                     "--recipe, on the command line)"
                 )
             if self._extractor is None:
-                self._extractor = FeatureExtractor.from_recipe(self.recipe, self._backbone_weights, device=self.device)
+                self._extractor = self._recipe_extractor()
             return self._extractor
+
+    def _recipe_extractor(self) -> FeatureExtractor:
+        try:
+            return FeatureExtractor.from_recipe(self.recipe, self._backbone_weights, device=self.device)
+        except (ConfigError, CheckpointError) as error:
+            raise ConfigError(
+                f"the extractor of the features that {self.source} was trained on is not to be had: {error} "
+                "(backbone_weights= in Python, --backbone-weights on the command line)"
+            ) from error
 
     def _check_recipe(self, recipe: FeatureRecipe, what: str) -> None:
         if self.recipe is not None and recipe != self.recipe:
             raise DataError(
-                f"{self.source} was trained on {self.recipe}, but {what} are {recipe}: extract them as the model's were"
+                f"{self.source} was trained on features of {self.recipe}, but {what} are {recipe}, which differs in "
+                f"{self.recipe.differences(recipe)}: extract them by the model's recipe"
             )
 
     def _window_of(self, duration: float, window: float | None, overlap: float | None) -> tuple[float, float]:
         """Seconds of a window and of the overlap of two, for a video of `duration` seconds."""
         if window is None:
             window = default_window(duration, self.train_durations)
-        if not window > 0:
-            raise ConfigError(f"the window is {window} seconds: it must be a number above 0")
+            _check_window(window, overlap)
         if overlap is None:
             overlap = 0.0 if math.isinf(window) else window / 2
-        if not 0 <= overlap < window:
-            raise ConfigError(
-                f"the overlap is {overlap} seconds in windows of {window:g}: it must be at least 0 and less than a window"
-            )
         return window, overlap
 
     @torch.no_grad()
@@ -376,9 +387,8 @@ class MomentLocalizer:
         Raises:
             ConfigError: a query that is empty or no text, top_k below 1, and what `encode_video` raises.
         """
-        if not isinstance(top_k, int) or top_k < 1:
-            raise ConfigError(f"top_k is {top_k}: it must be a whole number of at least 1")
-        queries, distinct = _checked_queries(queries)
+        check_top_k(top_k)
+        queries, distinct = checked_queries(queries)
         video = self._encoded(video, encoding)
         contrastive, iou = self._scores(video, distinct)
         scores = final_score(contrastive, iou, self.contrastive_power)
@@ -397,7 +407,7 @@ class MomentLocalizer:
         **encoding,
     ) -> ScoreMaps:
         """The scores of all moments of all windows, as 2D maps. Arguments and errors as in `localize`."""
-        queries, distinct = _checked_queries(queries)
+        queries, distinct = checked_queries(queries)
         video = self._encoded(video, encoding)
         contrastive, iou = self._scores(video, distinct)
         rows = [distinct.index(query) for query in queries]
@@ -433,14 +443,24 @@ def default_window(duration: float, train_durations: Mapping[str, float] | None)
     """Seconds of a window for a video of `duration` seconds, unless asked otherwise.
 
     A video that is no longer than the longest one trained on is one window, as in training and evaluation. A longer one
-    is searched in windows of the length that 95 of 100 training videos do not exceed: the longest may be an exception.
+    is searched in windows of the training videos' median length, so that the clips of a window last as long as those that
+    the model mostly saw.
 
-    >>> default_window(100.0, {"p95": 50.0, "longest": 90.0}), default_window(80.0, {"p95": 50.0, "longest": 90.0})
+    >>> default_window(100.0, {"median": 50.0, "longest": 90.0}), default_window(80.0, {"median": 50.0, "longest": 90.0})
     (50.0, 80.0)
     """
     if train_durations is None or duration <= train_durations["longest"]:
         return duration
-    return train_durations["p95"]
+    return train_durations["median"]
+
+
+def _check_window(window: float | None, overlap: float | None) -> None:
+    """Raise ConfigError where one of them cannot be, or not with the other; None is what is not asked for."""
+    if window is not None and not window > 0:
+        raise ConfigError(f"the window is {window} seconds: it must be a number above 0")
+    if overlap is not None and not 0 <= overlap < (math.inf if window is None else window):
+        least = "" if window is None else f" in windows of {window:g}"
+        raise ConfigError(f"the overlap is {overlap} seconds{least}: it must be at least 0 and less than a window")
 
 
 def _config_of(
@@ -460,6 +480,25 @@ def _config_of(
     return load_config_text(content["config"], f"the config in {path}", options)
 
 
+def _untrained_parts(cfg: CfgNode, path: str) -> tuple[QueryTokenizer, MMN]:
+    """Tokenizer and network of a checkpoint's config, without its weights. Raises ConfigError where they cannot be had."""
+    validate(cfg, training=False)
+    if cfg.MODEL.ARCHITECTURE != "MMN":
+        raise ConfigError(
+            f"the checkpoint {path} is of MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE!r}: only 'MMN' finds moments of "
+            "whole videos"
+        )
+    try:
+        return build_tokenizer(cfg), build_model(cfg, pretrained_text=False)
+    except ConfigError as error:
+        if TEXT_ENCODER_KEY not in str(error):
+            raise
+        raise ConfigError(
+            f"the text encoder of the checkpoint {path} is not to be had: {error} (in Python by "
+            f"options=['{TEXT_ENCODER_KEY}', FOLDER])"
+        ) from error
+
+
 def _usable_device(name: torch.device | str) -> torch.device:
     device = resolve_device(name) if isinstance(name, str) else name
     try:
@@ -469,8 +508,17 @@ def _usable_device(name: torch.device | str) -> torch.device:
     return device
 
 
-def _checked_queries(queries: object) -> tuple[list[str], list[str]]:
-    """The queries as a list, and the different ones among them in order of appearance."""
+def check_top_k(top_k: int) -> None:
+    """Raise ConfigError where it is no number of moments."""
+    if not isinstance(top_k, Integral) or top_k < 1:
+        raise ConfigError(f"top_k is {top_k}: it must be a whole number of at least 1")
+
+
+def checked_queries(queries: object) -> tuple[list[str], list[str]]:
+    """The queries as a list, and the different ones among them in order of appearance.
+
+    Raises ConfigError where there is none, or one is no text or empty.
+    """
     if isinstance(queries, str):
         queries = [queries]
     if not isinstance(queries, Sequence) or not queries:

@@ -10,7 +10,7 @@ from mmn.extraction.recipe import FeatureRecipe
 from mmn.modeling import build_model
 from mmn.video.decode import iter_frames
 
-DURATIONS = {"p95": 40.0, "longest": 60.0}
+DURATIONS = {"median": 40.0, "longest": 60.0}
 RECIPE = FeatureRecipe(
     backbone="colours",
     layer="mean",
@@ -30,11 +30,12 @@ RECIPE = FeatureRecipe(
 def colour_extractor(recipe=RECIPE):
     """What `FeatureExtractor` offers the localizer: a row per frame, its mean colour in the first of DIM numbers."""
 
-    def extract(path):
-        colours = [frame.image.reshape(-1, 3).mean(0) / 255 for frame in iter_frames(path, recipe.fps)]
-        return np.pad(np.array(colours, np.float32), ((0, 0), (0, DIM - 3)), constant_values=0.1)
+    def encode(frames, where):
+        for frame in frames:
+            colour = frame.image.reshape(1, -1, 3).mean(1) / 255
+            yield np.pad(colour.astype(np.float32), ((0, 0), (0, DIM - 3)), constant_values=0.1)
 
-    return SimpleNamespace(recipe=recipe, extract=extract)
+    return SimpleNamespace(recipe=recipe, frames=lambda path: iter_frames(path, recipe.fps), encode=encode)
 
 
 def checkpoint_content(cfg, **changes):

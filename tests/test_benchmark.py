@@ -4,17 +4,20 @@ from dataclasses import replace
 
 import pytest
 import torch
+from localizing import checkpoint_content
 from tiny import random_batch
 from torch.testing import assert_close
 
 from mmn.benchmark import plain
 from mmn.benchmark.data import plain_resample
 from mmn.benchmark.forms import Workload
+from mmn.benchmark.latency import measure_latency
 from mmn.benchmark.settings import SETTINGS, measured_config
 from mmn.benchmark.waiting import measure_waiting
 from mmn.data.features import resample_clips
 from mmn.engine.evaluation import count_hits
 from mmn.engine.inference import MomentRanker
+from mmn.localizer import MomentLocalizer
 from mmn.modeling import build_criterion, build_model, build_proposal_cells
 from mmn.structures.moments import cell_ious, temporal_iou
 
@@ -114,3 +117,18 @@ def test_waiting_is_a_share_and_rates_are_above_zero(tmp_path):
     waiting = measure_waiting(setting, str(tmp_path), [*options, "DATALOADER.NUM_WORKERS", "1"], torch.device("cpu"))
     assert 0 <= waiting.later_wait <= 1 and 0 <= waiting.first_wait <= 1
     assert waiting.first_rate > 0 and waiting.later_rate > 0 and waiting.first_batch > 0
+
+
+def test_latency_is_measured_after_a_first_call(tiny_cfg, tmp_path):
+    torch.save(checkpoint_content(tiny_cfg), tmp_path / "model.pth")
+    localizer = MomentLocalizer.from_checkpoint(tmp_path / "model.pth", device="cpu")
+    queries, localize = [], localizer.localize
+    localizer.localize = lambda video, sentences: (queries.append(sentences), localize(video, sentences))[1]
+    seconds = measure_latency(localizer, 30.0, repeats=4)
+    assert {name: len(times) for name, times in seconds.items()} == {
+        "encode the features of 30 s": 3,
+        "one more query": 4,
+        "16 more queries": 3,
+    }
+    assert [len(sentences) for sentences in queries] == [1] * 5 + [16] * 4
+    assert len({sentence for sentences in queries for sentence in sentences}) == 5 + 16 * 4  # none was asked before

@@ -1,6 +1,7 @@
 """The Python API, against evaluation and against plain loops."""
 
 import os
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -133,10 +134,10 @@ def test_results_cannot_be_changed(localizer, video):
         result.query = "another"
 
 
-@pytest.mark.parametrize("convert", [np.float64, np.float16, torch.from_numpy], ids=["float64", "float16", "tensor"])
-def test_features_of_any_float_type_are_taken(localizer, convert):
-    rows = random_rows(20).astype(np.float16).astype(np.float32)
-    given = rows.astype(convert) if isinstance(convert, type) else convert(rows)
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, torch.float32, torch.bfloat16], ids=str)
+def test_features_of_any_float_type_are_taken(localizer, dtype):
+    rows = torch.from_numpy(random_rows(20)).bfloat16().half().float().numpy()  # what all the types can hold
+    given = torch.from_numpy(rows).to(dtype) if isinstance(dtype, torch.dtype) else rows.astype(dtype)
     wanted = localizer.encode_video(rows, duration=9.0)
     assert torch.equal(localizer.encode_video(given, duration=9.0).moments_iou, wanted.moments_iou)
 
@@ -263,7 +264,7 @@ def test_video_longer_than_all_that_were_trained_on_is_searched_in_usual_lengths
     video = localizer.encode_video(random_rows(400), duration=duration)
     assert len(video.windows) == num_windows
     if num_windows > 1:
-        assert video.windows[0][1] == pytest.approx(DURATIONS["p95"], abs=duration / 400)
+        assert video.windows[0][1] == pytest.approx(DURATIONS["median"], abs=duration / 400)
 
 
 def test_window_as_long_as_the_video_searches_it_whole(localizer):
@@ -327,6 +328,11 @@ def test_text_encoder_that_is_elsewhere_is_named_with_what_to_set(write, cfg, da
     assert MomentLocalizer.from_checkpoint(moved, device="cpu", options=[KEY, encoder])
 
 
+def test_model_of_another_task_is_refused(path):
+    with pytest.raises(ConfigError, match=r"\.pth is of MODEL.ARCHITECTURE 'TAN'"):
+        MomentLocalizer.from_checkpoint(path, options=["MODEL.ARCHITECTURE", "TAN"])
+
+
 def test_options_may_be_numbers_as_well_as_texts(path):
     localizer = MomentLocalizer.from_checkpoint(
         path, device="cpu", options=["TEST.NMS_THRESH", 0.25, "TEST.BATCH_SIZE", "3"]
@@ -361,11 +367,19 @@ def with_recipe(write):
 def test_video_file_is_its_features_and_its_length(with_recipe, video_file):
     video = with_recipe.encode_video(video_file)
     assert (video.name, video.duration) == ("colours", pytest.approx(3.0))
-    rows = colour_extractor().extract(video_file)
+    extractor = colour_extractor()
+    rows = np.concatenate(list(extractor.encode(extractor.frames(video_file), "")))
     assert len(rows) == 30
     assert with_recipe.localize(str(video_file), QUERIES) == with_recipe.localize(
         rows, QUERIES, duration=video.duration
     )
+
+
+def test_progress_is_told_frame_by_frame(with_recipe, video_file):
+    told = []
+    with_recipe.encode_video(video_file, on_progress=lambda seconds, duration: told.append((seconds, duration)))
+    assert [seconds for seconds, _ in told] == pytest.approx([number / 10 for number in range(30)])
+    assert [duration for _, duration in told] == pytest.approx([3.0] * 30)
 
 
 def test_recipe_of_the_checkpoint_makes_the_extractor(write, monkeypatch, video_file):
@@ -384,6 +398,12 @@ def test_recipe_of_the_checkpoint_makes_the_extractor(write, monkeypatch, video_
     assert asked == [(RECIPE, "a.pth", torch.device("cpu"))]
 
 
+def test_extractor_that_is_not_to_be_had_is_named_with_what_to_set(write, video_file):
+    localizer = MomentLocalizer.from_checkpoint(write(feature_recipe=RECIPE.to_dict()), device="cpu")
+    with pytest.raises(ConfigError, match=r"features that the checkpoint .*\.pth was trained on.*--backbone-weights"):
+        localizer.encode_video(video_file)  # there is no backbone `colours`
+
+
 def test_checkpoint_without_a_recipe_asks_for_features_or_an_extractor(localizer, video_file):
     with pytest.raises(ConfigError, match=r"checkpoint .*\.pth does not say which features.*--features, or --backbone"):
         localizer.encode_video(video_file)
@@ -391,9 +411,9 @@ def test_checkpoint_without_a_recipe_asks_for_features_or_an_extractor(localizer
 
 def test_features_of_another_recipe_are_refused_with_both_named(with_recipe):
     other = replace(RECIPE, backbone="shapes")
-    with pytest.raises(DataError, match="trained on colours mean.*are shapes mean"):
+    with pytest.raises(DataError, match="trained on features of colours mean.*are shapes mean.*differs in backbone"):
         with_recipe.encode_video(random_rows(9), duration=5.0, recipe=other)
-    with pytest.raises(DataError, match="trained on colours mean.*are shapes mean"):
+    with pytest.raises(DataError, match="trained on features of colours mean.*are shapes mean.*differs in backbone"):
         with_recipe.use_extractor(colour_extractor(other))
 
 
@@ -423,10 +443,12 @@ MISTAKES = {
     "features in a row": ({"video": ROWS[0]}, "shape"),
     "a NaN feature": ({"video": np.full((3, DIM), np.nan)}, "not finite"),
     "features in whole numbers": ({"video": np.ones((3, DIM), int)}, "not finite numbers"),
+    "features in a tensor of whole numbers": ({"video": torch.ones(3, DIM).long()}, "not finite numbers"),
     "a list for a video": ({"video": [[0.0] * DIM]}, "not a list"),
     "a window of nothing": ({"window": 0.0}, "the window is 0"),
     "a NaN window": ({"window": float("nan")}, "the window is nan"),
     "an overlap of a window": ({"window": 2.0, "overlap": 2.0}, "overlap is 2.0 seconds in windows of 2"),
+    "an overlap of the usual window": ({"overlap": 40.0, "duration": 90.0}, "overlap is 40.0 seconds in windows of 40"),
     "a negative overlap": ({"window": 2.0, "overlap": -1.0}, "overlap is -1.0"),
 }
 
@@ -449,6 +471,24 @@ def test_file_that_is_no_video_is_named(with_recipe, tmp_path, content, named):
         path.write_bytes(content)
     with pytest.raises(DataError, match=f"film.mp4.*{named}"):
         with_recipe.localize(path, QUERIES)
+
+
+def test_windows_are_refused_before_features_are_extracted(with_recipe, video_file, monkeypatch):
+    monkeypatch.setattr(with_recipe, "_extract", lambda *args: pytest.fail("extracted"))
+    with pytest.raises(ConfigError, match="the window is -1"):
+        with_recipe.encode_video(video_file, window=-1.0)
+
+
+def test_numbers_of_numpy_are_numbers(localizer):
+    rows = random_rows(9)
+    found = localizer.localize(rows, QUERIES, np.int64(2), duration=np.float32(5.0))
+    assert found == localizer.localize(rows, QUERIES, 2, duration=5.0)
+
+
+def test_missing_decoder_names_the_extra(with_recipe, video_file, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(UserError, match=r"PyAV.*pip install \.\[video\]"):
+        with_recipe.localize(video_file, QUERIES)
 
 
 def test_duration_of_a_video_file_is_its_own(with_recipe, video_file):

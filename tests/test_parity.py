@@ -21,6 +21,7 @@ from mmn.data.features import resample_clips
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.engine.evaluation import count_hits, ranked_ious, recall_metrics
 from mmn.engine.inference import MomentRanker, Predictions
+from mmn.localizer import MomentLocalizer
 from mmn.modeling import build_model, build_proposal_cells
 from mmn.solver import build_optimizer, build_scheduler
 from mmn.structures.moments import cell_ious
@@ -118,6 +119,21 @@ def test_intermediate_map(golden, name, map_name):
 def test_scores_of_checkpoint(golden, name, weights, file):
     for measured, recorded in zip(parity.score_maps(name, weights), golden.recorded_scores(file), strict=True):
         assert parity.absolute_error(measured, recorded) <= 1e-5
+
+
+@each_fixture
+@pytest.mark.parametrize("weights, file", [("checkpoint.pth", "eval.npz"), ("trained.pth", "trained_eval.npz")])
+def test_localizer_scores_raw_features_and_words_as_recorded(golden, weights, file):
+    """The whole way of the Python API, with a checkpoint as the released program writes it."""
+    localizer = MomentLocalizer.from_checkpoint(golden.checkpoint(weights), golden.cfg, "cpu")
+    measured = []
+    for number, (duration, sentences) in enumerate(
+        zip(golden.meta["durations"][0], golden.meta["sentences"][0], strict=True)
+    ):
+        rows = golden.arrays[f"b0_v{number}_raw"]
+        measured.append(localizer.score_maps(rows, sentences, duration=duration))
+    for maps, recorded in zip(zip(*measured, strict=True), golden.recorded_scores(file), strict=False):
+        assert parity.absolute_error(torch.cat([torch.from_numpy(part[:, 0]) for part in maps]), recorded) <= 1e-5
 
 
 @each_fixture

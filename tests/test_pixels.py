@@ -1,6 +1,7 @@
 """From pixels to moments at the smallest sizes: videos, features by the tool, training by the tool, a search."""
 
 import json
+import math
 
 import h5py
 import numpy as np
@@ -26,7 +27,7 @@ def succeed(done):
 def root(tmp_path_factory):
     """A DATASETS.ROOT with `pixels`: rendered videos, and their features by tools/extract_features.py."""
     root = tmp_path_factory.mktemp("dataset")
-    options = ShapeOptions(num_train=3, num_val=1, num_test=2, size=32, fps=4, min_seconds=4, max_seconds=6)
+    options = ShapeOptions(num_train=3, num_val=1, num_test=2, size=32, fps=8, min_seconds=4, max_seconds=6)
     folder = write_shape_dataset(root / "pixels", options, log=lambda line: None)
     write_tiny_vision(folder / "image_encoder", image_size=16, patch_size=8, hidden_size=16, num_layers=1, dim=DIM)
     succeed(
@@ -65,7 +66,7 @@ def test_every_video_has_a_row_per_quarter_of_a_second(root):
     with h5py.File(root / "pixels" / "features.hdf5") as file:
         assert set(file) == entries.keys()
         for vid, entry in entries.items():
-            assert file[vid].shape == (round(entry["duration"] * 4), DIM)
+            assert file[vid].shape == (math.ceil(entry["duration"] * 4), DIM)
 
 
 def test_model_knows_how_its_features_were_made(localizer):

@@ -8,6 +8,7 @@ import argparse
 import _path  # noqa: F401
 
 from mmn.benchmark.growth import plot_growth
+from mmn.benchmark.latency import print_latency
 from mmn.benchmark.report import run_benchmark
 from mmn.benchmark.settings import SETTINGS
 from mmn.utils.cli import run_tool
@@ -23,8 +24,14 @@ def main() -> None:
     parser.add_argument("--components", nargs="+", default=[], metavar="NAME", help="measure these alone")
     parser.add_argument("--no-data", action="store_true", help="leave out the construction of a dataset")
     parser.add_argument("--growth", metavar="PNG", help="instead, plot how cost grows with map, sentences and videos")
+    parser.add_argument("--latency", action="store_true", help="instead, time single queries on an encoded video")
+    parser.add_argument(
+        "--ckpt", help="of this model, with --latency; by default the first of --settings, random weights"
+    )
     args = parser.parse_args()
-    if args.growth:
+    if args.latency:
+        print_latency(args.ckpt, args.settings[0], args.repeats)
+    elif args.growth:
         plot_growth(args.growth, args.repeats)
     else:
         run_benchmark(

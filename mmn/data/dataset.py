@@ -84,9 +84,9 @@ class MomentDataset(Dataset):
 
 
 def summarise_durations(datasets: Sequence[MomentDataset]) -> dict[str, float]:
-    """How long the videos of all datasets are, in seconds: "p95", which 95 of 100 do not exceed, and "longest".
+    """How long the videos of all datasets are, in seconds: "median" and "longest".
 
     Checkpoints carry it as "train_durations", so that whoever uses a model knows what it was trained for.
     """
     durations = [video.duration for dataset in datasets for video in dataset.videos]
-    return {"p95": float(np.quantile(durations, 0.95)), "longest": float(max(durations))}
+    return {"median": float(np.median(durations)), "longest": float(max(durations))}

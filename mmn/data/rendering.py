@@ -15,7 +15,7 @@ RGB = {
     "white": (245, 245, 245),
 }
 # As shares of the picture's height or width.
-RADIUS = 0.17  # of a shape's circumscribed circle, half the edge of a square
+RADIUS = 0.17  # of the circle around a shape, nearly
 SMALL_RADIUS, LARGE_RADIUS = 0.07, 0.26  # where it grows or shrinks
 STANDING_RADIUS = 0.06
 NEAR_EDGE, FAR_EDGE = 0.15, 0.85  # where a shape that moves begins or ends

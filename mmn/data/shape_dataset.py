@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmn.data.rendering import render
-from mmn.data.shape_videos import ShapeVideo, make_shape_video
+from mmn.data.shape_videos import MIN_FRAMES, ShapeVideo, make_shape_video
 from mmn.data.synthetic import SPLITS
 from mmn.data.tiny_encoder import write_tiny_encoder
 from mmn.data.tiny_vision import write_tiny_vision
@@ -58,10 +58,10 @@ class ShapeOptions:
             raise ConfigError(f"the rendered dataset's size cannot be {self.size}: give an even number from 16 on")
         if not self.seed >= 0:
             raise ConfigError(f"the rendered dataset's seed cannot be {self.seed}: it must be 0 or above")
-        if not 2 <= self.min_seconds <= self.max_seconds:
+        if not MIN_FRAMES / self.fps <= self.min_seconds <= self.max_seconds:
             raise ConfigError(
-                f"the rendered dataset's videos cannot last {self.min_seconds} to {self.max_seconds} s: give from two "
-                "seconds on, the shorter first"
+                f"the rendered dataset's videos cannot last {self.min_seconds} to {self.max_seconds} s at {self.fps} fps: "
+                f"give {MIN_FRAMES} frames at least, the shorter first"
             )
 
 

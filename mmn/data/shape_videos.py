@@ -56,6 +56,7 @@ TEMPLATES = (
 )
 SAY_PLACE = 0.5  # how often a sentence about a shape that appears says where
 SHARING = 0.7  # how many of a video's actions differ from an earlier one in one of colour, shape and action alone
+MIN_FRAMES = 32  # in which the shortest action, 6% of them, is a frame long at least
 STANDING = 0.5  # how many videos have a shape that stands there all the time
 
 
@@ -121,7 +122,7 @@ def make_shape_video(
     """The timeline and the sentences of one video, which depend on these arguments alone.
 
     Args:
-        seconds: the shortest and the longest duration.
+        seconds: the shortest and the longest duration, of MIN_FRAMES at least.
     """
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
     num_frames = round(float(rng.uniform(*seconds)) * fps)
@@ -131,7 +132,7 @@ def make_shape_video(
     segments = []
     for kind, is_told, bounds in zip(kinds, told, choose_bounds(told, rng), strict=True):
         first, last = (round(bound * num_frames) for bound in bounds)
-        segments.append(make_segment(first, max(last, first + 1), kind, bool(is_told), rng))
+        segments.append(make_segment(first, last, kind, bool(is_told), rng))
     standing = [make_standing(rng)] if rng.random() < STANDING else []
     return ShapeVideo(num_frames, fps, tuple(segments), tuple(standing), (seed, SPLITS.index(split), index, 1))
 

@@ -14,8 +14,10 @@ from terminaltables import AsciiTable
 from mmn.data.features import DAMAGE
 from mmn.engine.prediction_file import prediction_record, write_records
 from mmn.extraction.extractor import FeatureExtractor
+from mmn.extraction.progress import ExtractionProgress
 from mmn.extraction.recipe import FeatureRecipe
-from mmn.localizer import EncodedVideo, MomentLocalizer, QueryResult
+from mmn.localizer import EncodedVideo, MomentLocalizer, QueryResult, check_top_k, checked_queries
+from mmn.utils.clock import clock
 from mmn.utils.errors import ConfigError, DataError
 from mmn.utils.logger import setup_logger
 
@@ -100,6 +102,8 @@ def localize_video(
     Raises UserError, before the video is encoded where that can be known: see `MomentLocalizer` and what is needed for
     the outputs.
     """
+    check_top_k(top_k)
+    checked_queries(queries)
     _check_outputs(outputs, source, len(queries))
     video = encode_source(localizer, source, window, overlap)
     results = localizer.localize(video, queries, top_k)
@@ -161,9 +165,24 @@ def encode_source(
     if source.features is None:
         if source.duration is not None:
             raise ConfigError("--duration goes with --features: a video file says itself how long it is")
-        return localizer.encode_video(source.video, window=window, overlap=overlap)
+        return _encode_file(localizer, source, window, overlap)
     rows, duration, recipe = _read_features(source)
     return localizer.encode_video(rows, duration, window, overlap, recipe, source.name)
+
+
+def _encode_file(
+    localizer: MomentLocalizer, source: VideoSource, window: float | None, overlap: float | None
+) -> EncodedVideo:
+    size = os.path.getsize(source.video) if source.is_file else 0
+    progress = ExtractionProgress(1, size, enabled=True)
+
+    def show(seconds: float, duration: float) -> None:
+        progress.advance(source.name, seconds, size * min(seconds / duration, 1.0))
+
+    try:
+        return localizer.encode_video(source.video, window=window, overlap=overlap, on_progress=show)
+    finally:
+        progress.close()
 
 
 def _read_features(source: VideoSource) -> tuple[np.ndarray, float, FeatureRecipe | None]:
@@ -211,8 +230,8 @@ def format_results(video: EncodedVideo, results: Sequence[QueryResult]) -> str:
         rows = [
             [
                 str(rank),
-                format_time(moment.start),
-                format_time(moment.end),
+                clock(moment.start),
+                clock(moment.end),
                 f"{moment.score:.3f}",
                 f"{moment.contrastive:.3f}",
                 f"{moment.iou:.3f}",
@@ -223,19 +242,6 @@ def format_results(video: EncodedVideo, results: Sequence[QueryResult]) -> str:
         table.justify_columns = dict.fromkeys(range(len(COLUMNS)), "right")
         lines += ["", " ".join(result.query.split()), table.table]
     return "\n".join(lines)
-
-
-def format_time(seconds: float) -> str:
-    """Minutes and seconds, with hours where there are any, as players show them.
-
-    >>> format_time(62.25), format_time(3725.5), format_time(59.96)
-    ('1:02.2', '1:02:05.5', '1:00.0')
-    """
-    tenths = round(seconds * 10)
-    minutes, tenths = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    clock = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
-    return f"{clock}:{tenths // 10:02d}.{tenths % 10}"
 
 
 def write_json(path: str, video: EncodedVideo, results: Sequence[QueryResult]) -> None:
@@ -263,7 +269,7 @@ def plot_results(
     from mmn.visual.localization import NUM_FRAMES, QueryPicture, draw_localization
 
     maps = localizer.score_maps(video, [result.query for result in results]).final
-    frames = iter(_middle_frames(source, results, NUM_FRAMES))
+    frames = iter(middle_frames(source, results, NUM_FRAMES))
     pictures = []
     for result, windows in zip(results, maps, strict=True):
         best = int(windows.max(axis=(1, 2)).argmax())
@@ -281,7 +287,7 @@ def plot_results(
     draw_localization(path, title, video.duration, video.windows, localizer.cells.mask.numpy(), pictures)
 
 
-def _middle_frames(source: VideoSource, results: Sequence[QueryResult], most: int) -> list[np.ndarray]:
+def middle_frames(source: VideoSource, results: Sequence[QueryResult], most: int) -> list[np.ndarray]:
     """The frames in the middle of the first moments of every query, in this order."""
     if not source.is_file:
         return []

@@ -146,7 +146,7 @@ def _load(where: str, line: str) -> tuple[str, dict]:
 def _parse(where: str, record: dict, truth: dict[int | str, dict], truth_path: str | None) -> QueryPrediction:
     qid = _qid(where, record)
     annotation = record
-    if "relevant_windows" not in record and truth_path is not None:
+    if record.get("relevant_windows", []) == [] and truth_path is not None:
         if qid not in truth:
             raise DataError(
                 f"{where} has the qid {qid!r}, which {truth_path} does not: name the file of the same split"

@@ -63,7 +63,7 @@ class SentenceLayout(_Movable):
         return padded[self.video_index, self.slot]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Batch(_Movable):
     """What the batches of all tasks hold: what the network embeds, and whose it is.
 
@@ -84,7 +84,7 @@ class Batch(_Movable):
     video_ids: list[str]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class GroundingBatch(Batch):
     """Videos and their sentences.
 

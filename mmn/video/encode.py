@@ -24,7 +24,8 @@ X264 = {
     "bf": "0",  # with reordered frames the length stated in an mp4 file misses what the last ones last
 }
 CUT_TIME_BASE = Fraction(1, 90000)  # the unit of a cut's timestamps, in seconds: frame times of any rate fit well
-MAX_AUDIO_RATE = 48000  # samples per second
+OTHER_AUDIO_RATE = 48000  # samples per second, where aac does not have the source's
+LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}  # by the number of channels; others are mixed to stereo
 FRAME_DURATION = 1 << 8  # AV_CODEC_FLAG_FRAME_DURATION: the last frame lasts as long as it is said to
 
 
@@ -119,13 +120,17 @@ class _AudioCut:
         self.track = source.streams.audio[0]
         self.zero = (source.start_time or 0) / av.time_base
         context = self.track.codec_context
-        self.out = target.add_stream("aac", rate=min(context.sample_rate, MAX_AUDIO_RATE), layout=context.layout)
+        known = context.sample_rate in av.Codec("aac", "w").audio_rates
+        rate = context.sample_rate if known else OTHER_AUDIO_RATE
+        layout = LAYOUTS.get(context.layout.nb_channels, "stereo")
+        self.out = target.add_stream("aac", rate=rate, layout=layout)
         self.trim = av.filter.Graph()
         first, last = start + self.zero, end + self.zero
         self.trim.link_nodes(
             self.trim.add_abuffer(template=self.track, time_base=self.track.time_base),
             self.trim.add("atrim", f"start={first:.6f}:end={last:.6f}"),
             self.trim.add("asetpts", f"PTS-{first:.6f}/TB"),
+            self.trim.add("aformat", f"sample_fmts=fltp:sample_rates={rate}:channel_layouts={layout}"),
             self.trim.add("abuffersink"),
         ).configure()
         with contextlib.suppress(av.FFmpegError):  # without an index all is read from the beginning

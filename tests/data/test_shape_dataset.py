@@ -12,7 +12,7 @@ from mmn.data.shape_dataset import ShapeOptions, make_videos, write_shape_datase
 from mmn.utils.errors import ConfigError
 from mmn.video.decode import iter_frames, probe
 
-SMALL = ShapeOptions(num_train=3, num_val=1, num_test=2, size=32, fps=5, min_seconds=3, max_seconds=4, seed=1)
+SMALL = ShapeOptions(num_train=3, num_val=1, num_test=2, size=32, fps=10, min_seconds=3.2, max_seconds=4, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_every_annotated_video_is_a_file_of_its_length_and_size(folder):
     assert {path.stem for path in (folder / "videos").iterdir()} == entries.keys()
     for vid, entry in entries.items():
         info = probe(folder / "videos" / f"{vid}.mp4")
-        assert (info.width, info.height, info.frame_rate) == (32, 32, 5)
+        assert (info.width, info.height, info.frame_rate) == (32, 32, 10)
         assert info.duration == pytest.approx(entry["duration"], abs=1e-3)
 
 
@@ -71,7 +71,16 @@ def test_text_encoder_knows_all_words_of_the_sentences(folder):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"num_test": 0}, {"size": 33}, {"size": 8}, {"fps": 0}, {"seed": -1}, {"workers": 0}, {"min_seconds": 30}],
+    [
+        {"num_test": 0},
+        {"size": 33},
+        {"size": 8},
+        {"fps": 0},
+        {"seed": -1},
+        {"workers": 0},
+        {"min_seconds": 30},
+        {"fps": 2},
+    ],
 )
 def test_impossible_option_is_a_sentence(wrong):
     with pytest.raises(ConfigError, match="the rendered dataset's"):

@@ -170,7 +170,7 @@ def test_checkpoint_has_all_that_continuing_needs_and_loads_safely(make_trainer,
 
 
 def test_checkpoints_carry_the_facts_about_the_training_data(make_trainer, tiny_cfg):
-    facts = {"train_durations": {"p95": 40.5, "longest": 61.0}}
+    facts = {"train_durations": {"median": 40.5, "longest": 61.0}}
     make_trainer(facts=facts).train()
     content = torch.load(f"{tiny_cfg.OUTPUT_DIR}/pool_model_2e.pth", weights_only=True)
     assert content.items() >= facts.items()

@@ -188,15 +188,15 @@ def part_of(batch, leaves, videos):
     chosen = torch.arange(len(batch.durations))[videos]
     sentences = torch.isin(batch.video_index, chosen)
     part = type(batch)(
-        batch.feats[videos],
-        batch.tokens[sentences],
-        batch.token_mask[sentences],
-        torch.arange(int(sentences.sum())),
-        SentenceLayout.from_counts(batch.layout.counts[videos]),
-        batch.moments[sentences],
-        batch.durations[videos],
-        batch.sentence_ids[sentences],
-        batch.video_ids[videos],
+        feats=batch.feats[videos],
+        tokens=batch.tokens[sentences],
+        token_mask=batch.token_mask[sentences],
+        token_rows=torch.arange(int(sentences.sum())),
+        layout=SentenceLayout.from_counts(batch.layout.counts[videos]),
+        moments=batch.moments[sentences],
+        durations=batch.durations[videos],
+        sentence_ids=batch.sentence_ids[sentences],
+        video_ids=batch.video_ids[videos],
     )
     rows = (videos, videos, sentences, sentences)
     return part, [leaf.detach()[row].clone().requires_grad_() for leaf, row in zip(leaves, rows, strict=True)]

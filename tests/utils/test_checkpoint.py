@@ -202,7 +202,11 @@ def test_exported_weights_load_and_carry_config_and_revision(model, path, tmp_pa
 
 
 def test_what_describes_a_model_survives_the_export(model, path, tmp_path):
-    facts = {"config": "SOLVER: {}", "train_durations": {"p95": 40.5, "longest": 61.0}, "feature_recipe": {"fps": 3.0}}
+    facts = {
+        "config": "SOLVER: {}",
+        "train_durations": {"median": 40.5, "longest": 61.0},
+        "feature_recipe": {"fps": 3.0},
+    }
     out = str(tmp_path / "weights.safetensors")
     torch.save({"model": model.state_dict(), **facts}, path)
     export_weights(path, out)

@@ -50,24 +50,39 @@ def uneven(tmp_path_factory):
     """Frames at uneven times, and a tone from 1 s to 2 s of its 3 s; (path, times)."""
     path = tmp_path_factory.mktemp("uneven") / "uneven.mp4"
     times = [0, 0.1, 0.15, 0.4, 0.5, 0.9, 1.0, 1.6, 1.7, 2.0, 2.5, 2.9]
+    return write_with_tone(path, times), times
+
+
+def write_with_tone(path, times, codec="aac", rate=RATE, layout="stereo"):
+    """A frame at each of the times, and a tone from 1 s to 2 s of 3 s of sound."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=10, width=32, height=32, pix_fmt="yuv420p")
         video.codec_context.time_base = Fraction(1, 1000)
-        audio = container.add_stream("aac", rate=RATE, layout="stereo")
+        audio = container.add_stream(codec, rate=rate, layout=layout)
         for time, image in zip(times, plain_frames(len(times)), strict=True):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = round(1000 * time), Fraction(1, 1000)
             container.mux(video.encode(frame))
         container.mux(video.encode())
-        seconds = np.arange(3 * RATE) / RATE
+        seconds = np.arange(3 * rate) / rate
         tone = np.where((seconds >= 1) & (seconds < 2), 0.5 * np.sin(2 * math.pi * 440 * seconds), 0)
+        sample_format = audio.format.name
         for begin in range(0, len(tone), 1024):
-            samples = np.tile(tone[begin : begin + 1024].astype(np.float32), (2, 1))
-            frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
-            frame.sample_rate, frame.pts, frame.time_base = RATE, begin, Fraction(1, RATE)
-            container.mux(audio.encode(frame))
+            container.mux(audio.encode(sound_frame(tone[begin : begin + 1024], begin, sample_format, rate, layout)))
         container.mux(audio.encode())
-    return path, times
+    return path
+
+
+def sound_frame(tone, begin, sample_format, rate, layout):
+    """The same tone [samples] in all channels, "fltp" or "s16"."""
+    num_channels = av.AudioLayout(layout).nb_channels
+    if sample_format == "fltp":
+        samples = np.tile(tone.astype(np.float32), (num_channels, 1))
+    else:
+        samples = np.repeat((32767 * tone).astype(np.int16), num_channels)[None]
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format=sample_format, layout=layout)
+    frame.sample_rate, frame.pts, frame.time_base = rate, begin, Fraction(1, rate)
+    return frame
 
 
 def test_written_frames_come_back_in_their_order_times_and_colours(plain):
@@ -167,12 +182,25 @@ def test_cut_keeps_uneven_frame_times(uneven, tmp_path):
     assert [(round(time, 3), colour) for time, colour in seen(tmp_path / "cut.mp4")] == expected
 
 
-def test_cut_keeps_the_sound_in_time(uneven, tmp_path):
-    cut_video(uneven[0], 0.6, 2.4, tmp_path / "cut.mp4")
+@pytest.mark.parametrize(
+    ("name", "codec", "rate", "layout"),
+    [
+        ("as_it_is.mp4", "aac", 16000, "stereo"),
+        ("samples.mkv", "pcm_s16le", 8000, "mono"),
+        ("odd_rate.mkv", "pcm_s16le", 37800, "mono"),
+        ("surround.mkv", "pcm_s16le", 16000, "5.1"),
+    ],
+)
+def test_cut_keeps_the_sound_in_time(name, codec, rate, layout, tmp_path):
+    path = write_with_tone(tmp_path / name, [0, 1, 2, 2.9], codec, rate, layout)
+    cut_video(path, 0.6, 2.4, tmp_path / "cut.mp4")
     with av.open(str(tmp_path / "cut.mp4")) as container:
-        samples = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
-    loud = np.flatnonzero(np.abs(samples).max(0) > 0.25) / RATE
-    assert samples.shape[1] / RATE == pytest.approx(1.8, abs=0.07)  # whole packets of 1024 samples
+        track = container.streams.audio[0]
+        samples = np.concatenate([frame.to_ndarray() for frame in container.decode(track)], axis=1)
+        assert (track.codec_context.name, track.layout.name) == ("aac", layout)
+    loud = np.flatnonzero(np.abs(samples).max(0) > 0.25) / track.rate
+    length = samples.shape[1] / track.rate
+    assert 1.8 <= length + 0.01 <= 1.81 + 2 * 1024 / track.rate  # aac has whole packets of 1024 samples
     assert loud[0] == pytest.approx(0.4, abs=0.02)
     assert loud[-1] == pytest.approx(1.4, abs=0.02)
 
