@@ -12,13 +12,14 @@ from mmn.utils.cli import run_tool
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--predictions", required=True, metavar="FILE", help="as test_net.py --dump writes it")
+    parser.add_argument("--truth", metavar="FILE", help="json lines with the true moments, where FILE has none")
     parser.add_argument("--thresholds", nargs="+", type=float, metavar="IOU", help="of the recall; default 0.3 0.5 0.7")
     parser.add_argument("--split", help="take the thresholds of this catalog entry, e.g. tacos_test")
     parser.add_argument("--examples", type=int, default=0, metavar="N", help="also show N queries")
     args = parser.parse_args()
 
     thresholds = get_entry(args.split, load_catalog()).thresholds if args.split else args.thresholds or (0.3, 0.5, 0.7)
-    score_file(args.predictions, thresholds, args.examples)
+    score_file(args.predictions, thresholds, args.examples, args.truth)
 
 
 if __name__ == "__main__":
