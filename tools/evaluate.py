@@ -16,6 +16,7 @@ from mmn.utils.cli import run_tool
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--predictions", required=True, metavar="FILE", help="as test_net.py --dump writes it")
+    parser.add_argument("--truth", metavar="FILE", help="json lines with the true moments, where FILE has none")
     parser.add_argument("--thresholds", nargs="+", type=float, metavar="IOU", help="of the recall; default 0.3 0.5 0.7")
     parser.add_argument("--annotations", metavar="FILE", help="of HC-STVG, the truth of predicted tubes")
     parser.add_argument("--split", help="take the thresholds of this catalog entry, e.g. tacos_test")
@@ -26,7 +27,7 @@ def main() -> None:
     if args.annotations:
         score_tube_file(args.predictions, args.annotations, thresholds or TubeEntry.thresholds, args.examples)
     else:
-        score_file(args.predictions, thresholds or CatalogEntry.thresholds, args.examples)
+        score_file(args.predictions, thresholds or CatalogEntry.thresholds, args.examples, args.truth)
 
 
 if __name__ == "__main__":

@@ -327,9 +327,9 @@ def cache_features(cfg: CfgNode) -> None:
         task.write_clip_file(split)
 
 
-def score_file(path: str, thresholds: Sequence[float], num_examples: int) -> None:
-    """Print the metrics of a prediction file, and some of its queries."""
-    records = read_predictions(path)
+def score_file(path: str, thresholds: Sequence[float], num_examples: int, truth: str | None = None) -> None:
+    """Print the metrics of a prediction file, and some of its queries. truth: see `read_predictions`."""
+    records = read_predictions(path, truth)
     print(format_table(score_predictions(records, thresholds), path))
     if num_examples:
         print(format_examples(records, num_examples))
