@@ -5,7 +5,7 @@ An HDF5 file with one row per sentence, in annotation order, and the attributes 
     contrastive, iou   [S, M] float16, scores of the two heads on the valid cells, packed row-major
     qid                [S] int64, as in the prediction file
     vid, query         [S] texts, to tell whether a prediction file is of the same sentences
-    attributes         format "mmn-score-maps 1", split, num_clips, pooling_counts, contrastive_power
+    attributes         format "mmn-score-maps 1", split, num_clips, pooling_counts, contrastive_power, score
 
 The final score is computed from the two (SPEC section 5); float16 keeps about three digits of each.
 """
@@ -111,8 +111,9 @@ def write_maps(
     pooling_counts: Sequence[int],
     contrastive_power: float,
     maps: tuple[Tensor, Tensor, Tensor],
+    score: str = "product",
 ) -> None:
-    """Write merged maps (ids [S], contrastive, iou [S, M]) of a split."""
+    """Write merged maps (ids [S], contrastive, iou [S, M]) of a split; power and score are those of `final_score`."""
     ids, contrastive, iou = (part.numpy() for part in maps)
     kept = set(ids.tolist())
     names = [
@@ -126,6 +127,7 @@ def write_maps(
         file.attrs["num_clips"] = cells.num_clips
         file.attrs["pooling_counts"] = list(pooling_counts)
         file.attrs["contrastive_power"] = contrastive_power
+        file.attrs["score"] = score
         file["qid"], file["contrastive"], file["iou"] = ids, contrastive, iou
         for column, key in enumerate(("vid", "query")):
             texts = [name[column].encode("utf-8") for name in names]
@@ -166,6 +168,7 @@ class MapFile:
             self.split = str(attributes["split"])
             self.cells = ProposalCells(int(attributes["num_clips"]), [int(n) for n in attributes["pooling_counts"]])
             self.contrastive_power = float(attributes["contrastive_power"])
+            self.score = str(attributes.get("score", "product"))  # files without it are from before there was a choice
             self.ids = {int(qid): row for row, qid in enumerate(self._file["qid"][:])}
             shape = (len(self.ids), len(self.cells))
             for key, wanted in {"contrastive": shape, "iou": shape, "vid": shape[:1], "query": shape[:1]}.items():
@@ -184,5 +187,5 @@ class MapFile:
         """The maps of a query that is in the file."""
         row = self.ids[qid]
         contrastive, iou = (torch.from_numpy(self._file[key][row]).float() for key in ("contrastive", "iou"))
-        final = final_score(contrastive, iou, self.contrastive_power)
+        final = final_score(contrastive, iou, self.contrastive_power, self.score)
         return SentenceMaps(*(self.cells.to_map(packed).numpy() for packed in (contrastive, iou, final)))

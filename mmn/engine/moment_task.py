@@ -79,7 +79,8 @@ class MomentTask(Task):
         maps = recorder.merge()
         if comm.get_rank() == 0:
             pooling_counts = self.cfg.MODEL.MMN.FEAT2D.POOLING_COUNTS
-            write_maps(request.path, dataset, ranker.cells, pooling_counts, ranker.contrastive_power, maps)
+            power, score = ranker.contrastive_power, ranker.score
+            write_maps(request.path, dataset, ranker.cells, pooling_counts, power, maps, score)
             get_logger().info("wrote %s, the maps of %d sentences", request.path, len(maps[0]))
         return predictions
 
