@@ -96,6 +96,16 @@ def test_score_is_the_product_of_the_heads_scores(localizer, video, cfg):
     assert_close(score, ((contrastive + 1) / 2) ** cfg.TEST.CONTRASTIVE_SCORE_POW * iou)
 
 
+@pytest.mark.parametrize("head", ["contrastive", "iou"])
+def test_moments_are_ranked_by_the_score_of_the_config(path, head):
+    localizer = MomentLocalizer.from_checkpoint(path, device="cpu", options=["TEST.SCORE", head])
+    for result in localizer.localize(random_rows(50), QUERIES, duration=25.0):
+        values = [getattr(moment, head) for moment in result.moments]
+        wanted = [(value + 1) / 2 for value in values] if head == "contrastive" else values
+        assert [moment.score for moment in result.moments] == pytest.approx(wanted)
+        assert values == sorted(values, reverse=True)
+
+
 def test_maps_hold_the_scores_of_the_moments_that_are_found(localizer, video):
     maps = localizer.score_maps(video, QUERIES)
     clip = video.duration / localizer.cells.num_clips
@@ -329,8 +339,8 @@ def test_text_encoder_that_is_elsewhere_is_named_with_what_to_set(write, cfg, da
 
 
 def test_model_of_another_task_is_refused(path):
-    with pytest.raises(ConfigError, match=r"\.pth is of MODEL.ARCHITECTURE 'TAN'"):
-        MomentLocalizer.from_checkpoint(path, options=["MODEL.ARCHITECTURE", "TAN"])
+    with pytest.raises(ConfigError, match=r"\.pth is of MODEL.ARCHITECTURE 'STVG'"):
+        MomentLocalizer.from_checkpoint(path, options=["MODEL.ARCHITECTURE", "STVG"])
 
 
 def test_options_may_be_numbers_as_well_as_texts(path):

@@ -130,7 +130,7 @@ class DemoPage:
                             placeholder="a person opens a door",
                             elem_id="query",
                             scale=4,
-                            max_lines=1,
+                            max_lines=3,
                         )
                         button = gradio.Button("Find", variant="primary", elem_id="find", scale=1, min_width=80)
                     examples = gradio.Dataset(

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ _STYLE = {
     "savefig.facecolor": "white",
 }
 DPI = 110
+_lock = threading.RLock()
 _FONT = "DejaVu Sans"  # comes with matplotlib, so that a picture is the same everywhere
 _FURTHER_FONTS = (
     "Noto Sans CJK SC",
@@ -51,7 +53,8 @@ _FURTHER_FONTS = (
 def styled_figure(width: float, height: float) -> "Iterator[Figure]":
     """A figure of `width` x `height` inches in the shared look, laid out so that no label is cut off.
 
-    Draw within the block. Raises UserError where matplotlib is not installed.
+    Draw within the block; other threads wait for its end, since the look is global in matplotlib. Raises UserError
+    where matplotlib is not installed.
     """
     try:
         import matplotlib
@@ -61,7 +64,7 @@ def styled_figure(width: float, height: float) -> "Iterator[Figure]":
         raise UserError("pictures need matplotlib, which is not installed: pip install .[plots]") from error
     installed = set(font_manager.get_font_names())
     fonts = [_FONT, *(name for name in _FURTHER_FONTS if name in installed)]
-    with matplotlib.rc_context({**_STYLE, "font.family": fonts}):
+    with _lock, matplotlib.rc_context({**_STYLE, "font.family": fonts}):
         yield Figure(figsize=(width, height), layout="constrained")
 
 

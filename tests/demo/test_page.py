@@ -204,26 +204,8 @@ def test_tool_without_a_model_says_how_to_make_one(tmp_path, monkeypatch):
 
 
 def test_tool_hands_its_arguments_on(monkeypatch):
-    monkeypatch.setattr(
-        sys,
-        "argv",
-        [
-            "demo.py",
-            "--ckpt",
-            "w",
-            "--videos",
-            "a",
-            "b",
-            "--annotations",
-            "f",
-            "--port",
-            "1",
-            "--host",
-            "h",
-            "MODEL.DEVICE",
-            "cpu",
-        ],
-    )
+    words = "--ckpt w --videos a b --annotations f --port 1 --host h MODEL.DEVICE cpu"
+    monkeypatch.setattr(sys, "argv", ["demo.py", *words.split()])
     main = runpy.run_path(str(ROOT / "tools" / "demo.py"))["main"]
     given = []
     monkeypatch.setitem(main.__globals__, "run_demo", lambda *args: given.extend(args))

@@ -9,7 +9,13 @@ import torch
 from mmn.data import build_dataset
 from mmn.data.build import build_tokenizer
 from mmn.engine.inference import Predictions
-from mmn.engine.prediction_file import format_examples, read_predictions, score_predictions, write_predictions
+from mmn.engine.prediction_file import (
+    format_examples,
+    read_predictions,
+    score_predictions,
+    score_queries,
+    write_predictions,
+)
 from mmn.utils.errors import DataError
 
 THRESHOLDS = (0.3, 0.5, 0.7)
@@ -43,6 +49,13 @@ def test_scores_of_a_file_by_hand(write):
     assert metrics["mIoU"] == pytest.approx((1 + 0.5 + 0) / 3)
     # Query 2: at 0.5 the first is the hit (1), from 0.55 to 0.9 the second (1/2), at 0.95 none.
     assert metrics["mAP"] == pytest.approx((1 + (1 + 8 * 0.5) / 10 + 0) / 3)
+
+
+def test_metrics_are_means_of_the_scores_of_queries(write):
+    lines = [line([[0, 9, 0.9], [3, 8, 0.8]]), line([], truth=[(0, 4), (9, 12)]), line([[1, 7, 0.3], [0, 10, 0.2]])]
+    records = read_predictions(write(*lines))
+    means = {name: values.mean() for name, values in score_queries(records, THRESHOLDS).items()}
+    assert means == pytest.approx(score_predictions(records, THRESHOLDS))
 
 
 def test_predictions_count_in_the_order_of_their_scores(write):
@@ -98,3 +111,38 @@ def test_examples_show_truth_and_predictions(write):
     assert "a man runs" in text
     assert "truth 0.0-10.0 s" in text
     assert "IoU 0.50" in text
+
+
+def apart(write, tmp_path, *annotations):
+    """A prediction of the query "a" without its truth, which is in a file of its own -> the paths of both."""
+    record = json.loads(line([[0, 10, 0.9]], qid="a"))
+    del record["relevant_windows"], record["duration"]
+    path = tmp_path / "truth.jsonl"
+    path.write_text("".join(json.dumps(annotation) + "\n" for annotation in annotations))
+    return write(json.dumps(record)), str(path)
+
+
+def test_truth_and_duration_may_stand_in_a_file_of_their_own(write, tmp_path):
+    annotations = [{"qid": qid, "relevant_windows": [[0, end]], "duration": 150} for qid, end in (("b", 9), ("a", 5))]
+    (record,) = read_predictions(*apart(write, tmp_path, *annotations))
+    assert record.truth.tolist() == [[0, 5]]
+    assert (record.qid, record.duration) == ("a", 150)
+
+
+def test_truth_in_the_predictions_counts_before_that_of_the_file(write, tmp_path):
+    (tmp_path / "truth.jsonl").write_text(json.dumps({"qid": 0, "relevant_windows": [[7, 8]]}))
+    (record,) = read_predictions(write(line([[0, 10, 0.9]])), str(tmp_path / "truth.jsonl"))
+    assert record.truth.tolist() == [[0, 10]]
+
+
+def test_query_that_the_truth_lacks_is_named(write, tmp_path):
+    with pytest.raises(
+        DataError, match=r"line 1 of .*predictions\.jsonl has the qid 'a', which .*truth\.jsonl does not"
+    ):
+        read_predictions(*apart(write, tmp_path, {"qid": "b", "relevant_windows": [[0, 5]]}))
+
+
+@pytest.mark.parametrize("field", [{"qid": [1]}, {"qid": True}, {"duration": 0}, {"duration": "30"}, {"duration": -1}])
+def test_bad_id_or_duration_is_named(write, field):
+    with pytest.raises(DataError, match=f"line 1 of .*the {next(iter(field))}"):
+        read_predictions(write(line([], **field)))

@@ -1,6 +1,8 @@
 """The score map and the timeline: what is drawn lies where the moments are."""
 
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -144,3 +146,21 @@ def test_missing_matplotlib_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UserError, match=r"matplotlib.*pip install \.\[plots\]"), styled_figure(3, 2):
         pass
+
+
+def test_figures_of_other_threads_wait_for_the_look_they_change():
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    seen = []
+
+    def draw(number):
+        with styled_figure(2, 1):
+            seen.append(number)
+            time.sleep(0.005)
+            seen.append(number)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(draw, range(8)))
+    assert seen[::2] == seen[1::2]
+    assert dict(matplotlib.rcParams) == before

@@ -213,3 +213,19 @@ def test_tool_names_a_missing_file(tmp_path):
     assert done.stderr.strip().endswith(
         "error: the prediction file none.jsonl cannot be read (No such file or directory): check the path"
     )
+
+
+@pytest.mark.parametrize(
+    "count, predicted, truth",
+    [
+        (1, [], [[0, 10]]),  # nothing was found
+        (7, [[0, 10, 0.5]], [[0, 10]]),  # all alike and all right
+        (1, [[5, 5, 0.0]], [[3, 3]]),  # empty moments
+        (7, [[-5, 400, 1e9], [9, 2, -1e9]], [[0, 0.001]]),  # out of the video, and ends before it starts
+    ],
+)
+def test_strange_predictions_can_be_drawn(tmp_path, count, predicted, truth):
+    line = {"query": "a", "vid": "v", "relevant_windows": truth, "pred_relevant_windows": predicted}
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps({"qid": number, **line}) + "\n" for number in range(count)))
+    write_report(str(tmp_path / "out"), str(tmp_path / "p.jsonl"), choice=QueryChoice(count=1, kinds=("first",)))
+    assert pictures(tmp_path / "out") == CHARTS | {"query_000000"}
