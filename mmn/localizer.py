@@ -54,7 +54,7 @@ class LocalizedMoment:
 
     Attributes:
         start, end: seconds from the beginning of the video.
-        score: what moments are ranked by, in (0, 1) (SPEC section 5).
+        score: what moments are ranked by, in [0, 1]: the product of both heads, unless TEST.SCORE says otherwise.
         contrastive: cosine of the contrastive head, in [-1, 1].
         iou: the IoU that the other head expects between the moment and what the query describes, in (0, 1).
     """
@@ -126,7 +126,7 @@ class MomentLocalizer:
         extractor: makes the features of video files; by default the one that `recipe` describes.
         backbone_weights: for that one, where the recipe's weights are a file.
         source: where the model is from, for messages.
-        score: TEST.SCORE.
+        score: TEST.SCORE, what moments are ranked by.
     """
 
     def __init__(
