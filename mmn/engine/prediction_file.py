@@ -34,7 +34,7 @@ class QueryPrediction:
         truth: [G, 2] float32 seconds, the true moments.
         moments: [n, 2] float32 seconds, best first; n may be 0.
         scores: n numbers.
-        qid: the query's id, by which files are paired; None where the file has none.
+        qid: what pairs the query with the same one of another file; None where the line has none.
         duration: seconds, of the video; None where the file does not say.
     """
 
