@@ -27,10 +27,11 @@ setup(
         "PyYAML>=6.0",
     ],
     extras_require={
-        "video": ["av>=14.0"],
+        "video": ["av>=18.0"],
         "torchvision": ["torchvision>=0.21"],
         "plots": ["matplotlib"],
-        "demo": ["gradio>=6.0", "av>=14.0", "matplotlib"],
+        "demo": ["gradio>=6.0", "av>=18.0", "matplotlib"],
+        "mlflow": ["mlflow-skinny>=2.10"],
         "test": ["pytest", "hypothesis", "ruff"],
     },
 )

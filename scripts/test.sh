@@ -4,6 +4,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/environment.sh
 make_environment requirements-dev.txt
+if [[ ! -d .venv/torchvision/torchvision ]]; then
+    "$python" -m pip install --quiet --disable-pip-version-check --no-deps --target .venv/torchvision \
+        -r requirements-torchvision.txt || echo "torchvision cannot be had here: the tests of its backbones are skipped" >&2
+fi
 
 # The page of tools/demo.py is tested in a browser. Where none can be installed, those tests are skipped and say so.
 if ! command -v chromium > /dev/null && [[ $(id -u) == 0 ]] && command -v apt-get > /dev/null; then

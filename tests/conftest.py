@@ -11,6 +11,7 @@ import torch
 from hypothesis import settings
 
 from mmn.data.synthetic import SyntheticOptions, write_synthetic_dataset
+from mmn.data.synthetic_tubes import SyntheticStvgOptions, write_synthetic_stvg
 
 # Tiny tensors gain nothing from threads, and a busy machine makes them wait for each other.
 torch.set_num_threads(1)
@@ -30,6 +31,22 @@ def dataset_root(tmp_path_factory):
     options = SyntheticOptions(num_train=5, num_val=2, num_test=5, dim=tiny.DIM)
     write_synthetic_dataset(root / "synthetic", options, log=lambda line: None)
     return root
+
+
+@pytest.fixture(scope="session")
+def stvg_root(tmp_path_factory):
+    """A DATASETS.ROOT with a tiny `synthetic_stvg` dataset of 5, 2 and 5 videos and its text encoder."""
+    root = tmp_path_factory.mktemp("stvg")
+    options = SyntheticStvgOptions(num_train=5, num_val=2, num_test=5, dim=tiny.DIM)
+    write_synthetic_stvg(root / "synthetic_stvg", options, log=lambda line: None)
+    return root
+
+
+@pytest.fixture
+def stvg_cfg(stvg_root, tmp_path):
+    cfg = tiny.tiny_config(stvg_root, tmp_path / "output", config=tiny.STVG_CONFIG)
+    cfg.defrost()
+    return cfg
 
 
 @pytest.fixture

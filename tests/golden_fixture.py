@@ -7,15 +7,24 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmn.config import get_cfg
-from mmn.modeling import build_model
-from mmn.structures.batch import GroundingBatch, SentenceLayout
+from mmn.config import get_cfg, load_config
+from mmn.data.tokenizer import QueryTokenizer
+from mmn.data.tube_annotations import parse_table
+from mmn.data.tubes import TubeCollator, TubeSample
+from mmn.modeling import build_model, build_proposal_cells
+from mmn.modeling.build import build_tube_featpool
+from mmn.structures.batch import GroundingBatch, SentenceLayout, TubeBatch
+from mmn.structures.tubes import Tubes, concatenate
 from mmn.utils.checkpoint import load_checkpoint, load_weights
 
 GOLDEN = Path(os.environ.get("MMN_GOLDEN") or Path(__file__).parent / "golden")
 FIXTURE_FOLDERS = sorted(path.parent.name for path in GOLDEN.glob("*/trajectory.npz"))
 # Each is met with both forms of the convolutions: MODEL.MMN.PREDICTOR.IMPL.
 MMN_FIXTURES = [f"{folder}-{impl}" for folder in FIXTURE_FOLDERS for impl in ("dense", "fast")]
+
+
+STVG_FOLDERS = sorted(path.parent.name for path in GOLDEN.glob("*/batch.npz"))
+STVG_FIXTURES = [f"{folder}-{impl}" for folder in STVG_FOLDERS for impl in ("dense", "fast")]
 
 
 def load_npz(*parts: str) -> dict[str, torch.Tensor]:
@@ -108,3 +117,94 @@ class GoldenFixture:
             sentence_ids=torch.arange(len(lengths)),
             video_ids=videos,
         )
+
+
+class StvgFixture:
+    """The HC-STVG fixture: its config, by the released names of the keys, its one batch, and its recorded arrays."""
+
+    def __init__(self, name: str):
+        folder, _, impl = name.partition("-")
+        self.folder = GOLDEN / folder
+        self.meta = json.loads((self.folder / "meta.json").read_text())
+        self.cfg = self._config(self.meta["config"], impl)
+        self.arrays = load_npz(folder, "batch.npz")
+        self.num_tubes = self.meta["num_tubes"]
+        self.videos = range(len(self.num_tubes))
+        self.video_ids = list(self.meta["predictions"])
+
+    @staticmethod
+    def _config(values: dict, impl: str):
+        options = {
+            "MODEL.ARCHITECTURE": "TAN",
+            "INPUT.NUM_PRE_CLIPS": values["NUM_PRE_CLIPS"],
+            "MODEL.TAN.NUM_CLIPS": values["NUM_CLIPS"],
+            "MODEL.TAN.JOINT_SPACE_SIZE": values["JOINT"],
+            "MODEL.TAN.FEATPOOL.INPUT_SIZE": values["INPUT_SIZE"],
+            "MODEL.TAN.FEATPOOL.HIDDEN_SIZE": values["HIDDEN"],
+            "MODEL.TAN.FEATPOOL.KERNEL_SIZE": values["featpool_kernel"],
+            "MODEL.TAN.FEAT2D.POOLING_COUNTS": values["POOLING_COUNTS"],
+            "MODEL.TAN.PREDICTOR.HIDDEN_SIZE": values["PRED_HIDDEN"],
+            "MODEL.TAN.PREDICTOR.KERNEL_SIZE": values["predictor_kernel"],
+            "MODEL.TAN.PREDICTOR.NUM_STACK_LAYERS": values["predictor_layers"],
+            "MODEL.TAN.LOSS.MIN_IOU": values["MIN_IOU"],
+            "MODEL.TAN.LOSS.MAX_IOU": values["MAX_IOU"],
+            "MODEL.TAN.LOSS.NEGATIVE_VIDEO_IOU": values["NEG"],
+            "MODEL.TAN.LOSS.TAU_VIDEO": values["TAU"][0],
+            "MODEL.TAN.LOSS.TAU_SENT": values["TAU"][1],
+            "MODEL.TAN.LOSS.MARGIN": values["MARGIN"],
+            "MODEL.TAN.LOSS.CONTRASTIVE_WEIGHT": 0.1,
+            "MODEL.MMN.PREDICTOR.IMPL": impl,
+            "MODEL.MMN.TEXT_ENCODER.PRETRAINED": GOLDEN / "bert",
+        }
+        return load_config(None, [str(part) for pair in options.items() for part in pair])
+
+    def recorded(self, file: str) -> dict[str, torch.Tensor]:
+        return load_npz(self.folder.name, file)
+
+    def recorded_maps(self, kind: str, file: str = "batch.npz") -> torch.Tensor:
+        """A recorded array of all tubes of the batch, [T, ...]: "stiou2d", "pooled", "contrastive" or "iou"."""
+        arrays = self.recorded(file)
+        return torch.cat([arrays[f"v{video}_{kind}"] for video in self.videos])
+
+    def truth(self, video: int) -> Tubes:
+        return _as_tubes([self.arrays[f"v{video}_gttube"]])
+
+    def tubes(self, video: int) -> Tubes:
+        return _as_tubes([self.arrays[f"v{video}_t{tube}_tube"] for tube in range(self.num_tubes[video])])
+
+    def all_tubes(self) -> tuple[Tubes, Tubes]:
+        """The candidates of all videos, and the truth of each of them."""
+        truths = [
+            self.truth(video).select(torch.zeros(self.num_tubes[video], dtype=torch.int64)) for video in self.videos
+        ]
+        return concatenate([self.tubes(video) for video in self.videos]), concatenate(truths)
+
+    def model(self) -> torch.nn.Module:
+        """The network with the fixture's weights, in training mode."""
+        model = build_model(self.cfg, pretrained_text=False, make_featpool=build_tube_featpool)
+        path = str(self.folder / "checkpoint.pth")
+        load_weights(model, load_checkpoint(path)["model"], path)
+        return model
+
+    def batch(self) -> TubeBatch:
+        """The batch on the recorded features and IoU maps."""
+        cells = build_proposal_cells(self.cfg)
+        tokens = QueryTokenizer(str(GOLDEN / "bert"))(self.meta["sentences"])
+        samples = [
+            TubeSample(
+                clips=self.arrays[f"v{video}_pooled"].numpy(),
+                tokens=tokens[video],
+                lengths=self.tubes(video).lengths,
+                ious=cells.from_map(self.arrays[f"v{video}_stiou2d"]),
+                video_id=self.video_ids[video],
+                number=video,
+            )
+            for video in self.videos
+        ]
+        return TubeCollator(pad_id=0)(samples)
+
+
+def _as_tubes(tubes: list[torch.Tensor]) -> Tubes:
+    """Tubes as the fixture has them, rows (frame, x1, y1, x2, y2)."""
+    tables = [np.insert(tube.numpy().astype(np.float64), 0, number, axis=1) for number, tube in enumerate(tubes)]
+    return parse_table("the fixture", np.concatenate(tables))

@@ -9,13 +9,19 @@ import torch.distributed as dist
 import torch.multiprocessing
 
 
-def run_in_group(function: Callable, *args, world_size: int = 2) -> list:
+def run_in_group(function: Callable, *args, world_size: int = 2, fresh: bool = True) -> list:
     """`function(rank, *args)` in each process of a group -> its results in rank order.
 
     The function must be importable by name, and what it returns be tensors and plain values.
+
+    Args:
+        fresh: False allows processes that are forks of this one, which have everything imported and so start at once.
+            Where there is a GPU they are fresh all the same: autograd's threads for it do not survive a fork.
     """
+    start = "spawn" if fresh or torch.cuda.is_available() else "fork"
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(_run, (world_size, folder, function, args), nprocs=world_size)
+        arguments = (world_size, folder, function, args)
+        torch.multiprocessing.start_processes(_run, arguments, nprocs=world_size, start_method=start)
         return [torch.load(os.path.join(folder, f"result_{rank}.pth")) for rank in range(world_size)]
 
 

@@ -39,14 +39,6 @@ def golden(name) -> GoldenFixture:
     return parity.fixture(name)
 
 
-def assert_gradient_close(measured, recorded, where):
-    limit = 1e-5 * recorded.abs().max().item() + 1e-6
-    if parity.is_zero_on_paper(where):
-        # The fixture holds rounding noise of up to 1.4e-6 there; the fast convolutions give the exact zero.
-        limit += recorded.abs().max().item()
-    assert parity.absolute_error(measured, recorded) <= limit, where
-
-
 def test_there_are_fixtures():
     assert MMN_FIXTURES, f"no fixtures in {GOLDEN}"
 
@@ -162,7 +154,7 @@ def test_every_gradient(golden, name):
     recorded = {key: value for key, value in golden.recorded("train_step.npz").items() if key.startswith("grad_")}
     assert gradients.keys() == recorded.keys()
     for key, value in recorded.items():
-        assert_gradient_close(gradients[key], value, key)
+        parity.assert_gradient_close(gradients[key], value, key)
 
 
 @each_fixture

@@ -18,15 +18,16 @@ from mmn.structures.proposals import ProposalCells
 ROOT = Path(__file__).parents[1]
 DIM = 8  # feature width of the tiny dataset
 SYNTHETIC_CONFIG = str(ROOT / "configs" / "synthetic.yaml")
+STVG_CONFIG = str(ROOT / "configs" / "synthetic_stvg.yaml")
 
 
-def tiny_options(dataset_root: Path, output_dir: Path | str) -> list[str]:
-    """KEY VALUE pairs over synthetic.yaml for the tiny dataset of conftest.py."""
+def tiny_options(dataset_root: Path, output_dir: Path | str, config: str = SYNTHETIC_CONFIG) -> list[str]:
+    """KEY VALUE pairs over synthetic.yaml or synthetic_stvg.yaml for the tiny datasets of conftest.py."""
     options = {
         "DATASETS.ROOT": dataset_root,
         "MODEL.DEVICE": "cpu",
-        "MODEL.MMN.TEXT_ENCODER.PRETRAINED": Path(dataset_root) / "synthetic" / "text_encoder",
-        "MODEL.MMN.FEATPOOL.INPUT_SIZE": DIM,
+        "MODEL.MMN.TEXT_ENCODER.PRETRAINED": Path(dataset_root) / Path(config).stem / "text_encoder",
+        "MODEL.MMN.FEATPOOL.INPUT_SIZE": DIM if config == SYNTHETIC_CONFIG else [DIM, DIM],
         "MODEL.MMN.FEATPOOL.HIDDEN_SIZE": 8,
         "MODEL.MMN.JOINT_SPACE_SIZE": 8,
         "MODEL.MMN.PREDICTOR.HIDDEN_SIZE": 8,
@@ -43,8 +44,8 @@ def tiny_options(dataset_root: Path, output_dir: Path | str) -> list[str]:
     return [str(part) for pair in options.items() for part in pair]
 
 
-def tiny_config(dataset_root: Path, output_dir: Path | str, *options: str) -> CfgNode:
-    return load_config(SYNTHETIC_CONFIG, [*tiny_options(dataset_root, output_dir), *options])
+def tiny_config(dataset_root: Path, output_dir: Path | str, *options: str, config: str = SYNTHETIC_CONFIG) -> CfgNode:
+    return load_config(config, [*tiny_options(dataset_root, output_dir, config), *options])
 
 
 def random_moments(durations: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

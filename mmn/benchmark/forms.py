@@ -42,7 +42,9 @@ class Workload:
         self.criterion = build_criterion(cfg)
         self.plain_losses = plain.PlainLosses(cfg.MODEL.MMN.LOSS, self.cells.mask)
         test = cfg.TEST
-        self.ranker = MomentRanker(self.cells, test.NMS_THRESH, test.CONTRASTIVE_SCORE_POW, test.NUM_PREDICTIONS)
+        self.ranker = MomentRanker(
+            self.cells, test.NMS_THRESH, test.CONTRASTIVE_SCORE_POW, test.NUM_PREDICTIONS, test.SCORE
+        )
         self.batch = random_batch(cfg, setting).to(device)
         self.weight = contrastive_weight(cfg, epoch=1)
         self.plain_optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-6)

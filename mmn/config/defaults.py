@@ -1,5 +1,6 @@
 """Every config key, with its default, unit and meaning. Keys without a note on `new` carry the released names.
 
+docs/FACTORS.md has the factors of the method as tables, with the sections of the paper they belong to.
 The three released settings in `configs/` override these. Keys marked "unused" exist so that released files load.
 """
 
@@ -9,6 +10,8 @@ _C = CN()
 
 # ---- Model -----------------------------------------------------------------------------------------------------------
 _C.MODEL = CN()
+# The task: "MMN", moments (mmn.engine.moment_task), or new "STVG", tubes of HC-STVG (mmn.engine.tube_task). The released
+# HC-STVG file says "TAN", and MODEL.TAN where this says MODEL.MMN; both are taken for what they mean here.
 _C.MODEL.ARCHITECTURE = "MMN"
 _C.MODEL.DEVICE = "auto"  # "auto": a GPU where there is one, else the CPU; or "cuda", "cpu"
 
@@ -18,9 +21,10 @@ _C.INPUT.NUM_PRE_CLIPS = 256  # P: clips a video's feature rows are resampled to
 _C.MODEL.MMN = CN()
 _C.MODEL.MMN.NUM_CLIPS = 128  # N: the proposal map is N x N
 _C.MODEL.MMN.JOINT_SPACE_SIZE = 256  # C: dimension in which moments and sentences meet
+_C.MODEL.MMN.SHARED_HEADS = False  # new: one projection into one joint space for both scores, in place of one for each
 
 _C.MODEL.MMN.FEATPOOL = CN()
-_C.MODEL.MMN.FEATPOOL.INPUT_SIZE = 4096  # D: width of the feature file
+_C.MODEL.MMN.FEATPOOL.INPUT_SIZE = 4096  # D: width of the feature file; for STVG a list, the width of each track
 _C.MODEL.MMN.FEATPOOL.HIDDEN_SIZE = 512  # H
 _C.MODEL.MMN.FEATPOOL.KERNEL_SIZE = 2  # of the average pooling, in resampled clips
 
@@ -32,6 +36,9 @@ _C.MODEL.MMN.TEXT_ENCODER = CN()
 _C.MODEL.MMN.TEXT_ENCODER.NAME = "BERT"
 # New. A hub name or a local folder of any Hugging Face encoder with a last_hidden_state, and its tokenizer.
 _C.MODEL.MMN.TEXT_ENCODER.PRETRAINED = "distilbert-base-uncased"
+_C.MODEL.MMN.TEXT_ENCODER.POOLING = "mean"  # new: over the tokens, or "cls", the first token's state alone
+# New. How many of the encoder's last layers train after FREEZE_BERT; -1: all of them, and the embeddings; 0: none.
+_C.MODEL.MMN.TEXT_ENCODER.TRAIN_LAYERS = -1
 
 _C.MODEL.MMN.PREDICTOR = CN()
 _C.MODEL.MMN.PREDICTOR.HIDDEN_SIZE = 512
@@ -45,6 +52,11 @@ _C.MODEL.MMN.PREDICTOR.IMPL = "auto"
 _C.MODEL.MMN.PREDICTOR.CHECKPOINT_ACTIVATIONS = False
 # New. Dense form: the memory layout that GPUs prefer for half precision.
 _C.MODEL.MMN.PREDICTOR.CHANNELS_LAST = False
+
+# New. Statistics that training normalises by: "process", of the process's own batch, as released; "sync", of the batches
+# of all processes; "frozen", the running ones, which stay as INIT_WEIGHTS brought them; "batch", as "process", and in
+# evaluation too, whose results then depend on TEST.BATCH_SIZE and on the number of processes.
+_C.MODEL.MMN.PREDICTOR.BATCH_NORM = "process"
 
 _C.MODEL.MMN.LOSS = CN()
 _C.MODEL.MMN.LOSS.MIN_IOU = 0.3  # IoU that becomes target 0 of the IoU head
@@ -63,6 +75,25 @@ _C.MODEL.MMN.LOSS.MARGIN = 0.2  # taken off the cosine of a positive pair
 _C.MODEL.MMN.LOSS.MASKED_NEGATIVES = "ones"
 # New. Share negatives across processes, so that their number does not change the loss.
 _C.MODEL.MMN.LOSS.GATHER_NEGATIVES = False
+# New. Videos of past steps whose sentences and moments are negatives too, as the network embedded them then; 0: none.
+# Per process, or over all of them with GATHER_NEGATIVES.
+_C.MODEL.MMN.LOSS.MEMORY_BANK = 0
+# New. Weight of each loss, 0: off. The two contrastive ones come on top of CONTRASTIVE_WEIGHT and its late-phase factor.
+_C.MODEL.MMN.LOSS.VIDEO_TO_SENTENCE_WEIGHT = 1.0
+_C.MODEL.MMN.LOSS.SENTENCE_TO_VIDEO_WEIGHT = 1.0
+_C.MODEL.MMN.LOSS.IOU_WEIGHT = 1.0
+# New. The kinds of negatives: sentences in video -> sentence, moments in sentence -> video. Without SAME_VIDEO_MOMENTS the
+# masked cells of the own video add nothing either.
+_C.MODEL.MMN.LOSS.NEGATIVES = CN()
+_C.MODEL.MMN.LOSS.NEGATIVES.SAME_VIDEO_SENTENCES = True
+_C.MODEL.MMN.LOSS.NEGATIVES.OTHER_VIDEO_SENTENCES = True
+_C.MODEL.MMN.LOSS.NEGATIVES.SAME_VIDEO_MOMENTS = True
+_C.MODEL.MMN.LOSS.NEGATIVES.OTHER_VIDEO_MOMENTS = True
+
+# New, for STVG. Of which tube the sentence -> video denominator leaves out the cells that it has counted already:
+# "released", the one whose index in the batch is that of the positive's tube within its video, mostly somebody else's, as
+# the released weights were trained; "batch", the positive's own.
+_C.MODEL.MMN.LOSS.TUBE_INDEX = "released"
 
 # ---- Data ------------------------------------------------------------------------------------------------------------
 _C.DATASETS = CN()
@@ -102,9 +133,14 @@ _C.SOLVER.BETAS = (0.9, 0.99)  # of AdamW
 _C.SOLVER.WEIGHT_DECAY = 1e-5
 _C.SOLVER.BERT_LR_FACTOR = 0.1  # learning rate of the text encoder relative to LR
 _C.SOLVER.GAMMA = 0.1  # factor on the learning rate at a milestone
-_C.SOLVER.CLIP_GRAD_NORM = 5.0
+_C.SOLVER.SCHEDULE = "multistep"  # of the learning rate; or "cosine", from LR to 0 over MAX_EPOCH, without MILESTONES
+_C.SOLVER.WARMUP_ITERS = 0  # first iterations, over which the learning rates rise linearly
+_C.SOLVER.CLIP_GRAD_NORM = 5.0  # 0: off
+# Decay per iteration of a running average of the weights, e.g. 0.999, which is then evaluated and saved; 0: off.
+_C.SOLVER.EMA_DECAY = 0.0
 _C.SOLVER.LATE_CONTRASTIVE_FACTOR = 0.01  # on CONTRASTIVE_WEIGHT after epoch ONLY_IOU
-# "off": float32; "bf16": the network in bfloat16, losses and weights in float32.
+# "off": float32; "bf16": the network in bfloat16, losses and weights in float32; "fp16": the same in float16, with the
+# loss scaled, and lowered where a gradient overflows: such a step is left out.
 _C.SOLVER.AMP = "off"
 _C.SOLVER.TF32 = False  # on GPUs, float32 matrix products and convolutions with 10 bits of mantissa
 _C.SOLVER.COMPILE = False  # torch.compile of the network
@@ -112,6 +148,8 @@ _C.SOLVER.COMPILE = False  # torch.compile of the network
 # then come from a part, so the loss is that of a smaller batch.
 _C.SOLVER.ACCUMULATE = 1
 _C.SOLVER.LOG_PERIOD = 20  # iterations between log lines
+# "mlflow": rows of metrics.jsonl go to MLflow too, where MLFLOW_TRACKING_URI says (pip install .[mlflow]); "": nowhere.
+_C.SOLVER.TRACKER = ""
 _C.SOLVER.INIT_WEIGHTS = ""  # a checkpoint whose weights training starts from
 # Iterations between checkpoints inside an epoch, `<feat2d name>_model_last.pth`; 0: only those of CHECKPOINT_PERIOD.
 _C.SOLVER.CHECKPOINT_ITERS = 0
@@ -128,6 +166,7 @@ _C.SOLVER.TIMEOUT_MINUTES = 30  # how long a process waits for the others before
 _C.TEST = CN()
 _C.TEST.BATCH_SIZE = 64  # videos per step over all processes
 _C.TEST.NMS_THRESH = 0.5  # a moment is dropped where its IoU with a better one is above this
+_C.TEST.SCORE = "product"  # new: what moments are ranked by, "product", "contrastive" or "iou" alone
 _C.TEST.CONTRASTIVE_SCORE_POW = 0.5  # exponent of the contrastive score in the product with the IoU score
 _C.TEST.NUM_PREDICTIONS = 10  # new: moments kept per sentence; at least 5, which R@5 needs
 

@@ -12,6 +12,11 @@ from yacs.config import CfgNode
 from mmn.config.defaults import _C
 from mmn.utils.errors import ConfigError, nearest
 
+# What the released HC-STVG file calls things -> what they are here, and a number that its program had in its code.
+RELEASED_SECTION, SECTION = "MODEL.TAN.", "MODEL.MMN."
+RELEASED_ARCHITECTURES = {"TAN": "STVG"}
+RELEASED_VALUES = {"SOLVER.CLIP_GRAD_NORM": 10.0}
+ALSO_LISTS = ("MODEL.MMN.FEATPOOL.INPUT_SIZE",)  # keys that take several of what their default is, in a list
 DEEPEST = 8  # sections in sections that are looked into; yaml can even nest a section in itself
 
 
@@ -48,7 +53,11 @@ def override_config(cfg: CfgNode, options: Sequence[str]) -> CfgNode:
 
 
 def _merge(cfg: CfgNode, content: dict, where: str) -> None:
-    for key, value in _flatten(content, prefix="", where=where):
+    values = dict(_flatten(content, prefix="", where=where))
+    _refuse_both_names(values, where)
+    if str(values.get("MODEL.ARCHITECTURE")) in RELEASED_ARCHITECTURES:
+        values = RELEASED_VALUES | values
+    for key, value in values.items():
         _set(cfg, key, value, where)
 
 
@@ -104,7 +113,32 @@ def config_keys(node: CfgNode = _C, prefix: str = "") -> list[str]:
     return names
 
 
+def _refuse_both_names(content: dict[str, object], where: str) -> None:
+    for key in content:
+        ours = _our_name(key)
+        if ours != key and ours in content:
+            raise ConfigError(f"{where} sets {ours} and, by its released name, {key}: leave one of them out")
+
+
+def _our_name(key: str) -> str:
+    return SECTION + key.removeprefix(RELEASED_SECTION) if key.startswith(RELEASED_SECTION) else key
+
+
+def config_values(cfg: CfgNode) -> dict[str, object]:
+    """The values of all keys by their full names."""
+    values: dict[str, object] = {}
+    for key in config_keys():
+        node: object = cfg
+        for part in key.split("."):
+            node = node[part]
+        values[key] = node
+    return values
+
+
 def _set(cfg: CfgNode, key: str, value: object, where: str) -> None:
+    key = _our_name(key)
+    if key == "MODEL.ARCHITECTURE" and isinstance(value, str):
+        value = RELEASED_ARCHITECTURES.get(value, value)
     default = _lookup(key)
     if default is None:
         raise ConfigError(f"{where} has an unknown key {key}{_nearest_key(key)}")
@@ -145,6 +179,8 @@ def _convert(key: str, value: object, default: object, where: str) -> object:
         value = (value,)
     if isinstance(default, float) and type(value) is int and abs(value) < sys.float_info.max:
         return float(value)
+    if key in ALSO_LISTS and isinstance(value, (list, tuple)) and value:
+        return list(_convert_items(key, value, [default], where))
     if isinstance(default, (list, tuple)) and isinstance(value, (list, tuple)):
         return _convert_items(key, value, default, where)
     if isinstance(value, float) and not math.isfinite(value):

@@ -28,6 +28,25 @@ class CatalogEntry:
     thresholds: tuple[float, ...] = (0.3, 0.5, 0.7)
 
 
+@dataclass(frozen=True)
+class TubeEntry:
+    """Where a split of HC-STVG lives (docs/STVG.md). Paths are relative to DATASETS.ROOT.
+
+    Attributes:
+        annotation: json file `{video: {"sentence", and where the truth is known "st_frame", "ed_frame", "bbox"}}`.
+        tubes: HDF5 file with the candidate tubes.
+        tracks: HDF5 files with the features of their rows, in the order of FEATPOOL.INPUT_SIZE.
+        feature_key: HDF5 path of a video's dataset in all of them, with `{vid}` for the video.
+        thresholds: the IoU values of the table.
+    """
+
+    annotation: str
+    tubes: str
+    tracks: tuple[str, ...]
+    feature_key: str = "{vid}"
+    thresholds: tuple[float, ...] = (0.3, 0.5)
+
+
 def _tacos(split: str) -> CatalogEntry:
     return CatalogEntry(
         f"TACoS/{split}.json", "TACoS/tall_c3d_features.hdf5", time_unit="frames", thresholds=(0.1, 0.3, 0.5)
@@ -60,6 +79,19 @@ def _simulated_charades(split: str) -> CatalogEntry:
     )
 
 
+def _stvg(split: str) -> TubeEntry:
+    return _tubes(f"HC_STVG/{split}", ("csn", "flow"))
+
+
+def _synthetic_stvg(split: str) -> TubeEntry:
+    return _tubes(f"synthetic_stvg/{split}", ("appearance", "motion"))
+
+
+def _tubes(stem: str, tracks: tuple[str, ...]) -> TubeEntry:
+    """The files that tools/convert_stvg.py writes."""
+    return TubeEntry(f"{stem}.json", f"{stem}_tubes.hdf5", tuple(f"{stem}_{track}.hdf5" for track in tracks))
+
+
 CATALOG = {
     **{f"tacos_{split}": _tacos(split) for split in ("train", "val", "test")},
     **{f"activitynet_{split}": _activitynet(split) for split in ("train", "val", "test")},
@@ -67,10 +99,12 @@ CATALOG = {
     **{f"charades_simulated_{split}": _simulated_charades(split) for split in ("train", "test")},
     **{f"synthetic_{split}": _synthetic(split) for split in ("train", "val", "test")},
     **{f"pixels_{split}": _pixels(split) for split in ("train", "val", "test")},
+    **{f"stvg_{split}": _stvg(split) for split in ("train", "val", "test")},
+    **{f"synthetic_stvg_{split}": _synthetic_stvg(split) for split in ("train", "val", "test")},
 }
 
 
-def load_catalog(path: str = "") -> dict[str, CatalogEntry]:
+def load_catalog(path: str = "") -> dict[str, CatalogEntry | TubeEntry]:
     """The package's entries, with those of the yaml file `path` (PATHS_CATALOG) added to or in place of them.
 
     Such a file looks like this; only `annotation` and `features` are required:
@@ -81,6 +115,8 @@ def load_catalog(path: str = "") -> dict[str, CatalogEntry]:
           feature_key: "{vid}"
           time_unit: seconds
           thresholds: [0.3, 0.5, 0.7]
+
+    An entry with `tubes` is a `TubeEntry`, which has `tracks`, a list of files, in place of `features` and `time_unit`.
 
     Raises ConfigError where the file cannot be read or an entry has an unknown key or a wrong value.
     """
@@ -102,29 +138,36 @@ def load_catalog(path: str = "") -> dict[str, CatalogEntry]:
     return catalog
 
 
-def _parse_entry(where: str, entry: dict) -> CatalogEntry:
-    known = [field.name for field in fields(CatalogEntry)]
+def _parse_entry(where: str, entry: dict) -> CatalogEntry | TubeEntry:
+    kind = TubeEntry if "tubes" in entry else CatalogEntry
+    known = [field.name for field in fields(kind)]
     for key in entry:
         if key not in known:
             raise ConfigError(f"{where} has an unknown key {key!r}{nearest(str(key), known)}")
-    for key in ("annotation", "features"):
+    for key in ("annotation", "tubes" if kind is TubeEntry else "features"):
         if not isinstance(entry.get(key), str):
             raise ConfigError(f"{where} needs {key!r}, the path of a file relative to DATASETS.ROOT")
     if entry.get("time_unit", "seconds") not in ("seconds", "frames"):
         raise ConfigError(f"{where} has time_unit {entry['time_unit']!r}: it must be seconds or frames")
     if "{vid}" not in str(entry.get("feature_key", "{vid}")):
         raise ConfigError(f"{where} has feature_key {entry['feature_key']!r}: it must contain {{vid}}")
-    thresholds = entry.get("thresholds", list(CatalogEntry.thresholds))
+    thresholds = entry.get("thresholds", list(kind.thresholds))
     if not isinstance(thresholds, list) or not thresholds or not all(_is_iou(value) for value in thresholds):
         raise ConfigError(f"{where} has thresholds {thresholds!r}: they must be a list of IoU values in (0, 1]")
-    return CatalogEntry(**{**entry, "thresholds": tuple(float(value) for value in thresholds)})
+    values = {**entry, "thresholds": tuple(float(value) for value in thresholds)}
+    if kind is TubeEntry:
+        tracks = entry.get("tracks")
+        if not isinstance(tracks, list) or not tracks or not all(isinstance(path, str) for path in tracks):
+            raise ConfigError(f"{where} needs 'tracks', a list of feature files relative to DATASETS.ROOT")
+        values["tracks"] = tuple(tracks)
+    return kind(**values)
 
 
 def _is_iou(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 1
 
 
-def get_entry(name: str, catalog: dict[str, CatalogEntry]) -> CatalogEntry:
+def get_entry(name: str, catalog: dict[str, CatalogEntry | TubeEntry]) -> CatalogEntry | TubeEntry:
     """The entry of a split name in DATASETS.TRAIN, VAL or TEST; an unknown name is an error with the nearest one."""
     if name not in catalog:
         raise ConfigError(f"the dataset split {name!r} is not in the catalog{nearest(name, list(catalog))}")

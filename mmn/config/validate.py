@@ -15,6 +15,7 @@ def validate(cfg: CfgNode, world_size: int = 1, training: bool = True) -> None:
     _validate_choices(cfg)
     _validate_shapes(cfg)
     _validate_losses(cfg)
+    _validate_factors(cfg)
     _validate_solver(cfg)
     _require(cfg.SOLVER.ACCUMULATE > 0, f"SOLVER.ACCUMULATE is {cfg.SOLVER.ACCUMULATE}: it must be at least 1")
     _validate_batch_size("TEST.BATCH_SIZE", cfg.TEST.BATCH_SIZE, world_size)
@@ -25,6 +26,12 @@ def validate(cfg: CfgNode, world_size: int = 1, training: bool = True) -> None:
             f"SOLVER.BATCH_SIZE is {cfg.SOLVER.BATCH_SIZE}, which {world_size} processes times SOLVER.ACCUMULATE "
             f"{cfg.SOLVER.ACCUMULATE} do not divide: change one of them",
         )
+
+
+def input_sizes(cfg: CfgNode) -> list[int]:
+    """The width of each feature track, of which moments have one and tubes may have several."""
+    sizes = cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE
+    return sizes if isinstance(sizes, list) else [sizes]
 
 
 def _validate_batch_size(key: str, size: int, world_size: int) -> None:
@@ -53,7 +60,7 @@ def _validate_shapes(cfg: CfgNode) -> None:
         ("INPUT.NUM_PRE_CLIPS", num_pre_clips),
         ("MODEL.MMN.NUM_CLIPS", num_clips),
         ("MODEL.MMN.JOINT_SPACE_SIZE", mmn.JOINT_SPACE_SIZE),
-        ("MODEL.MMN.FEATPOOL.INPUT_SIZE", mmn.FEATPOOL.INPUT_SIZE),
+        ("MODEL.MMN.FEATPOOL.INPUT_SIZE", min(input_sizes(cfg))),
         ("MODEL.MMN.FEATPOOL.HIDDEN_SIZE", mmn.FEATPOOL.HIDDEN_SIZE),
         ("MODEL.MMN.FEATPOOL.KERNEL_SIZE", mmn.FEATPOOL.KERNEL_SIZE),
         ("MODEL.MMN.PREDICTOR.HIDDEN_SIZE", mmn.PREDICTOR.HIDDEN_SIZE),
@@ -85,8 +92,14 @@ def _validate_choices(cfg: CfgNode) -> None:
     for key, value, choices in (
         ("MODEL.MMN.PREDICTOR.IMPL", cfg.MODEL.MMN.PREDICTOR.IMPL, ("auto", "dense", "fast")),
         ("MODEL.MMN.LOSS.MASKED_NEGATIVES", cfg.MODEL.MMN.LOSS.MASKED_NEGATIVES, ("ones", "exclude")),
+        ("MODEL.MMN.LOSS.TUBE_INDEX", cfg.MODEL.MMN.LOSS.TUBE_INDEX, ("released", "batch")),
         ("MODEL.MMN.FEAT2D.NAME", cfg.MODEL.MMN.FEAT2D.NAME, ("pool", "conv")),
-        ("SOLVER.AMP", cfg.SOLVER.AMP, ("off", "bf16")),
+        ("SOLVER.AMP", cfg.SOLVER.AMP, ("off", "bf16", "fp16")),
+        ("SOLVER.SCHEDULE", cfg.SOLVER.SCHEDULE, ("multistep", "cosine")),
+        ("MODEL.MMN.PREDICTOR.BATCH_NORM", cfg.MODEL.MMN.PREDICTOR.BATCH_NORM, ("process", "sync", "frozen", "batch")),
+        ("MODEL.MMN.TEXT_ENCODER.POOLING", cfg.MODEL.MMN.TEXT_ENCODER.POOLING, ("mean", "cls")),
+        ("TEST.SCORE", cfg.TEST.SCORE, ("product", "contrastive", "iou")),
+        ("SOLVER.TRACKER", cfg.SOLVER.TRACKER, ("", "mlflow")),
         ("DATALOADER.CACHE_DTYPE", cfg.DATALOADER.CACHE_DTYPE, ("float32", "float16")),
     ):
         _require(value in choices, f"{key} is {value!r}: it must be one of {', '.join(choices)}")
@@ -106,6 +119,65 @@ def _validate_losses(cfg: CfgNode) -> None:
     )
 
 
+def _validate_factors(cfg: CfgNode) -> None:
+    """Losses and negatives of which something is left to learn from."""
+    loss, kinds = cfg.MODEL.MMN.LOSS, cfg.MODEL.MMN.LOSS.NEGATIVES
+    weights = ("VIDEO_TO_SENTENCE_WEIGHT", "SENTENCE_TO_VIDEO_WEIGHT", "IOU_WEIGHT")
+    for key in ("CONTRASTIVE_WEIGHT", *weights):
+        _require(loss[key] >= 0, f"MODEL.MMN.LOSS.{key} is {loss[key]}: it must be 0 (off) or more")
+    _require(
+        any(loss[key] for key in weights) and (loss.IOU_WEIGHT or loss.CONTRASTIVE_WEIGHT),
+        f"all losses are off: set one of MODEL.MMN.LOSS.{', '.join(weights)} above 0, and CONTRASTIVE_WEIGHT for the first "
+        "two",
+    )
+    _require(
+        loss.IOU_WEIGHT or cfg.SOLVER.LATE_CONTRASTIVE_FACTOR or cfg.SOLVER.MAX_EPOCH <= cfg.SOLVER.ONLY_IOU,
+        f"MODEL.MMN.LOSS.IOU_WEIGHT and SOLVER.LATE_CONTRASTIVE_FACTOR are 0, which leaves no loss after epoch "
+        f"{cfg.SOLVER.ONLY_IOU}: raise SOLVER.ONLY_IOU to SOLVER.MAX_EPOCH {cfg.SOLVER.MAX_EPOCH}, or one of the two",
+    )
+    if cfg.MODEL.ARCHITECTURE != "MMN":
+        _validate_other_tasks(cfg)
+    for weight, name in (("VIDEO_TO_SENTENCE_WEIGHT", "SENTENCES"), ("SENTENCE_TO_VIDEO_WEIGHT", "MOMENTS")):
+        _require(
+            not loss[weight] or kinds[f"SAME_VIDEO_{name}"] or kinds[f"OTHER_VIDEO_{name}"],
+            f"MODEL.MMN.LOSS.NEGATIVES.SAME_VIDEO_{name} and OTHER_VIDEO_{name} are both off, which leaves a positive "
+            f"nothing to be contrasted with: turn one on, or set MODEL.MMN.LOSS.{weight} to 0",
+        )
+    _require(
+        loss.MEMORY_BANK >= 0, f"MODEL.MMN.LOSS.MEMORY_BANK is {loss.MEMORY_BANK}: it must be 0 (off) or more videos"
+    )
+    _require(
+        not loss.MEMORY_BANK or kinds.OTHER_VIDEO_SENTENCES or kinds.OTHER_VIDEO_MOMENTS,
+        f"MODEL.MMN.LOSS.MEMORY_BANK is {loss.MEMORY_BANK}, but NEGATIVES.OTHER_VIDEO_SENTENCES and OTHER_VIDEO_MOMENTS, "
+        "the kinds it holds, are off: turn one on, or set it to 0",
+    )
+
+
+def _validate_other_tasks(cfg: CfgNode) -> None:
+    """Factors that only the losses and scores of moments know."""
+    loss = cfg.MODEL.MMN.LOSS
+    for key, value, default in (
+        *((f"MODEL.MMN.LOSS.NEGATIVES.{kind}", loss.NEGATIVES[kind], True) for kind in loss.NEGATIVES),
+        ("MODEL.MMN.LOSS.MEMORY_BANK", loss.MEMORY_BANK, 0),
+        ("TEST.SCORE", cfg.TEST.SCORE, "product"),
+    ):
+        _require(
+            value == default,
+            f"{key} is {value!r}, which is for MODEL.ARCHITECTURE MMN alone, not {cfg.MODEL.ARCHITECTURE}: leave it at "
+            f"{default!r}",
+        )
+
+
+def untrained_score(cfg: CfgNode) -> str | None:
+    """A sentence where moments are ranked by a score that no loss trains; None where all is well."""
+    loss = cfg.MODEL.MMN.LOSS
+    contrastive = loss.CONTRASTIVE_WEIGHT * (loss.VIDEO_TO_SENTENCE_WEIGHT + loss.SENTENCE_TO_VIDEO_WEIGHT)
+    for weight, name, other in ((loss.IOU_WEIGHT, "IoU", "contrastive"), (contrastive, "contrastive", "iou")):
+        if not weight and other != cfg.TEST.SCORE:
+            return f"TEST.SCORE {cfg.TEST.SCORE} uses the {name} score, but its losses are off: TEST.SCORE {other} does not"
+    return None
+
+
 def _validate_solver(cfg: CfgNode) -> None:
     solver = cfg.SOLVER
     for key in ("TEST_PERIOD", "CHECKPOINT_PERIOD", "RESUME_EPOCH", "LOG_PERIOD"):
@@ -115,7 +187,14 @@ def _validate_solver(cfg: CfgNode) -> None:
     _require(solver.TIMEOUT_MINUTES > 0, f"SOLVER.TIMEOUT_MINUTES is {solver.TIMEOUT_MINUTES}: it must be at least 1")
     _require(solver.MAX_EPOCH >= 0, f"SOLVER.MAX_EPOCH is {solver.MAX_EPOCH}: it must be 0 or more")
     _require(solver.LR > 0, f"SOLVER.LR is {solver.LR}: it must be above 0")
-    _require(solver.CLIP_GRAD_NORM > 0, f"SOLVER.CLIP_GRAD_NORM is {solver.CLIP_GRAD_NORM}: it must be above 0")
+    _require(
+        solver.CLIP_GRAD_NORM >= 0, f"SOLVER.CLIP_GRAD_NORM is {solver.CLIP_GRAD_NORM}: it must be 0 (off) or more"
+    )
+    _require(solver.WARMUP_ITERS >= 0, f"SOLVER.WARMUP_ITERS is {solver.WARMUP_ITERS}: it must be 0 (off) or more")
+    _require(
+        0 <= solver.EMA_DECAY < 1,
+        f"SOLVER.EMA_DECAY is {solver.EMA_DECAY}: it must be 0 (off) or a number below 1, such as 0.999",
+    )
     _require(
         len(solver.BETAS) == 2 and all(0 <= beta < 1 for beta in solver.BETAS),
         f"SOLVER.BETAS is {solver.BETAS}: AdamW takes two numbers from 0 up to, but not, 1",

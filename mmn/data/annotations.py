@@ -50,6 +50,15 @@ def read_annotations(path: str, time_unit: str = "seconds") -> list[VideoAnnotat
 
 def read_annotation_json(path: str) -> dict[str, dict]:
     """The raw `{video_id: entry}`; raises DataError where the file is not a json object of objects, or ids repeat."""
+    content = read_json_object(path)
+    for video_id, entry in content.items():
+        if not isinstance(entry, dict):
+            raise DataError(f"video {video_id} of {path} must be an object, its fields by their names")
+    return content
+
+
+def read_json_object(path: str) -> dict[str, object]:
+    """The same for entries of any kind."""
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file, object_pairs_hook=lambda pairs: _unique_keys(pairs, path))
@@ -62,9 +71,6 @@ def read_annotation_json(path: str) -> dict[str, dict]:
     if not isinstance(content, dict) or not content:
         kind = "an empty object" if isinstance(content, dict) else f"a {type(content).__name__}"
         raise DataError(f"the annotation file {path} holds {kind}: it must map video ids to entries")
-    for video_id, entry in content.items():
-        if not isinstance(entry, dict):
-            raise DataError(f"video {video_id} of {path} must be an object with timestamps and sentences")
     return content
 
 
@@ -86,11 +92,11 @@ def parse_video(path: str, video_id: str, entry: dict, time_unit: str) -> VideoA
         raise DataError(f"{where} must have lists of equal length as timestamps and sentences: correct the entry")
     kept = []
     for number, (sentence, times) in enumerate(zip(sentences, timestamps, strict=True)):
-        if not isinstance(times, list) or len(times) != 2 or not all(_is_number(time) for time in times):
+        if not isinstance(times, list) or len(times) != 2 or not all(is_number(time) for time in times):
             raise DataError(
                 f"{where} has {times!r} as timestamp {number}: it must be two finite numbers, start and end"
             )
-        if not isinstance(sentence, str) or not sentence.strip() or not _is_unicode(sentence):
+        if not isinstance(sentence, str) or not sentence.strip() or not is_unicode(sentence):
             raise DataError(f"{where} has {sentence!r} as sentence {number}: it must be a text that is not empty")
         if times[0] < times[1]:
             kept.append((sentence, max(times[0] / unit, 0), min(times[1] / unit, duration)))
@@ -103,7 +109,7 @@ def _duration_and_unit(where: str, entry: dict, time_unit: str) -> tuple[float, 
     keys = ["num_frames", "fps"] if time_unit == "frames" else ["duration"]
     for key in keys:
         value = _field(where, entry, key)
-        if not _is_number(value) or value <= 0:
+        if not is_number(value) or value <= 0:
             raise DataError(f"{where} has {key} {value!r}: it must be a finite number above 0")
     duration, unit = (
         (entry["num_frames"] / entry["fps"], entry["fps"]) if time_unit == "frames" else (entry[keys[0]], 1)
@@ -119,14 +125,14 @@ def _field(where: str, entry: dict, key: str) -> object:
     return entry[key]
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
     """Whether it is a number that a float can hold."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
     return abs(value) <= sys.float_info.max
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
     """False for lone surrogates, which json can spell but no tokenizer reads."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 from tqdm import tqdm
 from yacs.config import CfgNode
 
-from mmn.config.paths_catalog import CatalogEntry, get_entry, load_catalog
+from mmn.config.paths_catalog import CatalogEntry, TubeEntry, get_entry, load_catalog
 from mmn.data.annotations import read_annotations
 from mmn.data.cache import ClipFile, SharedClipCache
 from mmn.data.collate import Collator
@@ -22,6 +23,7 @@ from mmn.utils.errors import ConfigError
 from mmn.utils.preemption import spare_worker
 
 GIGABYTE = 1024**3
+Entry = TypeVar("Entry", CatalogEntry, TubeEntry)
 
 
 def build_tokenizer(cfg: CfgNode) -> QueryTokenizer:
@@ -37,12 +39,19 @@ def build_dataset(cfg: CfgNode, name: str, tokenizer: QueryTokenizer) -> MomentD
     return MomentDataset(name, videos, features, tokenizer, cfg.INPUT.NUM_PRE_CLIPS, cache, entry.thresholds)
 
 
-def find_entry(cfg: CfgNode, split: str) -> CatalogEntry:
-    """The catalog entry of a split name."""
-    return get_entry(split, load_catalog(cfg.PATHS_CATALOG))
+def find_entry(cfg: CfgNode, split: str, kind: type[Entry] = CatalogEntry) -> Entry:
+    """The catalog entry of a split name; raises ConfigError unless it is of the kind that the task reads."""
+    entry = get_entry(split, load_catalog(cfg.PATHS_CATALOG))
+    if not isinstance(entry, kind):
+        found, wanted = ("tubes", "moments") if isinstance(entry, TubeEntry) else ("moments", "tubes")
+        raise ConfigError(
+            f"the split {split!r} is one of {found}, but MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE!r} reads {wanted}: "
+            "change one of them"
+        )
+    return entry
 
 
-def annotation_path(cfg: CfgNode, entry: CatalogEntry) -> str:
+def annotation_path(cfg: CfgNode, entry: CatalogEntry | TubeEntry) -> str:
     return os.path.join(cfg.DATASETS.ROOT, entry.annotation)
 
 
@@ -55,7 +64,7 @@ def feature_recipe(cfg: CfgNode, split: str) -> FeatureRecipe | None:
     """How the features of a split were made, where its feature file, or what stands for it, says so."""
     features = feature_file(cfg, find_entry(cfg, split))
     if cfg.DATALOADER.CACHE_DIR:
-        return ClipFile(cfg.DATALOADER.CACHE_DIR, split, features.path).recipe()
+        return ClipFile(cfg.DATALOADER.CACHE_DIR, split, [features.path]).recipe()
     return features.recipe()
 
 
@@ -71,7 +80,7 @@ def build_cache(cfg: CfgNode, split: str, video_ids: list[str], features: Featur
     """The split's file in DATALOADER.CACHE_DIR, which then stands for the feature file, or a cache in memory over it."""
     loader, num_clips = cfg.DATALOADER, cfg.INPUT.NUM_PRE_CLIPS
     if loader.CACHE_DIR:
-        cache = ClipFile(loader.CACHE_DIR, split, features.path)
+        cache = ClipFile(loader.CACHE_DIR, split, [features.path])
         cache.open(video_ids, (num_clips, features.input_size))
         return cache
     features.check(video_ids)
@@ -86,7 +95,7 @@ def write_clip_file(cfg: CfgNode, split: str) -> None:
     video_ids = [video.video_id for video in read_annotations(annotation_path(cfg, entry), entry.time_unit)]
     features.check(video_ids)
     clips = (resample_clips(features.read(video_id), num_clips) for video_id in tqdm(video_ids, desc=split))
-    ClipFile(cfg.DATALOADER.CACHE_DIR, split, features.path).write(
+    ClipFile(cfg.DATALOADER.CACHE_DIR, split, [features.path]).write(
         video_ids, clips, (num_clips, features.input_size), cfg.DATALOADER.CACHE_DTYPE, features.recipe()
     )
 

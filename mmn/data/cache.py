@@ -45,16 +45,17 @@ class ClipFile:
     """The clips of a whole split in one file, mapped into memory: every process of a machine shares its pages.
 
     Beside `<split>.npy`, an array [videos, P, D], stands `<split>.json` with the video ids and the size and time of the
-    feature file that they were made from. Where that file is still there, it must be the same.
+    files that they were made from. Where those are still there, they must be the same. For tubes each tube stands in the
+    place of a video.
 
     Args:
         folder: DATALOADER.CACHE_DIR.
         split: name of the split.
-        source: the feature file.
+        sources: the feature file, for tubes all files that the clips depend on.
     """
 
-    def __init__(self, folder: str, split: str, source: str):
-        self.source = source
+    def __init__(self, folder: str, split: str, sources: Sequence[str]):
+        self.sources = sources
         self.array_path = os.path.join(folder, f"{split}.npy")
         self.index_path = os.path.join(folder, f"{split}.json")
 
@@ -86,11 +87,10 @@ class ClipFile:
             json.dump(index, file, ensure_ascii=False)
 
     def _source_state(self) -> list[int] | None:
-        """Size in bytes and time of the last change of the feature file; None where it is not on this machine."""
-        if not os.path.exists(self.source):
+        """Size in bytes and time of the last change of each source; None where one is not on this machine."""
+        if not all(os.path.exists(path) for path in self.sources):
             return None
-        state = os.stat(self.source)
-        return [state.st_size, state.st_mtime_ns]
+        return [number for path in self.sources for number in (os.stat(path).st_size, os.stat(path).st_mtime_ns)]
 
     def open(self, video_ids: Sequence[str], shape: tuple[int, int]) -> None:
         """Map the file. Raises DataError where it is missing or is not of these videos and this shape (P, D)."""
@@ -107,8 +107,8 @@ class ClipFile:
             )
         if self._source_state() not in (None, source):
             raise DataError(
-                f"the clip cache {self.array_path} was made from another state of {self.source}: make it again by "
-                "tools/cache_features.py"
+                f"the clip cache {self.array_path} was made from another state of {', '.join(self.sources)}: make it again "
+                "by tools/cache_features.py"
             )
 
     def recipe(self) -> FeatureRecipe | None:

@@ -15,23 +15,23 @@ from mmn.utils.logger import get_logger
 DAMAGE = (OSError, RuntimeError, ValueError, TypeError, KeyError, MemoryError)
 
 
-def clip_boundaries(num_rows: int, num_clips: int) -> np.ndarray:
+def clip_boundaries(num_rows: int, num_clips: int, uses_last_row: bool = False) -> np.ndarray:
     """[P + 1] int64: clip p is the mean of rows boundary p .. boundary p+1 - 1, or row boundary p where that is empty.
 
     round_half_even(p / P * T0) in float32, clamped to T0 - 1. So the last source row is used only where the last range
-    is empty: the released weights were trained so.
+    is empty: the released weights were trained so. With `uses_last_row` nothing is clamped, as for tubes (SPEC section 8).
     """
     positions = np.arange(num_clips + 1, dtype=np.float32) / np.float32(num_clips) * np.float32(num_rows)
-    return np.minimum(np.rint(positions), num_rows - 1).astype(np.int64)
+    return np.minimum(np.rint(positions), num_rows - (not uses_last_row)).astype(np.int64)
 
 
-def resample_clips(rows: np.ndarray, num_clips: int) -> np.ndarray:
-    """Source rows [T0, D] -> L2-normalised and averaged clips [P, D], float32."""
+def resample_clips(rows: np.ndarray, num_clips: int, uses_last_row: bool = False) -> np.ndarray:
+    """Source rows [T0, D] -> L2-normalised and averaged clips [P, D], float32; see `clip_boundaries`."""
     rows = rows.astype(np.float32, copy=False)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     rows = rows / np.maximum(norms, np.float32(1e-12))
-    boundaries = clip_boundaries(len(rows), num_clips)
-    first = boundaries[:-1]
+    boundaries = clip_boundaries(len(rows), num_clips, uses_last_row)
+    first = np.minimum(boundaries[:-1], len(rows) - 1)
     counts = np.maximum(np.diff(boundaries), 1)  # row `first` alone where the range is empty
     sums = rows[first]
     for number in range(1, counts.max()):  # the second rows of all clips, then the third, ...
@@ -110,6 +110,10 @@ class FeatureFile:
             raise DataError(
                 f"{where} has no dataset at {key!r}: complete the file, or correct feature_key in the catalog entry"
             )
+        return self.checked(rows, where)
+
+    def checked(self, rows: np.ndarray, where: str) -> np.ndarray:
+        """What was read of a video, as float32; see `checked_rows`."""
         return checked_rows(rows, self.input_size, where)
 
     def recipe(self) -> FeatureRecipe | None:

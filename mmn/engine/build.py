@@ -4,10 +4,12 @@ from yacs.config import CfgNode
 
 from mmn.engine.moment_task import MomentTask
 from mmn.engine.task import Task
+from mmn.engine.tube_task import TubeTask
 from mmn.utils.registry import Registry
 
 TASKS = Registry("MODEL.ARCHITECTURE")
 TASKS.register("MMN")(MomentTask)
+TASKS.register("STVG")(TubeTask)
 
 
 def build_task(cfg: CfgNode) -> Task:

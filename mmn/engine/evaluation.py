@@ -21,10 +21,15 @@ def ranked_ious(predictions: Predictions, truth: Tensor) -> Tensor:
     return temporal_iou(predictions.moments, truth[:, None]) * (predictions.scores > 0)
 
 
+def rank_hits(ious: Tensor, thresholds: Sequence[float]) -> Tensor:
+    """[S, n] IoU of ranked moments -> [ranks, thresholds, S] bool: has a sentence a hit among the first 1 and 5?"""
+    best = torch.stack([ious[:, :rank].amax(dim=1) for rank in RECALL_RANKS])  # [ranks, S]
+    return torch.stack([best >= threshold for threshold in thresholds], dim=1)
+
+
 def count_hits(ious: Tensor, thresholds: Sequence[float]) -> Tensor:
     """[S, n] IoU of ranked moments -> [ranks, thresholds] int64: sentences with a hit among the first 1 and 5."""
-    best = torch.stack([ious[:, :rank].amax(dim=1) for rank in RECALL_RANKS])  # [ranks, S]
-    return torch.stack([(best >= threshold).sum(dim=1) for threshold in thresholds], dim=1)
+    return rank_hits(ious, thresholds).sum(dim=2)
 
 
 def recall_metrics(hits: Tensor, num_sentences: int, thresholds: Sequence[float]) -> dict[str, float]:
@@ -47,25 +52,29 @@ def evaluate(predictions: Predictions, dataset: MomentDataset) -> dict[str, floa
     return recall_metrics(torch.stack(hits).view(len(RECALL_RANKS), -1), int(total), dataset.thresholds)
 
 
-def average_precision(ious: np.ndarray, iou_threshold: float) -> float:
-    """Average precision of one query's ranked moments, interpolated, as QVHighlights scores it.
+def average_precision(ious: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
+    """Average precision of one query's ranked moments at each of T IoU thresholds, interpolated, as QVHighlights scores it.
 
     In rank order a moment is a true positive where the best truth not taken yet has IoU >= the threshold with it.
 
     Args:
         ious: [n, G] of n ranked moments with the query's G true moments.
+    Returns:
+        [T] float64.
     """
-    free = np.ones(ious.shape[1], dtype=bool)
-    is_hit = np.zeros(len(ious), dtype=bool)
+    thresholds = np.asarray(thresholds, dtype=ious.dtype)  # an IoU of 0.9 in float32 is to reach 0.9
+    rows = np.arange(len(thresholds))
+    free = np.ones((len(thresholds), ious.shape[1]), dtype=bool)
+    is_hit = np.zeros((len(ious), len(thresholds)), dtype=bool)
     for rank, row in enumerate(ious):
         candidates = np.where(free, row, -1.0)
-        best = int(candidates.argmax())
-        if candidates[best] >= iou_threshold:
-            is_hit[rank], free[best] = True, False
-    precision = is_hit.cumsum() / np.arange(1, len(ious) + 1)
+        best = candidates.argmax(axis=1)
+        is_hit[rank] = candidates[rows, best] >= thresholds
+        free[rows, best] &= ~is_hit[rank]
+    precision = is_hit.cumsum(axis=0) / np.arange(1, len(ious) + 1)[:, None]
     # Interpolated: the best precision at this recall or beyond; each hit adds 1 / G of recall.
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(envelope[is_hit].sum() / ious.shape[1])
+    envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
+    return (envelope * is_hit).sum(axis=0) / ious.shape[1]
 
 
 def format_table(metrics: Mapping[str, float], title: str) -> str:

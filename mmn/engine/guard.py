@@ -48,18 +48,29 @@ class NonFiniteGuard:
             self.buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
 
     def step(
-        self, optimizer: torch.optim.Optimizer, values: dict[str, Tensor], where: str, parts: Sequence[Batch]
+        self,
+        optimizer: torch.optim.Optimizer,
+        values: dict[str, Tensor],
+        where: str,
+        parts: Sequence[Batch],
+        may_overflow: Tensor | bool = False,
     ) -> bool:
         """One step of a fused optimizer, left out if values["loss"] or values["grad_norm"] is not finite.
+
+        Where `may_overflow`, the gradients were computed from a scaled loss: not finite ones under a finite loss are then
+        no fault, and their norm becomes 0 in `values`.
 
         Returns False for a step that was skipped. Raises UserError, naming `where` and the videos of `parts`, for this
         step (CPU) or an earlier one (GPU).
         """
-        is_bad = ~torch.isfinite(values["loss"] + values["grad_norm"])
+        is_left_out = ~torch.isfinite(values["loss"] + values["grad_norm"])
+        has_overflown = is_left_out & torch.isfinite(values["loss"]) & may_overflow
+        values["grad_norm"] = values["grad_norm"].masked_fill(has_overflown, 0)
+        is_bad = is_left_out & ~has_overflown
         if self.skips:
             is_bad = comm.sum_over_processes(is_bad.float()) > 0
         optimizer.grad_scale = None
-        optimizer.found_inf = is_bad.float()
+        optimizer.found_inf = (is_left_out | is_bad).float()
         optimizer.step()
         if self.skips:
             return not (is_bad.item() and self._skip(values, where, parts))

@@ -71,15 +71,24 @@ class MomentRanker:
         cells: the map's cells.
         nms_threshold, contrastive_power: TEST.NMS_THRESH, TEST.CONTRASTIVE_SCORE_POW.
         num_predictions: n, moments kept per sentence at most.
+        score: TEST.SCORE.
     """
 
     predictions = Predictions
 
-    def __init__(self, cells: ProposalCells, nms_threshold: float, contrastive_power: float, num_predictions: int):
+    def __init__(
+        self,
+        cells: ProposalCells,
+        nms_threshold: float,
+        contrastive_power: float,
+        num_predictions: int,
+        score: str = "product",
+    ):
         self.cells = cells
         self.nms_threshold = nms_threshold
         self.contrastive_power = contrastive_power
         self.num_predictions = num_predictions
+        self.score = score
 
     def __call__(self, output: GroundingOutput, batch: GroundingBatch) -> tuple[Tensor, Tensor]:
         """Moments [S, n, 2] seconds and their scores [S, n], best first, zeros where a sentence has fewer."""
@@ -91,7 +100,7 @@ class MomentRanker:
 
     def rank(self, contrastive: Tensor, iou: Tensor, durations: Tensor) -> tuple[Tensor, Tensor]:
         """The same from scores [S, M] on the valid cells and durations [S] seconds."""
-        scores = final_score(contrastive.float(), iou.float(), self.contrastive_power)
+        scores = final_score(contrastive.float(), iou.float(), self.contrastive_power, self.score)
         return nms(cell_moments(self.cells, durations), scores, self.nms_threshold, self.num_predictions)
 
 

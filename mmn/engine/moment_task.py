@@ -20,6 +20,7 @@ from mmn.extraction.recipe import FeatureRecipe
 from mmn.modeling import build_criterion, build_model, build_proposal_cells
 from mmn.modeling.losses import GroundingCriterion
 from mmn.utils import comm
+from mmn.utils.errors import ConfigError
 from mmn.utils.logger import get_logger
 
 
@@ -29,7 +30,11 @@ class MomentTask(Task):
     selection_metric = SELECTION_METRIC
 
     def validate(self) -> None:
-        pass
+        size = self.cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE
+        if not isinstance(size, int):
+            raise ConfigError(
+                f"MODEL.MMN.FEATPOOL.INPUT_SIZE is {size}, but moments have one feature file: give one width"
+            )
 
     def check_files(self, split: str) -> None:
         check_files(self.cfg, split)
@@ -60,7 +65,7 @@ class MomentTask(Task):
 
     def build_ranker(self) -> MomentRanker:
         test, cells = self.cfg.TEST, build_proposal_cells(self.cfg)
-        return MomentRanker(cells, test.NMS_THRESH, test.CONTRASTIVE_SCORE_POW, test.NUM_PREDICTIONS)
+        return MomentRanker(cells, test.NMS_THRESH, test.CONTRASTIVE_SCORE_POW, test.NUM_PREDICTIONS, test.SCORE)
 
     def predict(self, model: nn.Module, loader: DataLoader, device: torch.device) -> Predictions:
         return predict(model, loader, self.build_ranker(), device)

@@ -4,7 +4,7 @@ import os
 
 from yacs.config import CfgNode
 
-from mmn.config.load import config_keys, load_config
+from mmn.config.load import config_values, load_config
 from mmn.utils import comm
 from mmn.utils.checkpoint import CheckpointFolder
 from mmn.utils.errors import UserError
@@ -36,6 +36,7 @@ CHANGEABLE = (
     "SOLVER.CHECKPOINT_KEEP",
     "SOLVER.SKIP_TEST",
     "SOLVER.LOG_PERIOD",
+    "SOLVER.TRACKER",
     "SOLVER.AMP",
     "SOLVER.TF32",
     "SOLVER.COMPILE",
@@ -73,13 +74,11 @@ def refuse_other_config(cfg: CfgNode) -> None:
     folder = CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME)
     if not os.path.isfile(path) or not folder.has_any():
         return
-    before = load_config(path)
-    changed = [key for key in config_keys() if _lookup(cfg, key) != _lookup(before, key)]
-    other = [key for key in changed if not _is_changeable(key)]
+    before, now = config_values(load_config(path)), config_values(cfg)
+    changed = [key for key in now if now[key] != before[key]]
+    other = [key for key in changed if not _is_changeable(key, cfg)]
     if other:
-        shown = ", ".join(
-            f"{key} {_lookup(before, key)!r}, now {_lookup(cfg, key)!r}" for key in other[:NUM_KEYS_LISTED]
-        )
+        shown = ", ".join(f"{key} {before[key]!r}, now {now[key]!r}" for key in other[:NUM_KEYS_LISTED])
         raise UserError(
             f"OUTPUT_DIR {cfg.OUTPUT_DIR} holds the checkpoints of another config ({len(other)} keys differ: {shown}"
             f"{', ...' if len(other) > NUM_KEYS_LISTED else ''}): choose another OUTPUT_DIR, or take these values back"
@@ -89,12 +88,7 @@ def refuse_other_config(cfg: CfgNode) -> None:
         get_logger().info("changed since the run began: %s", ", ".join(told))
 
 
-def _is_changeable(key: str) -> bool:
+def _is_changeable(key: str, cfg: CfgNode) -> bool:
+    if key == "SOLVER.MAX_EPOCH" and cfg.SOLVER.SCHEDULE == "cosine":  # the learning rate of every epoch depends on it
+        return False
     return any(key.startswith(name) if name.endswith(".") else key == name for name in CHANGEABLE)
-
-
-def _lookup(cfg: CfgNode, key: str) -> object:
-    node: object = cfg
-    for part in key.split("."):
-        node = node[part]
-    return node

@@ -3,15 +3,26 @@
 import os
 
 import torch
+from torch import Tensor
 from yacs.config import CfgNode
 
-AMP_DTYPES = {"off": None, "bf16": torch.bfloat16}
+AMP_DTYPES = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def autocast(cfg: CfgNode, device: torch.device) -> torch.autocast:
     """The context in which the network runs: SOLVER.AMP."""
     dtype = AMP_DTYPES[cfg.SOLVER.AMP]
     return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+def build_scaler(cfg: CfgNode, device: torch.device) -> torch.amp.GradScaler:
+    """The scaling of the loss that keeps float16 gradients from vanishing; for other formats one that does nothing."""
+    return torch.amp.GradScaler(device.type, enabled=cfg.SOLVER.AMP == "fp16")
+
+
+def loss_scale(scaler: torch.amp.GradScaler, device: torch.device) -> Tensor:
+    """The current scale, float32 on the device, which is not waited for; 1 where the scaler does nothing."""
+    return scaler.scale(torch.ones((), device=device))
 
 
 def set_tf32(enabled: bool) -> None:

@@ -16,7 +16,7 @@ import torch
 
 from mmn.data.annotations import iterate_sentences
 from mmn.data.dataset import MomentDataset
-from mmn.engine.evaluation import average_precision, count_hits, recall_metrics
+from mmn.engine.evaluation import RECALL_RANKS, average_precision, count_hits, rank_hits, recall_metrics
 from mmn.engine.inference import Predictions
 from mmn.structures.moments import temporal_iou
 from mmn.utils.errors import DataError
@@ -30,6 +30,7 @@ class QueryPrediction:
     """One line of a prediction file.
 
     Attributes:
+        qid: what pairs the query with the same one of another file; None where the line has none.
         query, video_id: the sentence and its video.
         truth: [G, 2] float32 seconds, the true moments.
         moments: [n, 2] float32 seconds, best first; n may be 0.
@@ -38,6 +39,7 @@ class QueryPrediction:
         duration: seconds, of the video; None where the file does not say.
     """
 
+    qid: str | None
     query: str
     video_id: str
     truth: torch.Tensor
@@ -157,7 +159,9 @@ def _parse(where: str, record: dict, truth: dict[int | str, dict], truth_path: s
     if not true_moments:
         raise DataError(f"{where} has no relevant_windows: a query without a true moment cannot be scored")
     predicted.sort(key=lambda window: -window[2])  # stable: equal scores keep the file's order
+    qid = record.get("qid")
     return QueryPrediction(
+        None if qid is None else str(qid),
         str(record.get("query", "")),
         str(record.get("vid", "")),
         torch.tensor(true_moments, dtype=torch.float32),
@@ -203,18 +207,37 @@ def score_predictions(records: Sequence[QueryPrediction], thresholds: Sequence[f
 
     A query with several true moments counts the best of them for recall and mIoU.
     """
-    most = max(max(len(record.moments) for record in records), 1)
-    best = torch.zeros(len(records), most)
-    for row, record in zip(best, records, strict=True):
-        if len(record.moments):
-            row[: len(record.moments)] = record.ious().amax(dim=1)
+    ious = [record.ious() for record in records]
+    best = best_ious(ious)
     metrics = recall_metrics(count_hits(best, thresholds), len(records), thresholds)
     metrics["mIoU"] = best[:, 0].double().mean().item()
-    ious = [record.ious().numpy() for record in records]
-    for threshold in MAP_THRESHOLDS:
-        metrics[f"mAP@{threshold}"] = float(np.mean([average_precision(iou, threshold) for iou in ious]))
-    metrics["mAP"] = float(np.mean([metrics.pop(f"mAP@{threshold}") for threshold in MAP_THRESHOLDS]))
+    metrics["mAP"] = float(np.mean([average_precision(iou.numpy(), MAP_THRESHOLDS).mean() for iou in ious]))
     return metrics
+
+
+def score_queries(records: Sequence[QueryPrediction], thresholds: Sequence[float]) -> dict[str, np.ndarray]:
+    """The terms that the metrics of `score_predictions` are means of: by name, [Q] float64, one per query."""
+    ious = [record.ious() for record in records]
+    best = best_ious(ious)
+    hits = rank_hits(best, thresholds).double().numpy()  # [ranks, thresholds, Q]
+    metrics = {
+        f"R@{rank},IoU@{threshold}": hits[row, column]
+        for row, rank in enumerate(RECALL_RANKS)
+        for column, threshold in enumerate(thresholds)
+    }
+    metrics |= {f"Best_R{rank}": hits[row].mean(axis=0) for row, rank in enumerate(RECALL_RANKS)}
+    metrics["mIoU"] = best[:, 0].double().numpy()
+    metrics["mAP"] = np.array([average_precision(iou.numpy(), MAP_THRESHOLDS).mean() for iou in ious])
+    return metrics
+
+
+def best_ious(ious: Sequence[torch.Tensor]) -> torch.Tensor:
+    """IoUs [n_q, G_q] of each query's ranked moments -> [Q, n] with the best true moment, 0 where a query has fewer."""
+    best = torch.zeros(len(ious), max(max(len(iou) for iou in ious), 1))
+    for row, iou in zip(best, ious, strict=True):
+        if len(iou):
+            row[: len(iou)] = iou.amax(dim=1)
+    return best
 
 
 def format_examples(records: Sequence[QueryPrediction], count: int) -> str:

@@ -14,6 +14,7 @@ from yacs.config import CfgNode
 
 import mmn
 from mmn.config import load_config, validate
+from mmn.config.validate import untrained_score
 from mmn.data import build_test_loader, build_train_loader
 from mmn.data.build import all_splits, build_tokenizer, split_names
 from mmn.data.check import report_problems
@@ -21,14 +22,17 @@ from mmn.data.tokenizer import QueryTokenizer
 from mmn.engine.build import build_task
 from mmn.engine.evaluation import format_table
 from mmn.engine.faults import explained_faults
+from mmn.engine.inference import predict
 from mmn.engine.map_file import MapRequest
+from mmn.engine.moment_task import MomentTask
 from mmn.engine.output_dir import prepare_output_dir
 from mmn.engine.precision import set_deterministic, set_tf32
 from mmn.engine.prediction_file import format_examples, read_predictions, score_predictions
 from mmn.engine.recipes import check_recipes, checkpoint_recipe, training_recipe
+from mmn.engine.sweep import SweepRanker, check_sweep_file, format_sweep, sweep_grid, write_sweep
 from mmn.engine.task import Task
 from mmn.engine.trainer import Trainer
-from mmn.solver import build_optimizer, build_scheduler
+from mmn.solver import build_average, build_optimizer, build_scheduler
 from mmn.utils import comm
 from mmn.utils.checkpoint import CheckpointFolder, load_checkpoint, load_weights
 from mmn.utils.errors import ConfigError, UserError
@@ -80,6 +84,8 @@ def train(cfg: CfgNode, device: torch.device, partial: bool = False, will_test: 
         partial: of INIT_WEIGHTS, load what fits the model; the rest starts as in a run without them.
     """
     task = build_task(cfg)
+    if warning := untrained_score(cfg):
+        get_logger().warning(warning)
     tested = split_names(cfg, "TEST") if will_test else ()
     for name in tested:
         task.check_files(name)
@@ -101,6 +107,8 @@ def _build_trainer(task: Task, device: torch.device, partial: bool, tested: Sequ
     logger.info("data ready after %.1f s: %d training videos", time.perf_counter() - start, len(loader.dataset))
     model = _build_model(task, device, checkpoint, source, partial and not resumes)
     optimizer = build_optimizer(cfg, model)
+    average = build_average(cfg, model)
+    evaluated = model if average is None else average.module
     trainer = Trainer(
         cfg,
         model,
@@ -108,9 +116,10 @@ def _build_trainer(task: Task, device: torch.device, partial: bool, tested: Sequ
         optimizer,
         build_scheduler(cfg, optimizer),
         loader,
-        lambda: task.evaluate(task.predict(model, validation, device), validation.dataset),
+        lambda: task.evaluate(task.predict(evaluated, validation, device), validation.dataset),
         device,
         task.selection_metric,
+        average,
         {**task.training_facts(datasets), **recipe},
     )
     if resumes:
@@ -174,6 +183,20 @@ def _build_model(
     return model.to(device)
 
 
+def load_model(
+    task: Task, device: torch.device, splits: Sequence[str], ckpt: str | None = None, partial: bool = False
+) -> nn.Module:
+    """The task's network on `device` with the weights of a checkpoint; `ckpt` and `partial` as of `test`.
+
+    Args:
+        splits: what it is going to meet; their features must be of the kind that it was trained on.
+    """
+    path = ckpt or CheckpointFolder(task.cfg.OUTPUT_DIR, task.cfg.MODEL.MMN.FEAT2D.NAME).find()
+    checkpoint = load_checkpoint(path)
+    check_recipes(task, splits, checkpoint_recipe(checkpoint, path), path)
+    return _build_model(task, device, checkpoint, path, partial)
+
+
 def test(
     cfg: CfgNode,
     device: torch.device,
@@ -190,20 +213,71 @@ def test(
         partial: load what fits the model, and say what does not.
         map_request: also write the score maps; with several test splits, one file per split.
     """
-    path = ckpt or CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME).find()
     task = build_task(cfg)
-    checkpoint, names = load_checkpoint(path), split_names(cfg, "TEST")
-    check_recipes(task, names, checkpoint_recipe(checkpoint, path), path)
-    model = _build_model(task, device, checkpoint, path, partial)
+    names = split_names(cfg, "TEST")
+    model = load_model(task, device, names, ckpt, partial)
     tokenizer = build_tokenizer(cfg)
     for name in names:
         loader = build_test_loader(cfg, task.build_dataset(name, tokenizer), task.build_collator(tokenizer))
         with explained_faults(cfg, "TEST.BATCH_SIZE"):
-            maps = map_request and replace(map_request, path=_path_of_split(map_request.path, name, len(names)))
-            _test_split(task, device, model, loader, _path_of_split(dump, name, len(names)), maps)
+            maps = map_request and replace(map_request, path=path_of_split(map_request.path, name, len(names)))
+            _test_split(task, device, model, loader, path_of_split(dump, name, len(names)), maps)
 
 
-def _path_of_split(path: str | None, split: str, num_splits: int) -> str | None:
+def sweep(
+    cfg: CfgNode,
+    device: torch.device,
+    settings: Sequence[str],
+    ckpt: str | None = None,
+    out: str | None = None,
+    partial: bool = False,
+) -> None:
+    """Evaluate a checkpoint on every test split under every combination of settings, with one forward pass per split.
+
+    Args:
+        settings: KEY=V1,V2 each, see `mmn.engine.sweep.sweep_grid`.
+        ckpt, partial: see `test`.
+        out: write the rows of the table there, as csv or json; with several test splits, one file per split.
+    """
+    task = build_task(cfg)
+    if not isinstance(task, MomentTask):
+        raise ConfigError(f"--sweep is for MODEL.ARCHITECTURE MMN, not {cfg.MODEL.ARCHITECTURE}: test one by one")
+    if out is not None:
+        check_sweep_file(out)
+    grid = sweep_grid(cfg, settings)
+    for _, varied in grid:
+        validate(varied, comm.get_world_size(), training=False)
+    names = split_names(cfg, "TEST")
+    model = load_model(task, device, names, ckpt, partial)
+    tokenizer = build_tokenizer(cfg)
+    for name in names:
+        loader = build_test_loader(cfg, task.build_dataset(name, tokenizer), task.build_collator(tokenizer))
+        with explained_faults(cfg, "TEST.BATCH_SIZE"):
+            _sweep_split(task, device, model, loader, grid, path_of_split(out, name, len(names)))
+
+
+def _sweep_split(
+    task: Task,
+    device: torch.device,
+    model: nn.Module,
+    loader: DataLoader,
+    grid: Sequence[tuple[dict[str, object], CfgNode]],
+    out: str | None,
+) -> None:
+    dataset = loader.dataset
+    rankers = [MomentTask(varied).build_ranker() for _, varied in grid]
+    predictions = predict(model, loader, SweepRanker(rankers), device)
+    rows = [{**values, **task.evaluate(found, dataset)} for (values, _), found in zip(grid, predictions, strict=True)]
+    if comm.get_rank() == 0:
+        if out is not None:
+            write_sweep(out, rows)
+            get_logger().info("wrote %s", out)
+        title = f"{task.cfg.DATASETS.NAME} {dataset.name}".strip()
+        print(format_sweep(rows, list(grid[0][0]), title), flush=True)
+
+
+def path_of_split(path: str | None, split: str, num_splits: int) -> str | None:
+    """The file of a split: `path` itself, or one name per split where there are several."""
     if path is None or num_splits == 1:
         return path
     stem, extension = os.path.splitext(path)

@@ -38,7 +38,7 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def check_files(self, split: str) -> None:
-        """Raise DataError unless the split's annotations can be read and its features are there."""
+        """Raise DataError unless the split can be tested on: before a training that ends with its table."""
 
     @abc.abstractmethod
     def split_problems(self, split: str) -> Iterator[str]:

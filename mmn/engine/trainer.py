@@ -10,15 +10,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
+from mmn.config.load import config_values
 from mmn.engine.evaluation import SELECTION_METRIC
 from mmn.engine.guard import NonFiniteGuard
 from mmn.engine.meter import Meter
-from mmn.engine.precision import autocast
+from mmn.engine.precision import autocast, build_scaler, loss_scale
 from mmn.engine.transfer import on_device
-from mmn.solver import contrastive_weight, load_optimizer, set_text_encoder_frozen
+from mmn.modeling.memory_bank import MemoryBank
+from mmn.solver import (
+    contrastive_weight,
+    load_optimizer,
+    scaled_rates,
+    set_text_encoder_frozen,
+    total_loss,
+    warmup_factor,
+)
 from mmn.structures.batch import Batch
 from mmn.utils import comm
 from mmn.utils.checkpoint import CheckpointFolder
@@ -28,6 +38,7 @@ from mmn.utils.metric_logger import MetricWriter, Progress, peak_memory_mb
 from mmn.utils.preemption import StopAgreement, listening, received_signal
 from mmn.utils.revision import git_revision
 from mmn.utils.seed import get_rng_state, set_rng_state
+from mmn.utils.tracker import build_tracker
 
 
 @dataclass
@@ -50,6 +61,7 @@ class Trainer:
         evaluate: () -> metrics of the validation split for the current weights; called on all processes.
         device: where batches go.
         selection_metric: the metric by which the best checkpoint is picked, the higher the better.
+        average: the running average of `model` that `evaluate` looks at and checkpoints hold as "model"; None for none.
         facts: plain values about the training data, by name, that checkpoints carry along.
     """
 
@@ -64,6 +76,7 @@ class Trainer:
         evaluate: Callable[[], dict[str, float]],
         device: torch.device,
         selection_metric: str = SELECTION_METRIC,
+        average: AveragedModel | None = None,
         facts: Mapping[str, object] | None = None,
     ):
         self.cfg = cfg
@@ -75,6 +88,11 @@ class Trainer:
         self.evaluate = evaluate
         self.device = device
         self.selection_metric = selection_metric
+        self.average = average
+        self.evaluated: nn.Module = model if average is None else average.module
+        self.memory: MemoryBank | None = getattr(criterion, "memory", None)  # which only the losses of moments have
+        self.scaler = build_scaler(cfg, device)
+        self.rate_factor = 1.0  # on the learning rates, while they warm up
         self.facts = dict(facts or {})
         self.checkpoints = CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME, cfg.SOLVER.CHECKPOINT_KEEP)
         self.guard = NonFiniteGuard(cfg.OUTPUT_DIR, cfg.SOLVER.SKIP_NONFINITE)
@@ -100,7 +118,7 @@ class Trainer:
         """
         cfg = self.cfg.SOLVER
         self.stop = StopAgreement()
-        self.writer = MetricWriter(self.cfg.OUTPUT_DIR if self.is_main else None, self.state.epoch + 1, self.step)
+        self.writer = self._build_writer()
         self.progress = Progress(self.step, cfg.MAX_EPOCH * self.num_iterations, self.is_main)
         with listening():
             self._train_epochs()
@@ -108,6 +126,13 @@ class Trainer:
             self.save(0)
         self.progress.close()
         self.writer.close()
+
+    def _build_writer(self) -> MetricWriter:
+        if not self.is_main:
+            return MetricWriter(None)
+        folder, continues = self.cfg.OUTPUT_DIR, self.step > 0 or self.cfg.SOLVER.RESUME
+        tracker = build_tracker(self.cfg.SOLVER.TRACKER, folder, config_values(self.cfg), continues)
+        return MetricWriter(folder, self.state.epoch + 1, self.step, tracker)
 
     def _train_epochs(self) -> None:
         cfg, frozen = self.cfg.SOLVER, None
@@ -134,6 +159,7 @@ class Trainer:
         batches = on_device(self.loader, self.device)
         steps = in_groups(self.meter.time_waits(batches), accumulate)
         for iteration, parts in enumerate(steps, start=first + 1):
+            self.rate_factor = warmup_factor(self.cfg, self.step)
             values = self.train_step(parts, weight, f"epoch {epoch}, iteration {iteration}")
             if values is not None:
                 self.meter.add(values, sum(len(part.video_ids) for part in parts))
@@ -173,7 +199,7 @@ class Trainer:
     def _stop(self) -> None:
         """End a run whose state is saved; called on all processes."""
         self.progress.close()
-        self.writer.close()
+        self.writer.close(is_complete=False)
         position = f"after epoch {self.state.epoch}" + (
             f" and {self.state.iteration} iterations" if self.state.iteration else ""
         )
@@ -197,17 +223,33 @@ class Trainer:
         for number, part in enumerate(parts, start=1):
             with self._gradient_sync(number == len(parts)):
                 self._backward(part, contrastive_weight, len(parts), values)
+        self.scaler.unscale_(self.optimizer)
         trained = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
-        values["grad_norm"] = nn.utils.clip_grad_norm_(trained, self.cfg.SOLVER.CLIP_GRAD_NORM)
-        return values if self.guard.step(self.optimizer, values, where, parts) else None
+        values["grad_norm"] = nn.utils.clip_grad_norm_(trained, self.cfg.SOLVER.CLIP_GRAD_NORM or math.inf)
+        return values if self._update(values, where, parts) else None
+
+    def _update(self, values: dict[str, Tensor], where: str, parts: Sequence[Batch]) -> bool:
+        """The optimizer's step and what follows the weights; returns whether the step counts."""
+        may_overflow = False
+        if self.scaler.is_enabled():
+            values["loss_scale"] = loss_scale(self.scaler, self.device)
+            may_overflow = values["loss_scale"] > 1
+        with scaled_rates(self.optimizer, self.rate_factor):
+            counts = self.guard.step(self.optimizer, values, where, parts, may_overflow)
+        self.scaler.update()
+        if self.memory is not None:
+            self.memory.settle(keep=counts)
+        if self.average is not None and counts:
+            self.average.update_parameters(self.model)
+        return counts
 
     def _backward(self, part: Batch, weight: float, num_parts: int, values: dict[str, Tensor]) -> None:
         """Forward and backward of one part of the batch; adds its share to `values`."""
         with autocast(self.cfg, self.device):
             output = self.forward(part)
         losses = self.criterion(output, part)
-        losses = {"loss": losses["iou"] + weight * (losses["vid"] + losses["sent"]), **losses}
-        (losses["loss"] / num_parts).backward()
+        losses = {"loss": total_loss(self.cfg, losses, weight), **losses}
+        self.scaler.scale(losses["loss"] / num_parts).backward()
         for name, value in losses.items():
             values[name] = values.get(name, 0) + value.detach() / num_parts
 
@@ -219,7 +261,7 @@ class Trainer:
 
     def _log_train(self, epoch: int, step: int, values: dict[str, float]) -> None:
         for name, group in zip(("lr", "bert_lr"), self.optimizer.param_groups, strict=True):
-            values[name] = group["lr"]
+            values[name] = group["lr"] * self.rate_factor
         if self.cfg.SOLVER.SKIP_NONFINITE:
             values["num_skipped"] = self.guard.num_skipped
         values["memory_mb"] = peak_memory_mb(self.device)
@@ -242,7 +284,7 @@ class Trainer:
     def _share_buffers(self) -> None:
         """Rank 0's BatchNorm statistics on all processes, so that they evaluate the model that is saved."""
         if comm.get_world_size() > 1:
-            for buffer in self.model.buffers():
+            for buffer in self.evaluated.buffers():
                 torch.distributed.broadcast(buffer, src=0)
 
     def save(self, epoch: int) -> None:
@@ -265,8 +307,9 @@ class Trainer:
         inside = {"meter": self.meter.state_dict(), "num_iterations": self.num_iterations}
         return {
             **(inside if self.state.iteration else {}),
+            **self._optional_state(),
             **self.facts,
-            "model": self.model.state_dict(),
+            "model": self.evaluated.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "epoch": self.state.epoch,
@@ -278,6 +321,21 @@ class Trainer:
             "config": self.cfg.dump(),
             "git_revision": git_revision(),
         }
+
+    def _optional_state(self) -> dict:
+        """What only some configs have: the weights under their average, the memory bank, the scale of the loss."""
+        state: dict = {}
+        if self.average is not None:
+            state["training_model"] = self.model.state_dict()  # "model" is what is evaluated
+            state["num_averaged"] = self.average.n_averaged.item()
+        if self.memory is not None:
+            bank = self.memory.state_dict()
+            # Of every process, where each has its own.
+            is_common = self.cfg.MODEL.MMN.LOSS.GATHER_NEGATIVES
+            state["memory_bank"] = [bank] if is_common else comm.all_gather_objects(bank)
+        if self.scaler.is_enabled():
+            state["loss_scaler"] = self.scaler.state_dict()
+        return state
 
     def resume(self, checkpoint: dict) -> None:
         """Continue where a checkpoint's run was: all but the weights, which are loaded with the model.
@@ -315,9 +373,29 @@ class Trainer:
                 len(states),
                 comm.get_world_size(),
             )
+        self._resume_optional_state(checkpoint)
         self._resume_inside_epoch(checkpoint, is_same_group=len(states) == comm.get_world_size())
         inside = f" and {self.state.iteration} iterations" if self.state.iteration else ""
         get_logger().info("continuing after epoch %d%s", self.state.epoch, inside)
+
+    def _resume_optional_state(self, checkpoint: dict) -> None:
+        """The counterpart of `_optional_state`; what a checkpoint lacks starts afresh, and the log says so."""
+        if "training_model" in checkpoint:
+            self.model.load_state_dict(checkpoint["training_model"])
+        elif self.average is not None:
+            get_logger().warning("the checkpoint has no average of weights: it starts from the weights themselves")
+        if self.average is not None:
+            self.average.module.load_state_dict(checkpoint["model"])
+            self.average.n_averaged.fill_(checkpoint.get("num_averaged", 0))
+        if self.memory is not None:
+            banks = checkpoint.get("memory_bank", [])
+            is_common = self.cfg.MODEL.MMN.LOSS.GATHER_NEGATIVES and len(banks) == 1
+            if is_common or len(banks) == comm.get_world_size():
+                self.memory.load_state_dict(banks[0 if is_common else comm.get_rank()], self.device)
+            else:
+                get_logger().warning("the checkpoint has no memory bank of this process: it starts empty")
+        if self.scaler.is_enabled() and "loss_scaler" in checkpoint:
+            self.scaler.load_state_dict(checkpoint["loss_scaler"])
 
     def _resume_inside_epoch(self, checkpoint: dict, is_same_group: bool) -> None:
         """The position in the epoch, where the processes share its videos as before; otherwise the epoch's start."""

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping
 import h5py
 import numpy as np
 
-from mmn.data.features import DAMAGE
 from mmn.extraction.recipe import FeatureRecipe
 from mmn.utils.errors import DataError
 from mmn.utils.files import FolderLock, atomic_path, remove_leftovers
@@ -113,6 +112,7 @@ class FeatureStore:
                     for path in parts:
                         with _opened(path) as part:
                             _copy_rows(part[ROWS], file, part.attrs["video_id"])
+        self.lock.release()  # network file systems keep a file that is open, and its folder with it
         shutil.rmtree(self.folder)
         return len(parts)
 
@@ -135,5 +135,5 @@ def _beside(path: str, escape: Callable[[str], str]) -> str:
 def _opened(path: str) -> h5py.File:
     try:
         return h5py.File(path, "r")
-    except DAMAGE as error:
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise DataError(f"{path} cannot be opened ({error}): delete it, then its videos are extracted again") from error

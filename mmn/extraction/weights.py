@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -42,7 +43,7 @@ class Weights:
         return os.path.basename(os.path.normpath(self.text)) if self.is_path else self.text
 
 
-def seeded(seed: int, build):
+def seeded(seed: int, build: Callable[[], nn.Module]) -> nn.Module:
     """`build()` with the random numbers of `seed`; the global random state stays as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,14 +1,19 @@
 """cfg -> network, criterion and proposal cells. Beyond these functions nothing here reads a config."""
 
+from collections.abc import Callable
+
 from torch import nn
 from yacs.config import CfgNode
 
+from mmn.config.validate import input_sizes
 from mmn.modeling.feat2d import FEAT2D
 from mmn.modeling.featpool import FeatAvgPool
-from mmn.modeling.losses import GroundingCriterion, MutualMatchingLoss
+from mmn.modeling.losses import GroundingCriterion, MutualMatchingLoss, NegativeKinds
+from mmn.modeling.memory_bank import MemoryBank
 from mmn.modeling.mmn import MMN
 from mmn.modeling.proposal_conv import ProposalConv
-from mmn.modeling.text_encoder import TextEncoder, load_encoder
+from mmn.modeling.text_encoder import TextEncoder, last_layers, load_encoder
+from mmn.modeling.tubes import TubeCriterion, TubeFeatAvgPool, TubeMatchingLoss
 from mmn.structures.proposals import ProposalCells
 from mmn.utils.errors import ConfigError
 
@@ -17,24 +22,35 @@ def build_proposal_cells(cfg: CfgNode) -> ProposalCells:
     return ProposalCells(cfg.MODEL.MMN.NUM_CLIPS, cfg.MODEL.MMN.FEAT2D.POOLING_COUNTS)
 
 
-def build_model(cfg: CfgNode, pretrained_text: bool = True) -> MMN:
+def build_featpool(cfg: CfgNode) -> FeatAvgPool:
+    pool = cfg.MODEL.MMN.FEATPOOL
+    stride = cfg.INPUT.NUM_PRE_CLIPS // cfg.MODEL.MMN.NUM_CLIPS
+    return FeatAvgPool(pool.INPUT_SIZE, pool.HIDDEN_SIZE, pool.KERNEL_SIZE, stride)
+
+
+def build_tube_featpool(cfg: CfgNode) -> TubeFeatAvgPool:
+    mmn, size = cfg.MODEL.MMN, sum(input_sizes(cfg))
+    stride = cfg.INPUT.NUM_PRE_CLIPS // mmn.NUM_CLIPS
+    return TubeFeatAvgPool(size, mmn.FEATPOOL.HIDDEN_SIZE, mmn.FEATPOOL.KERNEL_SIZE, stride, mmn.JOINT_SPACE_SIZE)
+
+
+def build_model(
+    cfg: CfgNode, pretrained_text: bool = True, make_featpool: Callable[[CfgNode], nn.Module] = build_featpool
+) -> MMN:
     """The network on the CPU, in training mode.
 
     Args:
         pretrained_text: False where a checkpoint will bring the text encoder's weights: then only its config is read.
+        make_featpool: `build_featpool`, or for tubes `build_tube_featpool`.
     """
     mmn = cfg.MODEL.MMN
     cells = build_proposal_cells(cfg)
     encoder, encoder_size = load_encoder(mmn.TEXT_ENCODER.PRETRAINED, with_weights=pretrained_text)
+    last_layers(encoder, mmn.TEXT_ENCODER.TRAIN_LAYERS)  # refuses a number that does not fit
     return MMN(
-        FeatAvgPool(
-            mmn.FEATPOOL.INPUT_SIZE,
-            mmn.FEATPOOL.HIDDEN_SIZE,
-            mmn.FEATPOOL.KERNEL_SIZE,
-            stride=cfg.INPUT.NUM_PRE_CLIPS // mmn.NUM_CLIPS,
-        ),
+        make_featpool(cfg),
         FEAT2D[mmn.FEAT2D.NAME](cells, mmn.FEATPOOL.HIDDEN_SIZE),
-        TextEncoder(encoder, encoder_size, mmn.JOINT_SPACE_SIZE),
+        TextEncoder(encoder, encoder_size, mmn.JOINT_SPACE_SIZE, mmn.TEXT_ENCODER.POOLING, mmn.SHARED_HEADS),
         build_proposal_conv(cfg, cells),
     )
 
@@ -51,6 +67,8 @@ def build_proposal_conv(cfg: CfgNode, cells: ProposalCells) -> nn.Module:
         impl=predictor.IMPL,
         checkpoint_activations=predictor.CHECKPOINT_ACTIVATIONS,
         channels_last=predictor.CHANNELS_LAST,
+        batch_norm=predictor.BATCH_NORM,
+        shared_heads=cfg.MODEL.MMN.SHARED_HEADS,
     )
 
 
@@ -69,5 +87,25 @@ def build_criterion(cfg: CfgNode) -> GroundingCriterion:
         negative_video_iou=loss.NEGATIVE_VIDEO_IOU,
         sent_removal_iou=loss.SENT_REMOVAL_IOU,
         masked_negatives=loss.MASKED_NEGATIVES,
+        kinds=NegativeKinds(
+            same_video_sentences=loss.NEGATIVES.SAME_VIDEO_SENTENCES,
+            other_video_sentences=loss.NEGATIVES.OTHER_VIDEO_SENTENCES,
+            same_video_moments=loss.NEGATIVES.SAME_VIDEO_MOMENTS,
+            other_video_moments=loss.NEGATIVES.OTHER_VIDEO_MOMENTS,
+        ),
     )
-    return GroundingCriterion(cells, loss.MIN_IOU, loss.MAX_IOU, matching, loss.GATHER_NEGATIVES)
+    memory = MemoryBank(loss.MEMORY_BANK) if loss.MEMORY_BANK else None
+    return GroundingCriterion(cells, loss.MIN_IOU, loss.MAX_IOU, matching, loss.GATHER_NEGATIVES, memory)
+
+
+def build_tube_criterion(cfg: CfgNode) -> TubeCriterion:
+    loss = cfg.MODEL.MMN.LOSS
+    matching = TubeMatchingLoss(
+        margin=loss.MARGIN,
+        tau_video=loss.TAU_VIDEO,
+        tau_sent=loss.TAU_SENT,
+        negative_video_iou=loss.NEGATIVE_VIDEO_IOU,
+        masked_negatives=loss.MASKED_NEGATIVES,
+        tube_index=loss.TUBE_INDEX,
+    )
+    return TubeCriterion(loss.MIN_IOU, loss.MAX_IOU, matching, loss.GATHER_NEGATIVES)

@@ -6,13 +6,14 @@ section 2, `proposal_conv`); `mmn.modeling.fast_conv` computes the same from the
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from mmn.modeling.batch_norm import BATCH_NORMS
 from mmn.modeling.fast_conv import FastStack
 from mmn.structures.proposals import ProposalCells
 
@@ -64,6 +65,8 @@ class ProposalConv(nn.Module):
         kernel_size: k, odd. num_layers: L. joint_space_size: C.
         impl: "dense", "fast" or "auto", see MODEL.MMN.PREDICTOR.IMPL.
         checkpoint_activations, channels_last: of the dense form, see the keys of these names.
+        batch_norm: see MODEL.MMN.PREDICTOR.BATCH_NORM.
+        shared_heads: `conv1x1_iou` makes the vectors of both joint spaces.
     """
 
     def __init__(
@@ -77,6 +80,8 @@ class ProposalConv(nn.Module):
         impl: str = "auto",
         checkpoint_activations: bool = False,
         channels_last: bool = False,
+        batch_norm: str = "process",
+        shared_heads: bool = False,
     ):
         super().__init__()
         self.cells = cells
@@ -85,7 +90,7 @@ class ProposalConv(nn.Module):
         self.checkpoint_activations = checkpoint_activations
         self.channels_last = channels_last
         # The order of the modules is the order of the parameters in released optimizer states.
-        self.bn = nn.ModuleList(nn.BatchNorm2d(hidden_size) for _ in range(num_layers))
+        self.bn = nn.ModuleList(BATCH_NORMS[batch_norm](hidden_size) for _ in range(num_layers))
         self.convs = nn.ModuleList(
             nn.Conv2d(
                 hidden_size if layer else input_size,
@@ -96,7 +101,7 @@ class ProposalConv(nn.Module):
             for layer in range(num_layers)
         )
         self.conv1x1_iou = nn.Conv2d(hidden_size, joint_space_size, 1)
-        self.conv1x1_contrastive = nn.Conv2d(hidden_size, joint_space_size, 1)
+        self.conv1x1_contrastive = None if shared_heads else nn.Conv2d(hidden_size, joint_space_size, 1)
         weights = window_weights(cells.mask, kernel_size, num_layers)
         for layer, weight in enumerate(weights):
             self.register_buffer(f"window_weight_{layer}", weight, persistent=False)
@@ -107,7 +112,14 @@ class ProposalConv(nn.Module):
             features = self.fast_stack(packed, self.convs, self.bn)  # [B, M, H]
         else:
             features = self.cells.from_map(self.dense_features(self.cells.to_map(packed))).mT
-        return _per_cell(self.conv1x1_contrastive, features), _per_cell(self.conv1x1_iou, features)
+        return self._both_heads(lambda head: _per_cell(head, features))
+
+    def _both_heads(self, apply: Callable[[nn.Conv2d], Tensor]) -> tuple[Tensor, Tensor]:
+        """`apply` of the contrastive and of the IoU head."""
+        if self.conv1x1_contrastive is None:
+            both = apply(self.conv1x1_iou)
+            return both, both
+        return apply(self.conv1x1_contrastive), apply(self.conv1x1_iou)
 
     @functools.cached_property
     def fast_stack(self) -> FastStack:
@@ -130,7 +142,7 @@ class ProposalConv(nn.Module):
         The outputs are not masked: cells outside the valid ones hold values that no score uses.
         """
         features = self.dense_features(x)
-        return self.conv1x1_contrastive(features), self.conv1x1_iou(features)
+        return self._both_heads(lambda head: head(features))
 
     def dense_features(self, x: Tensor) -> Tensor:
         """Proposal map [B, H, N, N], zero outside the valid cells -> the map after the last layer, same shape."""

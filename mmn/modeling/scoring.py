@@ -27,7 +27,16 @@ def iou_score(cosine: Tensor) -> Tensor:
     return torch.sigmoid(IOU_SCORE_SCALE * cosine)
 
 
-def final_score(contrastive: Tensor, iou: Tensor, contrastive_power: float) -> Tensor:
-    """((contrastive + 1) / 2) ** power * iou: what moments are ranked by (SPEC section 5)."""
+def final_score(contrastive: Tensor, iou: Tensor, contrastive_power: float, kind: str = "product") -> Tensor:
+    """What moments are ranked by (SPEC section 5), in [0, 1].
+
+    Args:
+        contrastive, iou: scores of the two heads, of one shape.
+        kind: "product": ((contrastive + 1) / 2) ** power * iou, as released; "contrastive": (contrastive + 1) / 2, since
+            no power changes its order; "iou": the IoU score.
+    """
     # Rounding can take a cosine below -1; a power of that would be NaN.
-    return ((contrastive + 1) / 2).clamp(min=0) ** contrastive_power * iou
+    match = ((contrastive + 1) / 2).clamp(min=0)
+    if kind == "product":
+        return match**contrastive_power * iou
+    return {"contrastive": match, "iou": iou}[kind]

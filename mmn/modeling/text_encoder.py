@@ -8,54 +8,102 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
 from mmn.modeling.packed_linear import pack_linears
+from mmn.utils.errors import ConfigError
 from mmn.utils.pretrained import load_pretrained
 
 
 class TextEncoder(nn.Module):
     """A Hugging Face encoder, mean over its tokens, LayerNorm and a linear projection per head (SPEC section 2).
 
+    With `shared_heads` one projection, `fc_out1`, makes the vectors of both joint spaces.
+
     Args:
         bert: any encoder whose output has `last_hidden_state` [S, L, hidden_size].
         hidden_size: width of the encoder.
         joint_space_size: C.
+        pooling: "mean" or "cls", see MODEL.MMN.TEXT_ENCODER.POOLING.
     """
 
-    def __init__(self, bert: nn.Module, hidden_size: int, joint_space_size: int):
+    def __init__(
+        self,
+        bert: nn.Module,
+        hidden_size: int,
+        joint_space_size: int,
+        pooling: str = "mean",
+        shared_heads: bool = False,
+    ):
         super().__init__()
         # The names and their order are those of the released weights: fc_out1 is IoU, fc_out2 contrastive.
         self.bert = bert
         self.fc_out1 = nn.Linear(hidden_size, joint_space_size)
-        self.fc_out2 = nn.Linear(hidden_size, joint_space_size)
+        self.fc_out2 = None if shared_heads else nn.Linear(hidden_size, joint_space_size)
         self.layernorm = nn.LayerNorm(hidden_size)
+        self.pool = {"mean": mean_of_tokens, "cls": first_token}[pooling]
 
     def forward(self, tokens: Tensor, token_mask: Tensor) -> tuple[Tensor, Tensor]:
         """tokens, token_mask [U, L] int64 -> sentence features (contrastive, iou), each [U, C]."""
-        mean = self.layernorm(self.mean_hidden_state(tokens, token_mask))
-        return self.fc_out2(mean), self.fc_out1(mean)
+        pooled = self.layernorm(self.pooled_hidden_state(tokens, token_mask))
+        iou = self.fc_out1(pooled)
+        return iou if self.fc_out2 is None else self.fc_out2(pooled), iou
 
-    def mean_hidden_state(self, tokens: Tensor, token_mask: Tensor) -> Tensor:
-        """The mean of the last hidden states over the real tokens, [CLS] and [SEP] included -> [U, hidden_size].
+    def pooled_hidden_state(self, tokens: Tensor, token_mask: Tensor) -> Tensor:
+        """The last hidden states, pooled over the tokens of each sentence -> [U, hidden_size].
 
         A GPU gets all sentences in one forward. A CPU pays for every padded token, so there sentences of like length
         share a forward of their own (`length_groups`).
         """
         if tokens.device.type != "cpu":
-            return self._mean_of_group(tokens, token_mask)
+            return self._pooled_group(tokens, token_mask)
         lengths = token_mask.sum(dim=1)
         groups = length_groups(lengths.tolist())
         if len(groups) == 1:
-            return self._mean_of_group(tokens, token_mask)
-        means = []
+            return self._pooled_group(tokens, token_mask)
+        pooled = []
         for rows in groups:
             width = int(lengths[rows].max())
-            means.append(self._mean_of_group(tokens[rows, :width], token_mask[rows, :width]))
+            pooled.append(self._pooled_group(tokens[rows, :width], token_mask[rows, :width]))
         order = torch.tensor([row for rows in groups for row in rows])
-        return torch.cat(means)[order.argsort()]
+        return torch.cat(pooled)[order.argsort()]
 
-    def _mean_of_group(self, tokens: Tensor, token_mask: Tensor) -> Tensor:
+    def _pooled_group(self, tokens: Tensor, token_mask: Tensor) -> Tensor:
         hidden = self.bert(input_ids=tokens, attention_mask=token_mask).last_hidden_state
-        weight = token_mask.to(hidden.dtype)[..., None]
-        return (hidden * weight).sum(dim=1) / weight.sum(dim=1)
+        return self.pool(hidden, token_mask)
+
+
+def mean_of_tokens(hidden: Tensor, token_mask: Tensor) -> Tensor:
+    """States [U, L, hidden_size] -> their mean over the real tokens, [CLS] and [SEP] included, [U, hidden_size]."""
+    weight = token_mask.to(hidden.dtype)[..., None]
+    return (hidden * weight).sum(dim=1) / weight.sum(dim=1)
+
+
+def first_token(hidden: Tensor, token_mask: Tensor) -> Tensor:
+    """States [U, L, hidden_size] -> that of the first token, [CLS] in BERT's family, [U, hidden_size]."""
+    return hidden[:, 0]
+
+
+def last_layers(encoder: nn.Module, num_layers: int) -> list[nn.Parameter]:
+    """The parameters of a Hugging Face encoder's last layers, and of what follows them; -1: all parameters.
+
+    Raises ConfigError where the encoder has fewer layers, or none that can be told.
+    """
+    parameters = list(encoder.parameters())
+    if num_layers == -1:
+        return parameters
+    key = "MODEL.MMN.TEXT_ENCODER.TRAIN_LAYERS"
+    total = encoder.config.num_hidden_layers
+    stacks = [module for module in encoder.modules() if isinstance(module, nn.ModuleList) and len(module) == total]
+    if not stacks:
+        raise ConfigError(
+            f"{key} is {num_layers}, but the layers of a {type(encoder).__name__} are not known: set it to -1"
+        )
+    if not 0 <= num_layers <= total:
+        raise ConfigError(
+            f"{key} is {num_layers}, but the text encoder has {total} layers: -1 (all) to {total} will do"
+        )
+    if num_layers == 0:
+        return []
+    first = next(stacks[0][total - num_layers].parameters())
+    return parameters[next(place for place, parameter in enumerate(parameters) if parameter is first) :]
 
 
 # What one more forward costs on a CPU, in tokens: mostly reading the encoder's weights once more.

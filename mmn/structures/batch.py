@@ -33,13 +33,13 @@ class _Movable:
 
 
 @dataclass
-class SentenceLayout(_Movable):
-    """Which sentence belongs to which video: those of one video are consecutive, in the order of the videos.
+class RowLayout(_Movable):
+    """Which row (a sentence, a tube) belongs to which video: those of one video are consecutive, in the videos' order.
 
     Attributes:
-        counts: sentences of each of the B videos, on the host, so that nothing waits for a device to learn a shape.
-        video_index: [S] int64, the video of a sentence.
-        slot: [S] int64, its number among the sentences of its video.
+        counts: rows of each of the B videos, on the host, so that nothing waits for a device to learn a shape.
+        video_index: [R] int64, the video of a row.
+        slot: [R] int64, its number among the rows of its video.
     """
 
     counts: tuple[int, ...]
@@ -47,20 +47,33 @@ class SentenceLayout(_Movable):
     slot: Tensor
 
     @classmethod
-    def from_counts(cls, counts: Sequence[int]) -> "SentenceLayout":
+    def from_counts(cls, counts: Sequence[int]):
         repeats = torch.tensor(counts, dtype=torch.int64)
         video_index = torch.arange(len(repeats)).repeat_interleave(repeats)
         first = repeats.cumsum(0) - repeats
         return cls(tuple(counts), video_index, torch.arange(len(video_index)) - first[video_index])
 
-    def pad(self, rows: Tensor) -> Tensor:
-        """One row per sentence [S, ...] -> [B, most sentences of a video, ...], zero where a video has fewer."""
-        padded = rows.new_zeros(len(self.counts), max(self.counts), *rows.shape[1:])
+    def pad(self, rows: Tensor, fill: float = 0.0) -> Tensor:
+        """[R, ...] -> [B, most rows of a video, ...], `fill` where a video has fewer."""
+        padded = rows.new_full((len(self.counts), max(self.counts), *rows.shape[1:]), fill)
         return padded.index_put((self.video_index, self.slot), rows)
 
     def unpad(self, padded: Tensor) -> Tensor:
         """The inverse of `pad`."""
         return padded[self.video_index, self.slot]
+
+    @property
+    def first_rows(self) -> Tensor:
+        """[B] int64, the first row of each video; for videos that have one."""
+        return self.pad(torch.arange(len(self.slot), device=self.slot.device))[:, 0]
+
+
+class SentenceLayout(RowLayout):
+    """Which of the S sentences of a batch belongs to which video."""
+
+
+class TubeLayout(RowLayout):
+    """Which of the T tubes of a batch belongs to which video."""
 
 
 @dataclass(kw_only=True)
@@ -73,7 +86,7 @@ class Batch(_Movable):
         token_mask: [U, L] int64, 1 at real tokens.
         token_rows: [S] int64, the row of `tokens` that is a sentence's.
         sentence_ids: [S] int64, position of a sentence in its split's annotation order.
-        video_ids: the names of the videos, for messages.
+        video_ids: the names of the videos, which tell them apart in messages and in the memory bank.
     """
 
     feats: Tensor
@@ -107,3 +120,19 @@ class GroundingBatch(Batch):
     def sentence_durations(self) -> Tensor:
         """[S] float32 seconds, the duration of each sentence's video."""
         return self.durations[self.video_index]
+
+
+@dataclass(kw_only=True)
+class TubeBatch(Batch):
+    """Videos with one sentence and some candidate tubes each. A tube is what the network takes for a video: `feats` is
+    [T, P, D], T tubes in all.
+
+    Attributes:
+        tubes: which tube belongs to which video.
+        lengths: [T] int64, frames of each tube.
+        ious: [T, M] float32, spatio-temporal IoU of the valid cells of each tube with its video's truth; 0 without one.
+    """
+
+    tubes: TubeLayout
+    lengths: Tensor
+    ious: Tensor

@@ -33,12 +33,20 @@ def choose_device(name: str, key: str = "MODEL.DEVICE") -> torch.device:
     if local_rank >= count:
         raise ConfigError(
             f"{key} is {name!r} and process {local_rank} of this machine wants a GPU of its own, but there are "
-            f"{count}: start fewer processes, or choose cpu"
+            f"{count}: start fewer processes, or set {key} cpu"
         )
     if device.index is None:
         device = torch.device(device.type, local_rank)
     torch.cuda.set_device(device)
     return device
+
+
+def visible_gpus() -> list[str]:
+    """The ids by which this process's GPUs can be named to another one in CUDA_VISIBLE_DEVICES."""
+    asked = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if asked is not None:
+        return [name.strip() for name in asked.split(",") if name.strip()]
+    return [str(number) for number in range(torch.cuda.device_count())]
 
 
 def init_process_group(device: torch.device, timeout_minutes: int) -> None:
@@ -98,6 +106,21 @@ def sum_over_processes(value: Tensor) -> Tensor:
         value = value.clone()
         dist.all_reduce(value)
     return value
+
+
+class _SumWithGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, value: Tensor) -> Tensor:
+        return sum_over_processes(value)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return sum_over_processes(gradient.contiguous())
+
+
+def sum_with_gradient(value: Tensor) -> Tensor:
+    """The sum of equally shaped tensors of all processes; a gradient is the sum of what all processes' losses say."""
+    return _SumWithGradient.apply(value)
 
 
 class _GatherRows(torch.autograd.Function):

@@ -84,6 +84,10 @@ class FolderLock:
                 raise UserError(f"another run is writing to {folder}: wait for it, stop it, or choose another {place}")
             time.sleep(0.2)
 
+    def release(self) -> None:
+        """Let others in before this process ends."""
+        self.file.close()
+
     def _try_lock(self) -> bool:
         try:
             fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, forked workers do not inherit it

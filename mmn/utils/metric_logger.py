@@ -1,4 +1,4 @@
-"""What a run leaves to look at: metrics.jsonl, TensorBoard scalars, and progress on the console. Rank 0 only."""
+"""What a run leaves to look at: metrics.jsonl, TensorBoard, a tracker, and progress on the console. Rank 0 only."""
 
 import json
 import os
@@ -12,24 +12,28 @@ from tqdm import tqdm
 from mmn.utils.errors import UserError
 from mmn.utils.files import atomic_path
 from mmn.utils.logger import get_logger
+from mmn.utils.tracker import Tracker
 
 METRICS_FILE = "metrics.jsonl"
 WALL_CLOCK_FIELDS = ("videos_per_s", "data_wait", "memory_mb")  # what two equal runs may differ in
 
 
 class MetricWriter:
-    """Appends rows to metrics.jsonl and scalars to TensorBoard.
+    """Appends rows to metrics.jsonl and scalars to TensorBoard, and hands them to a tracker where there is one.
 
     Args:
         output_dir: of the run; None writes nothing (the ranks other than 0).
         first_epoch: the epoch that the run begins with, or in.
         first_step: iterations since the start of training that are done. Rows beyond them are left over from a run that
             was cut off after its last checkpoint, and are dropped, as is what a crash has cut off or spoiled.
+        tracker: gets the same values; closed with this.
     """
 
-    def __init__(self, output_dir: str | None, first_epoch: int = 1, first_step: int = 0):
+    def __init__(
+        self, output_dir: str | None, first_epoch: int = 1, first_step: int = 0, tracker: Tracker | None = None
+    ):
         self.path = os.path.join(output_dir, METRICS_FILE) if output_dir else None
-        self.tensorboard = None
+        self.tensorboard, self.tracker = None, tracker
         if self.path is None:
             return
         self._drop_rows_beyond(first_epoch, first_step)
@@ -69,12 +73,18 @@ class MetricWriter:
                 f"{self.path} cannot be written ({error.strerror}): free some space, then continue with "
                 "SOLVER.RESUME True"
             ) from error
-        for name, value in values.items():
-            self.tensorboard.add_scalar(f"{kind}/{name}", value, step)
+        scalars = {f"{kind}/{name}": value for name, value in values.items()}
+        for name, value in scalars.items():
+            self.tensorboard.add_scalar(name, value, step)
+        if self.tracker is not None:
+            self.tracker.log(scalars, step)
 
-    def close(self) -> None:
+    def close(self, is_complete: bool = True) -> None:
+        """is_complete: False where the training is to go on later."""
         if self.tensorboard is not None:
             self.tensorboard.close()
+        if self.tracker is not None:
+            self.tracker.close(is_complete)
 
 
 class Progress:

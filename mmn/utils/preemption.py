@@ -35,8 +35,14 @@ def listening() -> Iterator[None]:
 
 
 def die_with_the_launcher() -> None:
-    """Under torchrun on Linux: end when torchrun is killed outright, which otherwise leaves its children behind."""
-    if "TORCHELASTIC_RUN_ID" in os.environ and platform.system() == "Linux":
+    """Under torchrun: end when torchrun is killed outright, which otherwise leaves its children behind."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        die_with_the_parent()
+
+
+def die_with_the_parent() -> None:
+    """On Linux: have this process killed when the one that started it ends, however it ends."""
+    if platform.system() == "Linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

@@ -227,8 +227,8 @@ def test_unknown_key_in_a_file_is_named_with_the_nearest(write):
 
 
 def test_unknown_section_is_named(write):
-    with pytest.raises(ConfigError, match="unknown key MODEL.TAN.NUM_CLIPS"):
-        load_config(write("MODEL: {TAN: {NUM_CLIPS: 16}}"))
+    with pytest.raises(ConfigError, match="unknown key MODEL.VSLNET.NUM_CLIPS"):
+        load_config(write("MODEL: {VSLNET: {NUM_CLIPS: 16}}"))
 
 
 def test_option_without_a_value_is_named():

@@ -92,7 +92,7 @@ VIDEOS = ["a", "b", "c"]
 def clip_file(tmp_path):
     source = tmp_path / "features.hdf5"
     source.write_bytes(b"rows")
-    file = ClipFile(str(tmp_path / "clips"), "train", str(source))
+    file = ClipFile(str(tmp_path / "clips"), "train", [str(source)])
     file.write(VIDEOS, (clips_of(video) for video in range(3)), (3, 2), "float32")
     return file
 
@@ -118,7 +118,7 @@ def test_clip_file_of_other_videos_or_shape_is_refused(clip_file, videos, shape)
 
 
 def test_clip_file_of_another_feature_file_is_refused(clip_file):
-    with open(clip_file.source, "ab") as file:
+    with open(clip_file.sources[0], "ab") as file:
         file.write(b"more")
     with pytest.raises(DataError, match="another state of"):
         clip_file.open(VIDEOS, (3, 2))
@@ -126,7 +126,7 @@ def test_clip_file_of_another_feature_file_is_refused(clip_file):
 
 def test_missing_clip_file_is_a_sentence(tmp_path):
     with pytest.raises(DataError, match="DATALOADER.CACHE_DIR"):
-        ClipFile(str(tmp_path), "train", "nowhere").open(VIDEOS, (3, 2))
+        ClipFile(str(tmp_path), "train", ["nowhere"]).open(VIDEOS, (3, 2))
 
 
 def test_dataset_reads_clips_made_by_the_tool(tiny_cfg, tmp_path):

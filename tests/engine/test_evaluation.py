@@ -110,7 +110,9 @@ def naive_average_precision(ious, threshold):
 @given(st.integers(0, 10), st.integers(1, 3), st.integers(0, 10_000), st.sampled_from([0.3, 0.5, 0.8]))
 def test_average_precision_is_the_naive_one(num_ranked, num_truths, seed, threshold):
     ious = np.random.default_rng(seed).random((num_ranked, num_truths))
-    assert average_precision(ious, threshold) == pytest.approx(naive_average_precision(ious, threshold))
+    thresholds = [threshold, 0.6]
+    wanted = [naive_average_precision(ious, threshold) for threshold in thresholds]
+    assert average_precision(ious, thresholds) == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(
@@ -124,4 +126,4 @@ def test_average_precision_is_the_naive_one(num_ranked, num_truths, seed, thresh
     ],
 )
 def test_average_precision_by_hand(ious, wanted):
-    assert average_precision(np.array(ious), 0.5) == pytest.approx(wanted)
+    assert average_precision(np.array(ious), [0.5]) == pytest.approx([wanted])

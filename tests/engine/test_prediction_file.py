@@ -9,7 +9,13 @@ import torch
 from mmn.data import build_dataset
 from mmn.data.build import build_tokenizer
 from mmn.engine.inference import Predictions
-from mmn.engine.prediction_file import format_examples, read_predictions, score_predictions, write_predictions
+from mmn.engine.prediction_file import (
+    format_examples,
+    read_predictions,
+    score_predictions,
+    score_queries,
+    write_predictions,
+)
 from mmn.utils.errors import DataError
 
 THRESHOLDS = (0.3, 0.5, 0.7)
@@ -43,6 +49,13 @@ def test_scores_of_a_file_by_hand(write):
     assert metrics["mIoU"] == pytest.approx((1 + 0.5 + 0) / 3)
     # Query 2: at 0.5 the first is the hit (1), from 0.55 to 0.9 the second (1/2), at 0.95 none.
     assert metrics["mAP"] == pytest.approx((1 + (1 + 8 * 0.5) / 10 + 0) / 3)
+
+
+def test_metrics_are_means_of_the_scores_of_queries(write):
+    lines = [line([[0, 9, 0.9], [3, 8, 0.8]]), line([], truth=[(0, 4), (9, 12)]), line([[1, 7, 0.3], [0, 10, 0.2]])]
+    records = read_predictions(write(*lines))
+    means = {name: values.mean() for name, values in score_queries(records, THRESHOLDS).items()}
+    assert means == pytest.approx(score_predictions(records, THRESHOLDS))
 
 
 def test_predictions_count_in_the_order_of_their_scores(write):

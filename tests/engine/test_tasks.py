@@ -15,3 +15,9 @@ def test_unknown_architecture_is_a_sentence(tiny_cfg):
     tiny_cfg.MODEL.ARCHITECTURE = "VSLNet"
     with pytest.raises(ConfigError, match="MODEL.ARCHITECTURE is 'VSLNet', but must be one of"):
         build_task(tiny_cfg)
+
+
+def test_several_feature_tracks_are_refused_for_moments(tiny_cfg):
+    tiny_cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE = [8, 8]
+    with pytest.raises(ConfigError, match="moments have one feature file"):
+        build_task(tiny_cfg)

@@ -10,11 +10,11 @@ import pytest
 import torch
 from tiny import random_batch, tiny_config
 
-from mmn.engine import run
+from mmn.engine import moment_task, run
 from mmn.engine.chaos import differing
 from mmn.engine.trainer import Trainer, in_groups
 from mmn.modeling import build_criterion, build_model
-from mmn.solver import build_optimizer, build_scheduler, set_text_encoder_frozen
+from mmn.solver import build_average, build_optimizer, build_scheduler, set_text_encoder_frozen
 from mmn.utils import preemption
 from mmn.utils.checkpoint import CheckpointFolder, load_checkpoint
 from mmn.utils.errors import Preempted, UserError
@@ -49,7 +49,11 @@ def make_trainer(tiny_cfg, batch):
         scheduler = build_scheduler(tiny_cfg, optimizer)
         criterion = build_criterion(tiny_cfg)
         Path(tiny_cfg.OUTPUT_DIR).mkdir(exist_ok=True)
-        return Trainer(tiny_cfg, model, criterion, optimizer, scheduler, OneBatch(batch), evaluate, CPU, facts=facts)
+        average = build_average(tiny_cfg, model)
+        loader = OneBatch(batch)
+        return Trainer(
+            tiny_cfg, model, criterion, optimizer, scheduler, loader, evaluate, CPU, average=average, facts=facts
+        )
 
     return make
 
@@ -384,3 +388,172 @@ def test_count_of_skipped_steps_is_logged(make_trainer, batch, tiny_cfg):
     batch.feats[1] = float("nan")
     make_trainer().train()
     assert [row["num_skipped"] for row in train_rows(tiny_cfg.OUTPUT_DIR) if row["kind"] == "train"] == [1, 2]
+
+
+# ---- Factors -----------------------------------------------------------------------------------------------------------
+
+
+def weights_of(model):
+    return [parameter.detach().clone() for parameter in model.parameters()]
+
+
+def test_losses_are_weighed_one_by_one(make_trainer, batch, tiny_cfg):
+    loss = tiny_cfg.MODEL.MMN.LOSS
+    loss.VIDEO_TO_SENTENCE_WEIGHT, loss.SENTENCE_TO_VIDEO_WEIGHT, loss.IOU_WEIGHT = 3.0, 0.5, 2.0
+    values = make_trainer().train_step([batch], 0.1, "here")
+    wanted = 2 * values["iou"] + 0.1 * (3 * values["vid"] + 0.5 * values["sent"])
+    assert values["loss"].item() == pytest.approx(wanted.item())
+
+
+@pytest.mark.parametrize(
+    "off, untouched",
+    [
+        (["IOU_WEIGHT"], ["proposal_conv.conv1x1_iou", "text_encoder.fc_out1"]),
+        (
+            ["VIDEO_TO_SENTENCE_WEIGHT", "SENTENCE_TO_VIDEO_WEIGHT"],
+            ["proposal_conv.conv1x1_contrastive", "text_encoder.fc_out2"],
+        ),
+    ],
+)
+def test_head_of_a_loss_that_is_off_has_gradient_zero(make_trainer, batch, tiny_cfg, off, untouched):
+    for key in off:
+        tiny_cfg.MODEL.MMN.LOSS[key] = 0.0
+    trainer = make_trainer()
+    trainer.train_step([batch], 0.1, "here")
+    for name, parameter in trainer.model.named_parameters():
+        is_head = "conv1x1" in name or "fc_out" in name
+        assert bool(parameter.grad.any()) is not name.startswith(tuple(untouched)) or not is_head
+
+
+def test_average_follows_the_weights(make_trainer, batch, tiny_cfg):
+    """a_1 = w_1, a_t = d a_(t-1) + (1 - d) w_t."""
+    tiny_cfg.SOLVER.EMA_DECAY = 0.75
+    trainer = make_trainer()
+    wanted = None
+    for _ in range(4):
+        trainer.train_step([batch], 0.1, "here")
+        weights = weights_of(trainer.model)
+        if wanted is not None:
+            weights = [0.75 * old + 0.25 * new for old, new in zip(wanted, weights, strict=True)]
+        wanted = weights
+    for average, naive in zip(weights_of(trainer.evaluated), wanted, strict=True):
+        torch.testing.assert_close(average, naive, rtol=1e-5, atol=1e-7)
+
+
+def test_average_takes_no_part_in_a_skipped_step(make_trainer, batch, tiny_cfg):
+    tiny_cfg.SOLVER.EMA_DECAY, tiny_cfg.SOLVER.SKIP_NONFINITE = 0.5, True
+    tiny_cfg.MODEL.MMN.LOSS.MEMORY_BANK = 4
+    trainer = make_trainer()
+    batch.feats[1] = float("nan")
+    assert trainer.train_step([batch], 0.1, "here") is None
+    assert trainer.average.n_averaged == 0
+    assert trainer.memory.content is None
+
+
+def test_average_is_what_is_evaluated_and_saved(dataset_root, tmp_path, monkeypatch):
+    seen = []
+    predict = moment_task.predict
+    monkeypatch.setattr(
+        moment_task, "predict", lambda model, *args: seen.append(weights_of(model)) or predict(model, *args)
+    )
+    end = train(dataset_root, tmp_path, "SOLVER.EMA_DECAY", "0.9")
+    names = [name for name, _ in build_model(tiny_config(dataset_root, tmp_path)).named_parameters()]
+    assert all(torch.equal(end["model"][name], value) for name, value in zip(names, seen[-1], strict=True))
+    assert any(not torch.equal(end["model"][name], end["training_model"][name]) for name in names)
+    best = load_checkpoint(f"{tmp_path}/pool_model_best.pth")
+    evaluated = seen[best["best_epoch"] - 1]
+    assert all(torch.equal(best["model"][name], value) for name, value in zip(names, evaluated, strict=True))
+
+
+def test_warm_up_scales_the_rates_of_the_updates_alone(make_trainer, tiny_cfg):
+    tiny_cfg.SOLVER.WARMUP_ITERS, tiny_cfg.SOLVER.MAX_EPOCH = 4, 6  # one iteration per epoch
+    trainer = make_trainer()
+    used = []
+    trainer.optimizer.register_step_pre_hook(
+        lambda optimizer, *_: used.append([group["lr"] for group in optimizer.param_groups])
+    )
+    rates = [group["lr"] for group in trainer.optimizer.param_groups]
+    trainer.train()
+    factors = [0.25, 0.5, 0.75, 1, 1, 1]
+    assert used == [pytest.approx([factor * rate for rate in rates]) for factor in factors]
+    assert [group["lr"] for group in trainer.optimizer.param_groups] == rates
+
+
+def test_logged_rate_is_the_one_of_the_last_update(make_trainer, tiny_cfg):
+    tiny_cfg.SOLVER.WARMUP_ITERS = 4
+    make_trainer().train()  # one iteration per epoch
+    rates = [row["lr"] for row in train_rows(tiny_cfg.OUTPUT_DIR) if row["kind"] == "train"]
+    assert rates == pytest.approx([0.25 * tiny_cfg.SOLVER.LR, 0.5 * tiny_cfg.SOLVER.LR])
+
+
+def test_clipping_is_off_at_0(make_trainer, batch, tiny_cfg):
+    tiny_cfg.SOLVER.CLIP_GRAD_NORM = 0.0
+    trainer = make_trainer()
+    norm = trainer.train_step([batch], 0.1, "here")["grad_norm"]
+    gradients = torch.cat([parameter.grad.flatten() for parameter in trainer.model.parameters()])
+    assert gradients.double().norm().item() == pytest.approx(norm.item(), rel=1e-4)
+
+
+def test_float16_step_is_near_the_float32_one(make_trainer, batch, tiny_cfg):
+    exact = make_trainer()
+    tiny_cfg.SOLVER.AMP = "fp16"
+    rounded = make_trainer()
+    tiny_cfg.SOLVER.AMP = "off"
+    rounded.model.load_state_dict(exact.model.state_dict())
+    wanted = exact.train_step([batch], 0.1, "here")
+    tiny_cfg.SOLVER.AMP = "fp16"
+    rounded.scaler = torch.amp.GradScaler("cpu", init_scale=128)
+    values = rounded.train_step([batch], 0.1, "here")
+    assert values["loss"].dtype == torch.float32
+    assert values["loss"].item() == pytest.approx(wanted["loss"].item(), rel=0.05)
+    assert values["grad_norm"].item() == pytest.approx(wanted["grad_norm"].item(), rel=0.2)
+    assert values["loss_scale"].item() == 128
+
+
+def test_overflow_of_the_scaled_loss_is_no_fault_and_lowers_the_scale(make_trainer, batch, tiny_cfg):
+    tiny_cfg.SOLVER.AMP = "fp16"
+    trainer = make_trainer()
+    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**126)
+    before = weights_of(trainer.model)
+    values = trainer.train_step([batch], 0.1, "here")
+    assert values["grad_norm"] == 0
+    assert all(torch.equal(*pair) for pair in zip(weights_of(trainer.model), before, strict=True))
+    assert trainer.scaler.get_scale() == 2.0**125
+
+
+def test_scaled_loss_that_is_not_finite_is_still_a_fault(make_trainer, batch, tiny_cfg):
+    tiny_cfg.SOLVER.AMP = "fp16"
+    trainer = make_trainer()
+    batch.feats[1] = float("nan")
+    with pytest.raises(UserError, match="not finite at here"):
+        trainer.train_step([batch], 0.1, "here")
+
+
+FACTORS = [
+    *INSIDE,
+    *("SOLVER.EMA_DECAY", "0.9", "SOLVER.WARMUP_ITERS", "5", "SOLVER.SCHEDULE", "cosine"),
+    *("MODEL.MMN.LOSS.MEMORY_BANK", "3", "MODEL.MMN.TEXT_ENCODER.TRAIN_LAYERS", "1"),
+]
+
+
+@pytest.mark.parametrize("amp", ["off", "fp16"])
+def test_run_with_a_state_of_its_own_ends_as_the_undisturbed_one(dataset_root, tmp_path, monkeypatch, amp):
+    options = [*FACTORS, "SOLVER.AMP", amp]
+    wanted = train(dataset_root, tmp_path / "whole", *options)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, "train_step", 5)
+        train(dataset_root, tmp_path / "killed", *options, "SOLVER.RESUME", "True")
+    resumed = train(dataset_root, tmp_path / "killed", *options, "SOLVER.RESUME", "True", seed=99)
+    assert {"training_model", "num_averaged", "memory_bank"} <= resumed.keys()
+    assert ("loss_scaler" in resumed) is (amp == "fp16")
+    assert not list(differing({**resumed, "config": 0}, {**wanted, "config": 0}))
+    assert train_rows(tmp_path / "killed") == train_rows(tmp_path / "whole")
+
+
+def test_resuming_without_the_state_says_what_starts_afresh(dataset_root, tmp_path, monkeypatch, caplog):
+    weights = train(dataset_root, tmp_path, "SOLVER.MAX_EPOCH", "1")["model"]
+    torch.save({"model": weights, "epoch": 1}, tmp_path / "pool_model_1e.pth")
+    monkeypatch.setattr(get_logger(), "propagate", True)
+    train(dataset_root, tmp_path, *FACTORS, "SOLVER.RESUME", "True")
+    assert "no average of weights" in caplog.text
+    assert "no memory bank" in caplog.text

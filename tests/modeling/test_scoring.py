@@ -51,3 +51,17 @@ def test_final_score(power):
 
 def test_final_score_of_a_cosine_rounded_below_minus_one_is_zero():
     assert final_score(torch.tensor([-1.0000001]), torch.tensor([0.9]), 0.5).item() == 0
+
+
+@pytest.mark.parametrize("kind", ["contrastive", "iou"])
+def test_score_of_one_head_ranks_as_this_head_alone(kind):
+    contrastive, iou = torch.rand(20) * 2 - 1, torch.rand(20)
+    score = final_score(contrastive, iou, 0.5, kind)
+    wanted = {"contrastive": [(c + 1) / 2 for c in contrastive.tolist()], "iou": iou.tolist()}[kind]
+    assert score.tolist() == pytest.approx(wanted, rel=1e-5)
+    assert torch.equal(score.argsort(), (contrastive if kind == "contrastive" else iou).argsort())
+
+
+def test_product_with_power_0_is_the_iou_score():
+    contrastive, iou = torch.tensor([-1.0, -0.3, 0.8]), torch.rand(3)
+    assert torch.equal(final_score(contrastive, iou, 0.0), final_score(contrastive, iou, 0.5, "iou"))

@@ -12,8 +12,9 @@ from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertMode
 
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.modeling import build_model
-from mmn.modeling.text_encoder import FORWARD_OVERHEAD_TOKENS, TextEncoder, length_groups, load_encoder
+from mmn.modeling.text_encoder import FORWARD_OVERHEAD_TOKENS, TextEncoder, last_layers, length_groups, load_encoder
 from mmn.solver import set_text_encoder_frozen
+from mmn.utils.errors import ConfigError
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ def test_sentences_of_unlike_length_get_the_vectors_of_one_forward(encoder):
     assert len(length_groups(lengths.tolist())) == 2
     hidden = encoder.bert(input_ids=tokens, attention_mask=mask).last_hidden_state
     mean = (hidden * mask[..., None]).sum(1) / lengths[:, None]
-    assert_close(encoder.mean_hidden_state(tokens, mask), mean, rtol=1e-5, atol=1e-6)
+    assert_close(encoder.pooled_hidden_state(tokens, mask), mean, rtol=1e-5, atol=1e-6)
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=9))
@@ -134,3 +135,64 @@ def test_length_groups_cost_the_least(lengths):
     assert sorted(number for group in groups for number in group) == list(range(len(lengths)))
     cost = sum(len(group) * max(lengths[number] for number in group) + FORWARD_OVERHEAD_TOKENS for group in groups)
     assert cost == brute_force_cost(lengths)
+
+
+# ---- Factors -----------------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_cls_pooling_takes_the_state_of_the_first_token(encoder, sentences):
+    first = TextEncoder(encoder.bert, *encoder.layernorm.normalized_shape, 6, pooling="cls").eval()
+    _, iou = first(*pad(sentences, max(map(len, sentences))))
+    for row, ids in enumerate(sentences):
+        state = encoder.bert(input_ids=ids[None]).last_hidden_state[0, 0]
+        normal = F.layer_norm(state, state.shape, first.layernorm.weight, first.layernorm.bias)
+        assert_close(iou[row], first.fc_out1.weight @ normal + first.fc_out1.bias, rtol=1e-4, atol=1e-5)
+
+
+def test_shared_head_makes_one_vector_for_both_spaces(encoder, sentences):
+    shared = TextEncoder(encoder.bert, *encoder.layernorm.normalized_shape, 6, shared_heads=True).eval()
+    contrastive, iou = shared(*pad(sentences, 20))
+    assert torch.equal(contrastive, iou)
+    assert not any("fc_out2" in name for name in shared.state_dict())
+
+
+def small_encoder(kind):
+    if kind == "bert":
+        config = BertConfig(
+            hidden_size=8, num_hidden_layers=3, num_attention_heads=2, intermediate_size=8, vocab_size=9
+        )
+        return BertModel(config, add_pooling_layer=False)
+    return DistilBertModel(DistilBertConfig(dim=8, n_layers=3, n_heads=2, hidden_dim=8, vocab_size=9))
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert"])
+@pytest.mark.parametrize("count, trained", [(0, []), (1, ["2"]), (2, ["1", "2"]), (3, ["0", "1", "2"])])
+def test_last_layers_are_those_nearest_the_output(kind, count, trained):
+    encoder = small_encoder(kind)
+    chosen = {id(parameter) for parameter in last_layers(encoder, count)}
+    names = {name for name, parameter in encoder.named_parameters() if id(parameter) in chosen}
+    wanted = {
+        name for name, _ in encoder.named_parameters() if ".layer." in name and name.split(".layer.")[1][0] in trained
+    }
+    assert names == wanted
+
+
+def test_minus_one_is_every_parameter():
+    encoder = small_encoder("bert")
+    assert len(last_layers(encoder, -1)) == len(list(encoder.parameters()))
+
+
+@pytest.mark.parametrize("count", [-2, 4])
+def test_layers_that_the_encoder_does_not_have_are_refused(count):
+    with pytest.raises(ConfigError, match=f"TRAIN_LAYERS is {count}, but the text encoder has 3 layers"):
+        last_layers(small_encoder("bert"), count)
+
+
+@pytest.mark.parametrize("epoch, trained", [(2, 0), (3, 1)])
+def test_chosen_layers_train_once_the_encoder_is_no_longer_frozen(tiny_cfg, epoch, trained):
+    tiny_cfg.MODEL.MMN.TEXT_ENCODER.TRAIN_LAYERS, tiny_cfg.SOLVER.FREEZE_BERT = 1, 2
+    model = build_model(tiny_cfg)
+    set_text_encoder_frozen(tiny_cfg, model, epoch)
+    free = [parameter for parameter in model.text_encoder.bert.parameters() if parameter.requires_grad]
+    assert len(free) == trained * len(last_layers(model.text_encoder.bert, 1))

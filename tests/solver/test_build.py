@@ -1,11 +1,13 @@
 """Optimizer, schedule and phases (SPEC section 4)."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from mmn.config import get_cfg
-from mmn.solver import build_optimizer, build_scheduler, contrastive_weight
+from mmn.solver import build_optimizer, build_scheduler, contrastive_weight, scaled_rates, warmup_factor
 
 
 class Model(nn.Module):
@@ -58,3 +60,34 @@ def test_milestone_lowers_the_rate_of_the_epoch_after_it(cfg):
 def test_contrastive_losses_go_on_at_a_hundredth(cfg, epoch, factor):
     cfg.SOLVER.ONLY_IOU, cfg.MODEL.MMN.LOSS.CONTRASTIVE_WEIGHT = 7, 0.05
     assert contrastive_weight(cfg, epoch) == pytest.approx(0.05 * factor)
+
+
+def test_cosine_goes_from_the_full_rate_towards_zero(cfg):
+    cfg.SOLVER.SCHEDULE, cfg.SOLVER.MAX_EPOCH = "cosine", 4
+    optimizer = build_optimizer(cfg, Model())
+    scheduler = build_scheduler(cfg, optimizer)
+    rates = []
+    for _ in range(5):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        scheduler.step()
+    factors = [(1 + math.cos(math.pi * epoch / 4)) / 2 for epoch in range(5)]
+    assert [base for base, _ in rates] == pytest.approx([0.1 * factor for factor in factors])
+    assert [bert for _, bert in rates] == pytest.approx([0.01 * factor for factor in factors])
+
+
+def test_rates_rise_in_equal_steps_over_the_warm_up(cfg):
+    cfg.SOLVER.WARMUP_ITERS = 4
+    assert [warmup_factor(cfg, step) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
+
+
+def test_without_warm_up_the_factor_is_one(cfg):
+    assert warmup_factor(cfg, 0) == 1
+
+
+def test_rates_are_put_back_after_an_update_that_failed(cfg):
+    optimizer = build_optimizer(cfg, Model())
+    with pytest.raises(ZeroDivisionError), scaled_rates(optimizer, 0.5):
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(0.05)
+        raise ZeroDivisionError
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.1, 0.01])

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from mmn.modeling.batch_norm import SyncedBatchNorm2d, update_running_statistics
+from mmn.utils import comm
+
 
 def batch_statistics(cells: Tensor, total: int) -> tuple[Tensor, Tensor]:
     """Mean and biased variance per channel, [C] each, of [cells, B, C] and zeros up to `total` values per channel."""
@@ -18,15 +21,14 @@ def batch_statistics(cells: Tensor, total: int) -> tuple[Tensor, Tensor]:
     return mean, (squares + num_zeros * mean.square()) / total
 
 
-@torch.no_grad()
-def update_running_statistics(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, total: int) -> None:
-    """Move the running statistics as `norm` itself would in training; the mean is that with the bias."""
-    if not (norm.training and norm.track_running_stats):
-        return
-    norm.num_batches_tracked.add_(1)
-    momentum = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
-    norm.running_mean.lerp_(mean.to(norm.running_mean), momentum)
-    norm.running_var.lerp_((variance * (total / (total - 1))).to(norm.running_var), momentum)
+def statistics_of_all_processes(cells: Tensor, total: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The same of all processes' batches together, and how many values per channel that are, [1]."""
+    num_zeros = total - cells.shape[0] * cells.shape[1]
+    sums = torch.cat([cells.sum((0, 1)), cells.new_full((1,), total)])
+    sums, total = comm.sum_over_processes(sums).split([cells.shape[2], 1])
+    mean = sums / total
+    squares = (cells - mean).square_().sum((0, 1)) + num_zeros * mean.square()
+    return mean, comm.sum_over_processes(squares) / total, total
 
 
 def uses_batch_statistics(norm: nn.BatchNorm2d) -> bool:
@@ -45,19 +47,20 @@ class NormReluWeight(torch.autograd.Function):
         bias, gamma, beta, mean, variance: [C].
         weight: [cells, 1, 1], positive.
         total: number of values per channel behind mean and variance.
+        synced: whether mean and variance are those of all processes' cells.
     Returns:
         [cells + 1, B, C], the last row zero.
     """
 
     @staticmethod
-    def forward(ctx, cells, bias, gamma, beta, mean, variance, weight, eps, total) -> Tensor:
+    def forward(ctx, cells, bias, gamma, beta, mean, variance, weight, eps, total, synced) -> Tensor:
         scale = gamma * torch.rsqrt(variance + eps)
         result = cells.new_empty(len(cells) + 1, *cells.shape[1:])
         result[-1] = 0
         torch.addcmul(beta - mean * scale, cells, scale, out=result[:-1])
         result[:-1].relu_().mul_(weight)
         ctx.save_for_backward(cells, result, gamma, mean, variance, weight)
-        ctx.eps, ctx.total = eps, total
+        ctx.eps, ctx.total, ctx.synced = eps, total, synced
         return result
 
     @staticmethod
@@ -68,8 +71,11 @@ class NormReluWeight(torch.autograd.Function):
         grad = torch.ops.aten.threshold_backward(grad[:-1] * weight, result[:-1], 0)
         normalised = (cells - mean).mul_(inverse_std)
         grad_beta, grad_gamma = grad.sum((0, 1)), (grad * normalised).sum((0, 1))
-        normalised.mul_(-grad_gamma / ctx.total).sub_(grad_beta / ctx.total).add_(grad).mul_(gamma * inverse_std)
-        return normalised, torch.zeros_like(gamma), grad_gamma, grad_beta, None, None, None, None, None
+        # Through the statistics, the losses of all processes that share them reach these cells.
+        shared = torch.stack([grad_gamma, grad_beta])
+        shared = (comm.sum_over_processes(shared) if ctx.synced else shared) / ctx.total
+        normalised.mul_(-shared[0]).sub_(shared[1]).add_(grad).mul_(gamma * inverse_std)
+        return normalised, torch.zeros_like(gamma), grad_gamma, grad_beta, *[None] * 6
 
 
 def norm_relu_weight(cells: Tensor, bias: Tensor, norm: nn.BatchNorm2d, weight: Tensor, total: int) -> Tensor:
@@ -80,9 +86,13 @@ def norm_relu_weight(cells: Tensor, bias: Tensor, norm: nn.BatchNorm2d, weight: 
     dtype = cells.dtype
     bias, gamma, beta = (parameter.to(dtype) for parameter in (bias, norm.weight, norm.bias))
     if uses_batch_statistics(norm):
-        mean, variance = batch_statistics(cells.detach(), total)
+        synced = isinstance(norm, SyncedBatchNorm2d)
+        if synced:
+            mean, variance, total = statistics_of_all_processes(cells.detach(), total)
+        else:
+            mean, variance = batch_statistics(cells.detach(), total)
         update_running_statistics(norm, mean + bias.detach(), variance, total)
-        return NormReluWeight.apply(cells, bias, gamma, beta, mean, variance, weight, norm.eps, total)
+        return NormReluWeight.apply(cells, bias, gamma, beta, mean, variance, weight, norm.eps, total, synced)
     scale, shift = folded_norm(bias, norm)
     result = (cells * scale + shift).relu() * weight
     return torch.cat([result, result.new_zeros(1, *result.shape[1:])])
