@@ -52,14 +52,15 @@ def write_tiny_vision(
         num_attention_heads=num_heads,
         projection_dim=dim,
         architectures=["CLIPVisionModelWithProjection"],
+        weights_origin=f"random, seed {seed}, never trained",
     )
     model = build_vision(config, seed)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".tiny_vision-", dir=folder) as scratch:
         config.save_pretrained(scratch)
-        metadata = {"format": "pt", "origin": f"random weights of seed {seed}, never trained"}
-        save_file(model.state_dict(), Path(scratch, "model.safetensors"), metadata=metadata)
+        # Of more than one metadata entry, the order in the file would differ from one call to the next.
+        save_file(model.state_dict(), Path(scratch, "model.safetensors"), metadata={"format": "pt"})
         for path in sorted(Path(scratch).iterdir()):
             os.replace(path, folder / path.name)
     return folder

@@ -1,5 +1,7 @@
 """The random image encoder: loads as CLIP weights do, depends on its seed alone, and sees colours and places."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -40,6 +42,10 @@ def test_folder_is_taken_as_clip_weights(folder):
     backbone = load(folder)
     assert backbone.dim == 64
     assert embed(backbone, dots([(255, 0, 0)], [(4, 4)])).shape == (1, 64)
+
+
+def test_folder_says_that_its_weights_are_random(folder):
+    assert json.loads((folder / "config.json").read_text())["weights_origin"] == "random, seed 3, never trained"
 
 
 def test_same_seed_gives_the_same_bytes(folder, tmp_path):
