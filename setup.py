@@ -30,8 +30,8 @@ setup(
         "video": ["av>=18.0"],
         "torchvision": ["torchvision>=0.21"],
         "plots": ["matplotlib"],
-        "demo": ["gradio>=6.0", "av>=18.0", "matplotlib"],
         "mlflow": ["mlflow-skinny>=2.10"],
+        "demo": ["gradio>=6.0", "av>=18.0", "matplotlib"],
         "test": ["pytest", "hypothesis", "ruff"],
     },
 )

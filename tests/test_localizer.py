@@ -329,8 +329,8 @@ def test_text_encoder_that_is_elsewhere_is_named_with_what_to_set(write, cfg, da
 
 
 def test_model_of_another_task_is_refused(path):
-    with pytest.raises(ConfigError, match=r"\.pth is of MODEL.ARCHITECTURE 'TAN'"):
-        MomentLocalizer.from_checkpoint(path, options=["MODEL.ARCHITECTURE", "TAN"])
+    with pytest.raises(ConfigError, match=r"\.pth is of MODEL.ARCHITECTURE 'STVG'"):
+        MomentLocalizer.from_checkpoint(path, options=["MODEL.ARCHITECTURE", "STVG"])
 
 
 def test_options_may_be_numbers_as_well_as_texts(path):

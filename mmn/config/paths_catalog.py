@@ -98,9 +98,9 @@ CATALOG = {
     **{f"charades_{split}": _charades(split) for split in ("train", "test")},
     **{f"charades_simulated_{split}": _simulated_charades(split) for split in ("train", "test")},
     **{f"synthetic_{split}": _synthetic(split) for split in ("train", "val", "test")},
-    **{f"pixels_{split}": _pixels(split) for split in ("train", "val", "test")},
     **{f"stvg_{split}": _stvg(split) for split in ("train", "val", "test")},
     **{f"synthetic_stvg_{split}": _synthetic_stvg(split) for split in ("train", "val", "test")},
+    **{f"pixels_{split}": _pixels(split) for split in ("train", "val", "test")},
 }
 
 

@@ -189,20 +189,21 @@ def _read_features(source: VideoSource) -> tuple[np.ndarray, float, FeatureRecip
     """Rows, seconds and, where known, recipe of a video in a feature file."""
     key = source.feature_key.replace("{vid}", source.name)
     with _open_features(source.features) as file:
-        dataset = file.get(key)
-        if not isinstance(dataset, h5py.Dataset):
-            raise DataError(
-                f"the feature file {source.features} has no video at {key!r}: correct the name, or --feature-key"
-            )
-        try:
-            rows, stated = np.asarray(dataset[()]), dataset.attrs.get("duration")
-        except DAMAGE as error:
-            raise DataError(f"video {key} of the feature file {source.features} cannot be read ({error})") from error
         recipe = FeatureRecipe.from_attributes(file.attrs, source.features)
+        try:
+            dataset = file.get(key)
+            found = isinstance(dataset, h5py.Dataset)
+            rows, stated = (np.asarray(dataset[()]), dataset.attrs.get("duration")) if found else (None, None)
+        except DAMAGE as error:
+            raise DataError(f"video {key!r} of the feature file {source.features} cannot be read ({error})") from error
+    if rows is None:
+        raise DataError(
+            f"the feature file {source.features} has no video at {key!r}: correct the name, or --feature-key"
+        )
     if source.duration is not None:
         return rows, source.duration, recipe
     if stated is not None:
-        return rows, float(stated), recipe
+        return rows, stated, recipe
     if source.is_file:
         from mmn.video.decode import probe  # needs an optional library
 

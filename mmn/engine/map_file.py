@@ -146,7 +146,7 @@ class MapFile:
     Attributes:
         split: the name of the split.
         cells: the maps' geometry.
-        ids: qid as text -> row, in file order.
+        ids: qid -> row, in file order.
     Raises DataError where the file cannot be read or is no map file.
     """
 
@@ -167,7 +167,7 @@ class MapFile:
             self.contrastive_power, self.score = float(attributes["contrastive_power"]), str(attributes["score"])
             if self.score not in SCORES:
                 raise KeyError(f"its score is {self.score!r}, none of {', '.join(SCORES)}")
-            self.ids = {str(qid): row for row, qid in enumerate(self._file["qid"][:])}
+            self.ids = {int(qid): row for row, qid in enumerate(self._file["qid"][:])}
             shape = (len(self.ids), len(self.cells))
             for key, wanted in {"contrastive": shape, "iou": shape, "vid": shape[:1], "query": shape[:1]}.items():
                 if self._file[key].shape != wanted:
@@ -176,12 +176,12 @@ class MapFile:
             reason = error.args[0] if error.args else error
             raise DataError(f"{path} is no map file ({reason}): write it by test_net.py --dump-maps") from error
 
-    def sentence(self, qid: str) -> tuple[str, str]:
+    def sentence(self, qid: int) -> tuple[str, str]:
         """(video id, sentence) of a query."""
         row = self.ids[qid]
         return self._file["vid"].asstr()[row], self._file["query"].asstr()[row]
 
-    def maps(self, qid: str) -> SentenceMaps:
+    def maps(self, qid: int) -> SentenceMaps:
         """The maps of a query that is in the file."""
         row = self.ids[qid]
         contrastive, iou = (torch.from_numpy(self._file[key][row]).float() for key in ("contrastive", "iou"))

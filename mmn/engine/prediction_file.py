@@ -30,20 +30,20 @@ class QueryPrediction:
     """One line of a prediction file.
 
     Attributes:
-        qid: what pairs the query with the same one of another file; None where the line has none.
         query, video_id: the sentence and its video.
         truth: [G, 2] float32 seconds, the true moments.
         moments: [n, 2] float32 seconds, best first; n may be 0.
         scores: n numbers.
+        qid: what pairs the query with the same one of another file; None where the line has none.
         duration: seconds, of the video; None where the file does not say.
     """
 
-    qid: str | None
     query: str
     video_id: str
     truth: torch.Tensor
     moments: torch.Tensor
     scores: list[float]
+    qid: int | str | None = None
     duration: float | None = None
 
     def ious(self) -> torch.Tensor:
@@ -143,7 +143,7 @@ def _load(where: str, line: str) -> tuple[str, dict]:
     return where, record
 
 
-def _parse(where: str, record: dict, truth: dict[str | None, dict], truth_path: str | None) -> QueryPrediction:
+def _parse(where: str, record: dict, truth: dict[int | str, dict], truth_path: str | None) -> QueryPrediction:
     qid = _qid(where, record)
     annotation = record
     if record.get("relevant_windows", []) == [] and truth_path is not None:
@@ -158,21 +158,21 @@ def _parse(where: str, record: dict, truth: dict[str | None, dict], truth_path: 
         raise DataError(f"{where} has no relevant_windows: a query without a true moment cannot be scored")
     predicted.sort(key=lambda window: -window[2])  # stable: equal scores keep the file's order
     return QueryPrediction(
-        qid,
         str(record.get("query", "")),
         str(record.get("vid", "")),
         torch.tensor(true_moments, dtype=torch.float32),
         torch.tensor([window[:2] for window in predicted], dtype=torch.float32).view(-1, 2),
         [window[2] for window in predicted],
+        qid,
         _duration(where, record.get("duration", annotation.get("duration"))),
     )
 
 
-def _qid(where: str, record: dict) -> str | None:
+def _qid(where: str, record: dict) -> int | str | None:
     qid = record.get("qid")
     if isinstance(qid, bool) or not isinstance(qid, (int, str, type(None))):
         raise DataError(f"{where} has the qid {qid!r}: it must be a whole number or a text")
-    return None if qid is None else str(qid)
+    return qid
 
 
 def _duration(where: str, value: object) -> float | None:

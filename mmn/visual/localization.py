@@ -107,7 +107,7 @@ def _draw_query(
     if len(windows) > 1:
         caption += ", {:.0f} to {:.0f} s".format(*picture.window)
     begin, end = picture.window
-    draw_score_map(right.subplots(), picture.score_map, mask, end - begin, caption, picture.moments, begin=begin)
+    draw_score_map(right.subplots(), picture.score_map, mask, end - begin, caption, picture.moments, start=begin)
 
 
 def _draw_frames(part: "SubFigure", picture: QueryPicture) -> None:

@@ -43,7 +43,7 @@ def draw_query(
     draw_timeline(axes, duration, moments, record.scores[:NUM_SHOWN], truth, ious)
     title = textwrap.fill(f"“{plain_text(record.query)}”", width=100)
     where = f"video {plain_text(record.video_id, 60)}, {duration:.1f} s" + ("" if record.duration else " or longer")
-    name = "" if record.qid is None else f"query {plain_text(record.qid, 40)}, "
+    name = "" if record.qid is None else f"query {plain_text(str(record.qid), 40)}, "
     axes.set_title(f"{title}\n{name}{where}", parse_math=False)
     if maps is not None:
         for panel, (key, label) in zip(lower.subplots(1, 3), MAP_TITLES.items(), strict=True):

@@ -197,7 +197,7 @@ def _choose(
 
 
 def _positions_of(records: Sequence[QueryPrediction], qids: Sequence[str]) -> list[int]:
-    places = {record.qid: position for position, record in enumerate(records)}
+    places = {str(record.qid): position for position, record in enumerate(records)}
     missing = [qid for qid in qids if qid not in places]
     if missing:
         raise DataError(

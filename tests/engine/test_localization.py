@@ -152,6 +152,11 @@ def test_feature_file_may_say_how_long_a_video_is(localizer, capsys, feature_fil
     assert text.startswith("walk, 12.5 s\n")
 
 
+def test_length_in_a_feature_file_that_is_no_number_is_named(localizer, feature_file):
+    with pytest.raises(UserError, match="walk has a duration of long seconds"):
+        localize_video(localizer, VideoSource("walk", feature_file(duration="long")), QUERIES, 3, Outputs())
+
+
 def test_feature_key_says_where_a_video_is(localizer, capsys, tmp_path):
     path = str(tmp_path / "nested.hdf5")
     with h5py.File(path, "w") as file:
@@ -197,6 +202,7 @@ def test_recipe_of_a_feature_file_makes_the_extractor(checkpoint, feature_file, 
     "source, named",
     [
         (VideoSource("run", "FEATURES", duration=3.0), "no video at 'run'"),
+        (VideoSource("", "FEATURES", duration=3.0), "''"),
         (VideoSource("walk", "FEATURES"), "does not say how long walk is: give --duration"),
         (VideoSource("walk", "none.hdf5", duration=3.0), "none.hdf5 does not exist"),
         (VideoSource("walk", __file__, duration=3.0), "cannot be opened"),

@@ -93,8 +93,8 @@ def map_path(dataset, tmp_path):
 
 def test_maps_come_back_on_their_cells(map_path):
     file = MapFile(map_path)
-    assert (file.split, list(file.ids)) == ("synthetic_test", ["2", "5"])
-    for row, qid in enumerate(("2", "5")):
+    assert (file.split, list(file.ids)) == ("synthetic_test", [2, 5])
+    for row, qid in enumerate((2, 5)):
         contrastive, iou = (part[row] for part in scores(2))
         maps = file.maps(qid)
         wanted = {"contrastive": contrastive, "iou": iou, "final": final_score(contrastive, iou, 0.5)}
@@ -107,13 +107,13 @@ def test_final_map_is_of_the_score_that_moments_were_ranked_by(dataset, tmp_path
     contrastive, iou = (part.half() for part in scores(1))
     ranker = MomentRanker(CELLS, 0.5, 0.5, 3, score)
     write_maps(str(tmp_path / "maps.h5"), dataset, ranker, COUNTS, (torch.tensor([0]), contrastive, iou))
-    final = CELLS.from_map(torch.from_numpy(MapFile(str(tmp_path / "maps.h5")).maps("0").final))
+    final = CELLS.from_map(torch.from_numpy(MapFile(str(tmp_path / "maps.h5")).maps(0).final))
     torch.testing.assert_close(final, final_score(contrastive[0].float(), iou[0].float(), 0.5, score))
 
 
 def test_file_knows_its_sentences(map_path, dataset):
     sentences = [(video.video_id, sentence) for video in dataset.videos for sentence in video.sentences]
-    assert MapFile(map_path).sentence("5") == sentences[5]
+    assert MapFile(map_path).sentence(5) == sentences[5]
 
 
 def break_format(file):

@@ -15,7 +15,7 @@ from mmn.visual.statistics import KINDS, equal_bins, error_kinds, query_statisti
 def record(moments, truth=((10, 20),), query="a man runs", duration=30.0):
     scores = [1 / rank for rank in range(1, len(moments) + 1)]
     tensors = (torch.tensor(part, dtype=torch.float32).view(-1, 2) for part in (truth, moments))
-    return QueryPrediction("0", query, "v", *tensors, scores, duration)
+    return QueryPrediction(query, "v", *tensors, scores, 0, duration)
 
 
 def kind_of(moments, threshold=0.5, **more):
