@@ -79,8 +79,7 @@ class MomentTask(Task):
         maps = recorder.merge()
         if comm.get_rank() == 0:
             pooling_counts = self.cfg.MODEL.MMN.FEAT2D.POOLING_COUNTS
-            power, score = ranker.contrastive_power, ranker.score
-            write_maps(request.path, dataset, ranker.cells, pooling_counts, power, maps, score)
+            write_maps(request.path, dataset, ranker, pooling_counts, maps)
             get_logger().info("wrote %s, the maps of %d sentences", request.path, len(maps[0]))
         return predictions
 
