@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # From a fresh clone to a trained model: environment, synthetic dataset, training on two processes, evaluation.
-#     bash scripts/quickstart.sh [moments|stvg] [KEY VALUE ...]
-# moments (the default): temporal grounding; stvg: people in space and time, as in HC-STVG. KEY VALUE pairs are for training.
+#     bash scripts/quickstart.sh [moments|stvg|pixels] [KEY VALUE ...]
+# moments (the default): temporal grounding; stvg: people in space and time, as in HC-STVG; pixels: from rendered videos on,
+# which is scripts/pixels.sh. KEY VALUE pairs are for training.
 # Takes two to five minutes on two CPU cores after installation, and uses no GPU.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -27,8 +28,11 @@ case $name in
         truth=(--annotations dataset/synthetic_stvg/test.json)
         make_dataset=(tools/make_synthetic_stvg.py --out dataset/synthetic_stvg)
         ;;
+    pixels)
+        exec bash scripts/pixels.sh "$@"
+        ;;
     *)
-        echo "error: there is no quickstart '$name': take moments or stvg" >&2
+        echo "error: there is no quickstart '$name': take moments, stvg or pixels" >&2
         exit 2
         ;;
 esac
