@@ -32,9 +32,10 @@ def _by_qid(path: str) -> dict[str, QueryPrediction]:
             raise DataError(
                 f"query {number} of {path} ({record.query[:60]!r}) has no qid, by which files are paired: add it"
             )
-        if record.qid in records:
-            raise DataError(f"{path} has qid {record.qid} twice: leave one of the two out")
-        records[record.qid] = record
+        qid = str(record.qid)  # other tools may write the same number as text
+        if qid in records:
+            raise DataError(f"{path} has qid {qid} twice: leave one of the two out")
+        records[qid] = record
     return records
 
 

@@ -30,16 +30,14 @@ class QueryPrediction:
     """One line of a prediction file.
 
     Attributes:
-        qid: what pairs the query with the same one of another file; None where the line has none.
         query, video_id: the sentence and its video.
         truth: [G, 2] float32 seconds, the true moments.
         moments: [n, 2] float32 seconds, best first; n may be 0.
         scores: n numbers.
-        qid: the query's id; None where the file has none.
+        qid: what pairs the query with the same one of another file; None where the line has none.
         duration: seconds, of the video; None where the file does not say.
     """
 
-    qid: str | None
     query: str
     video_id: str
     truth: torch.Tensor
@@ -159,9 +157,7 @@ def _parse(where: str, record: dict, truth: dict[int | str, dict], truth_path: s
     if not true_moments:
         raise DataError(f"{where} has no relevant_windows: a query without a true moment cannot be scored")
     predicted.sort(key=lambda window: -window[2])  # stable: equal scores keep the file's order
-    qid = record.get("qid")
     return QueryPrediction(
-        None if qid is None else str(qid),
         str(record.get("query", "")),
         str(record.get("vid", "")),
         torch.tensor(true_moments, dtype=torch.float32),

@@ -101,7 +101,7 @@ class Probe:
 
         Raises DataError naming the first line that is not about the sentence of its qid.
         """
-        records = {record.qid: record for record in read_predictions(path)}
+        records = {str(record.qid): record for record in read_predictions(path)}
         sentences = self.sentences(self.test)
         for number, sentence in enumerate(sentences):
             record = records.get(str(number))
