@@ -116,3 +116,23 @@ def test_config_takes_a_training_step_at_reduced_width(path, stvg_root, tmp_path
     encoder = stvg_root / "synthetic_stvg" / "text_encoder"
     trainer = assert_takes_a_step(path, encoder, [DIM, DIM], batch, tmp_path)
     assert trainer.cfg.SOLVER.CLIP_GRAD_NORM == 10
+
+
+def test_factors_of_training_apply_to_tubes(stvg_root, tmp_path):
+    factors = {
+        "SOLVER.EMA_DECAY": "0.9",
+        "SOLVER.WARMUP_ITERS": "2",
+        "SOLVER.SCHEDULE": "cosine",
+        "SOLVER.AMP": "bf16",
+        "MODEL.MMN.SHARED_HEADS": "True",
+        "MODEL.MMN.TEXT_ENCODER.POOLING": "cls",
+        "MODEL.MMN.LOSS.VIDEO_TO_SENTENCE_WEIGHT": "0.5",
+    }
+    options = [part for pair in factors.items() for part in pair]
+    run.train(tiny_config(stvg_root, tmp_path, *options, config=STVG_CONFIG), torch.device("cpu"))
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert all(0 <= row["m_vIoU"] <= 1 for row in rows if row["kind"].startswith("eval"))
+    assert len({row["lr"] for row in rows if row["kind"] == "train"}) == 2
+    end = torch.load(tmp_path / "pool_model_2e.pth", weights_only=True)
+    name = "featpool.conv.weight"
+    assert not torch.equal(end["model"][name], end["training_model"][name])

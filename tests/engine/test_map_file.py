@@ -102,7 +102,7 @@ def test_maps_come_back_on_their_cells(map_path):
             torch.testing.assert_close(torch.from_numpy(getattr(maps, name)), CELLS.to_map(packed), atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("score", ["contrastive", "iou"])
+@pytest.mark.parametrize("score", ["product", "contrastive", "iou"])
 def test_final_map_is_of_the_score_that_moments_were_ranked_by(dataset, tmp_path, score):
     contrastive, iou = (part.half() for part in scores(1))
     ranker = MomentRanker(CELLS, 0.5, 0.5, 3, score)
@@ -154,12 +154,3 @@ def test_any_format_attribute_but_the_known_is_refused(tmp_path):
         file["video"] = [[1.0]]
     with pytest.raises(DataError, match=f"not {FORMAT!r}"):
         MapFile(str(tmp_path / "features.h5"))
-
-
-@pytest.mark.parametrize("score", ["product", "contrastive", "iou"])
-def test_final_map_is_the_score_that_the_file_was_written_with(dataset, tmp_path, score):
-    path = str(tmp_path / "maps.h5")
-    contrastive, iou = scores(2)
-    write_maps(path, dataset, CELLS, COUNTS, 0.5, (torch.tensor([2, 5]), contrastive, iou), score)
-    final = torch.from_numpy(MapFile(path).maps(5).final)
-    torch.testing.assert_close(final, CELLS.to_map(final_score(contrastive[1], iou[1], 0.5, score)))
