@@ -173,7 +173,7 @@ def held_out_sentences(videos: Sequence[VideoAnnotation]) -> Tensor:
 def word_tokens(train: Sequence[VideoAnnotation], videos: Sequence[VideoAnnotation]) -> tuple[Tensor, int]:
     """The sentences of `videos` as bags of the words that come twice or more in `train`: [S, L] int64, 0 being none, and
     the number of tokens, 0 included."""
-    counts = Counter(word for video in train for sentence in video.sentences for word in set(words(sentence)))
+    counts = Counter(word for video in train for sentence in video.sentences for word in dict.fromkeys(words(sentence)))
     numbers = {word: number for number, word in enumerate((w for w, count in counts.items() if count > 1), start=1)}
     bags = [
         torch.tensor([numbers[word] for word in dict.fromkeys(words(sentence)) if word in numbers] or [0])

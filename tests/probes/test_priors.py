@@ -126,3 +126,9 @@ def test_held_out_sentences_are_those_of_whole_videos():
     held = priors.held_out_sentences(videos).view(20, 2)
     assert held.sum() == 4
     assert (held[:, 0] == held[:, 1]).all()
+
+
+def test_tokens_are_numbered_as_the_words_come():
+    """Not as a set happens to hold them, which another process does in another order."""
+    train = [video(0, 10.0, ("e d c b a", 0, 1), ("a b c d e", 0, 1))]
+    assert priors.word_tokens(train, train)[0][0].tolist() == [1, 2, 3, 4, 5]
