@@ -54,7 +54,7 @@ class LocalizedMoment:
 
     Attributes:
         start, end: seconds from the beginning of the video.
-        score: what moments are ranked by, in (0, 1) (SPEC section 5).
+        score: what moments are ranked by, in [0, 1]: the product of both heads, unless TEST.SCORE says otherwise.
         contrastive: cosine of the contrastive head, in [-1, 1].
         iou: the IoU that the other head expects between the moment and what the query describes, in (0, 1).
     """
@@ -126,6 +126,7 @@ class MomentLocalizer:
         extractor: makes the features of video files; by default the one that `recipe` describes.
         backbone_weights: for that one, where the recipe's weights are a file.
         source: where the model is from, for messages.
+        score: TEST.SCORE, what moments are ranked by.
     """
 
     def __init__(
@@ -144,6 +145,7 @@ class MomentLocalizer:
         extractor: FeatureExtractor | None = None,
         backbone_weights: str | None = None,
         source: str = "the model",
+        score: str = "product",
     ):
         self.device = _usable_device(device)
         self.model = model.to(self.device).eval().requires_grad_(False)
@@ -153,6 +155,7 @@ class MomentLocalizer:
         self.input_size = input_size
         self.nms_threshold = nms_threshold
         self.contrastive_power = contrastive_power
+        self.score = score
         self.batch_size = batch_size
         self.recipe = recipe
         self.train_durations = train_durations
@@ -209,6 +212,7 @@ class MomentLocalizer:
             extractor=extractor,
             backbone_weights=backbone_weights,
             source=f"the checkpoint {path}",
+            score=cfg.TEST.SCORE,
         )
 
     # ---- Videos ----
@@ -391,7 +395,7 @@ class MomentLocalizer:
         queries, distinct = checked_queries(queries)
         video = self._encoded(video, encoding)
         contrastive, iou = self._scores(video, distinct)
-        scores = final_score(contrastive, iou, self.contrastive_power)
+        scores = final_score(contrastive, iou, self.contrastive_power, self.score)
         moments = video.moments.flatten(0, 1)
         top_k = min(top_k, len(moments))
         kept, kept_scores = nms_indices(moments.expand(len(distinct), -1, -1), scores, self.nms_threshold, top_k)
@@ -411,7 +415,7 @@ class MomentLocalizer:
         video = self._encoded(video, encoding)
         contrastive, iou = self._scores(video, distinct)
         rows = [distinct.index(query) for query in queries]
-        packed = (contrastive, iou, final_score(contrastive, iou, self.contrastive_power))
+        packed = (contrastive, iou, final_score(contrastive, iou, self.contrastive_power, self.score))
         shape = (len(video.windows), len(self.cells))
         return ScoreMaps(*(self.cells.to_map(part[rows].unflatten(1, shape)).cpu().numpy() for part in packed))
 

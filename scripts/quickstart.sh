@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # From a fresh clone to a trained model: environment, synthetic dataset, training on two processes, evaluation.
 #     bash scripts/quickstart.sh [moments|stvg|pixels] [KEY VALUE ...]
-# moments (the default): temporal grounding; stvg: people in space and time, as in HC-STVG; pixels: from rendered videos on,
-# which is scripts/pixels.sh. KEY VALUE pairs are for training.
+# moments (the default): temporal grounding; stvg: people in space and time, as in HC-STVG; pixels: from rendered video files,
+# see pixels.sh. KEY VALUE pairs are for training.
 # Takes two to five minutes on two CPU cores after installation, and uses no GPU.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 
 from mmn.video.encode import write_video
@@ -35,3 +36,14 @@ def nearest_colour(image: np.ndarray) -> str:
     """The name of the colour in the middle of an image [H, W, 3]."""
     middle = image[image.shape[0] // 2, image.shape[1] // 2].astype(float)
     return min(COLOURS, key=lambda name: np.abs(middle - COLOURS[name]).sum())
+
+
+def write_avi(path: Path) -> Path:
+    """2 seconds of MPEG-4 part 2, which no browser plays, 64 x 48."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for image in plain_frames(20, 48, 64):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")))
+        container.mux(stream.encode())
+    return path

@@ -17,6 +17,7 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
 from mmn import MomentLocalizer
+from mmn.config.load import override_config
 from mmn.data import build_dataset
 from mmn.data.build import build_tokenizer
 from mmn.data.collate import Collator
@@ -94,6 +95,18 @@ def test_moments_are_those_of_evaluation(localizer, cfg):
 def test_score_is_the_product_of_the_heads_scores(localizer, video, cfg):
     _, _, score, contrastive, iou = values_of(localizer.localize(video, QUERIES)).unbind(-1)
     assert_close(score, ((contrastive + 1) / 2) ** cfg.TEST.CONTRASTIVE_SCORE_POW * iou)
+
+
+@pytest.mark.parametrize("score", ["contrastive", "iou"])
+def test_score_is_the_one_of_the_config_of_the_checkpoint(write, cfg, score):
+    localizer = MomentLocalizer.from_checkpoint(write(config=override_config(cfg, ["TEST.SCORE", score]).dump()))
+    video = localizer.encode_video(random_rows(50), duration=25.0, name="walk")
+    _, _, found, contrastive, iou = values_of(localizer.localize(video, QUERIES)).unbind(-1)
+    assert_close(found, {"contrastive": (contrastive + 1) / 2, "iou": iou}[score])
+    maps = localizer.score_maps(video, QUERIES)
+    cells = localizer.cells.mask.numpy()
+    wanted = {"contrastive": (maps.contrastive + 1) / 2, "iou": maps.iou}[score]
+    assert maps.final[..., cells] == pytest.approx(wanted[..., cells])
 
 
 def test_maps_hold_the_scores_of_the_moments_that_are_found(localizer, video):

@@ -17,7 +17,7 @@ from mmn.utils.memory import reuse_freed_memory
 
 NUM_WORDS = 8  # of a query, about Charades-STA's mean
 ROWS_PER_SECOND = 2
-COLUMNS = ("", "median ms", "5 of 100 below", "95 of 100 below")
+COLUMNS = ("", "median ms", "5 of 100 below", "95 of 100 below", "processor ms")
 
 
 def print_latency(ckpt: str | None, setting: str, repeats: int) -> None:
@@ -31,9 +31,10 @@ def print_latency(ckpt: str | None, setting: str, repeats: int) -> None:
     reuse_freed_memory()
     localizer = MomentLocalizer.from_checkpoint(ckpt) if ckpt else random_localizer(setting)
     rows = []
-    for name, seconds in measure_latency(localizer, SETTINGS[setting].duration, repeats).items():
-        times = [f"{1000 * value:.1f}" for value in (statistics.median(seconds), *np.quantile(seconds, [0.05, 0.95]))]
-        rows.append([name, *times])
+    for name, calls in measure_latency(localizer, SETTINGS[setting].duration, repeats).items():
+        wall, processor = zip(*calls, strict=True)
+        times = (statistics.median(wall), *np.quantile(wall, [0.05, 0.95]), statistics.median(processor))
+        rows.append([name, *(f"{1000 * seconds:.1f}" for seconds in times)])
     title = f" {ckpt or f'{setting}, random weights'}, {localizer.device} "
     print(AsciiTable([list(COLUMNS), *rows], title).table)
 
@@ -54,8 +55,10 @@ def random_localizer(setting: str) -> MomentLocalizer:
         )
 
 
-def measure_latency(localizer: MomentLocalizer, duration: float, repeats: int) -> dict[str, list[float]]:
-    """Seconds of each call, by what is done: encoding features, one query, 16 queries; first calls do not count.
+def measure_latency(localizer: MomentLocalizer, duration: float, repeats: int) -> dict[str, list[tuple[float, float]]]:
+    """(wall, processor) seconds of each call, by what is done; first calls do not count.
+
+    Processor time is of all threads; on a busy machine it says what one thread would take on a quiet one.
 
     Args:
         duration: of the video, seconds; it has ROWS_PER_SECOND random feature rows per second.
@@ -79,12 +82,14 @@ def measure_latency(localizer: MomentLocalizer, duration: float, repeats: int) -
     }
 
 
-def _time(function: Callable[[object], object], prepare: Callable[[], object], repeats: int) -> list[float]:
-    """Seconds of every call but the first, each with an argument of its own."""
+def _time(
+    function: Callable[[object], object], prepare: Callable[[], object], repeats: int
+) -> list[tuple[float, float]]:
+    """(wall, processor) seconds of every call but the first, each with an argument of its own."""
     seconds = []
     for _ in range(repeats + 1):
         argument = prepare()
-        start = time.perf_counter()
+        start = time.perf_counter(), time.process_time()
         function(argument)
-        seconds.append(time.perf_counter() - start)
+        seconds.append((time.perf_counter() - start[0], time.process_time() - start[1]))
     return seconds[1:]

@@ -5,9 +5,9 @@ An HDF5 file with one row per sentence, in annotation order, and the attributes 
     contrastive, iou   [S, M] float16, scores of the two heads on the valid cells, packed row-major
     qid                [S] int64, as in the prediction file
     vid, query         [S] texts, to tell whether a prediction file is of the same sentences
-    attributes         format "mmn-score-maps 1", split, num_clips, pooling_counts, contrastive_power
+    attributes         format "mmn-score-maps 1", split, num_clips, pooling_counts, contrastive_power, score
 
-The final score is computed from the two (SPEC section 5); float16 keeps about three digits of each.
+The final score is computed from the two as TEST.SCORE said (SPEC section 5); float16 keeps about three digits of each.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from mmn.data.dataset import MomentDataset
 from mmn.data.features import DAMAGE
 from mmn.engine.inference import MomentRanker
 from mmn.modeling.mmn import GroundingOutput
-from mmn.modeling.scoring import final_score
+from mmn.modeling.scoring import SCORES, final_score
 from mmn.structures.batch import GroundingBatch
 from mmn.structures.proposals import ProposalCells
 from mmn.utils import comm
@@ -107,12 +107,11 @@ class MapRecorder:
 def write_maps(
     path: str,
     dataset: MomentDataset,
-    cells: ProposalCells,
+    ranker: MomentRanker,
     pooling_counts: Sequence[int],
-    contrastive_power: float,
     maps: tuple[Tensor, Tensor, Tensor],
 ) -> None:
-    """Write merged maps (ids [S], contrastive, iou [S, M]) of a split."""
+    """Write merged maps (ids [S], contrastive, iou [S, M]) of a split that `ranker` ranks by."""
     ids, contrastive, iou = (part.numpy() for part in maps)
     kept = set(ids.tolist())
     names = [
@@ -123,9 +122,9 @@ def write_maps(
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["format"] = FORMAT
         file.attrs["split"] = dataset.name
-        file.attrs["num_clips"] = cells.num_clips
+        file.attrs["num_clips"] = ranker.cells.num_clips
         file.attrs["pooling_counts"] = list(pooling_counts)
-        file.attrs["contrastive_power"] = contrastive_power
+        file.attrs["contrastive_power"], file.attrs["score"] = ranker.contrastive_power, ranker.score
         file["qid"], file["contrastive"], file["iou"] = ids, contrastive, iou
         for column, key in enumerate(("vid", "query")):
             texts = [name[column].encode("utf-8") for name in names]
@@ -165,7 +164,9 @@ class MapFile:
                 raise KeyError(f"its format is {attributes.get('format')!r}, not {FORMAT!r}")
             self.split = str(attributes["split"])
             self.cells = ProposalCells(int(attributes["num_clips"]), [int(n) for n in attributes["pooling_counts"]])
-            self.contrastive_power = float(attributes["contrastive_power"])
+            self.contrastive_power, self.score = float(attributes["contrastive_power"]), str(attributes["score"])
+            if self.score not in SCORES:
+                raise KeyError(f"its score is {self.score!r}, none of {', '.join(SCORES)}")
             self.ids = {int(qid): row for row, qid in enumerate(self._file["qid"][:])}
             shape = (len(self.ids), len(self.cells))
             for key, wanted in {"contrastive": shape, "iou": shape, "vid": shape[:1], "query": shape[:1]}.items():
@@ -184,5 +185,5 @@ class MapFile:
         """The maps of a query that is in the file."""
         row = self.ids[qid]
         contrastive, iou = (torch.from_numpy(self._file[key][row]).float() for key in ("contrastive", "iou"))
-        final = final_score(contrastive, iou, self.contrastive_power)
+        final = final_score(contrastive, iou, self.contrastive_power, self.score)
         return SentenceMaps(*(self.cells.to_map(packed).numpy() for packed in (contrastive, iou, final)))

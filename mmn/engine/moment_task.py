@@ -79,7 +79,7 @@ class MomentTask(Task):
         maps = recorder.merge()
         if comm.get_rank() == 0:
             pooling_counts = self.cfg.MODEL.MMN.FEAT2D.POOLING_COUNTS
-            write_maps(request.path, dataset, ranker.cells, pooling_counts, ranker.contrastive_power, maps)
+            write_maps(request.path, dataset, ranker, pooling_counts, maps)
             get_logger().info("wrote %s, the maps of %d sentences", request.path, len(maps[0]))
         return predictions
 

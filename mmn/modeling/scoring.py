@@ -6,6 +6,7 @@ from torch import Tensor
 from mmn.structures.batch import SentenceLayout
 
 IOU_SCORE_SCALE = 10  # the iou score is sigmoid(10 cos)
+SCORES = ("product", "contrastive", "iou")  # the kinds of `final_score`
 
 
 def own_video_cosines(sentences: Tensor, moments: Tensor, layout: SentenceLayout) -> Tensor:

@@ -1,9 +1,7 @@
 """Which videos can be picked, what is known of them, and copies that browsers play."""
 
-import av
-import numpy as np
 import pytest
-from small_videos import plain_frames
+from small_videos import write_avi
 
 from mmn.demo.videos import LibraryVideo, PlayableCopies, find_videos, plays_in_browsers
 from mmn.utils.errors import DataError
@@ -57,17 +55,6 @@ def test_annotations_of_other_videos_are_named(video_folder, tmp_path):
     (tmp_path / "other.mp4").write_bytes(b"")
     with pytest.raises(DataError, match="annotations have no video of the folder"):
         find_videos([str(tmp_path)], str(video_folder / "annotations.json"))
-
-
-def write_avi(path):
-    """2 seconds of MPEG-4 part 2, which no browser plays."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for image in plain_frames(20, 48, 64):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")))
-        container.mux(stream.encode())
-    return path
 
 
 def test_mp4_with_h264_is_played_as_it_is(video_folder):

@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from test_videos import write_avi
+from small_videos import write_avi
 from tiny import ROOT
 
 from mmn.demo.page import build_app, import_gradio, serve

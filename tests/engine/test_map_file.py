@@ -87,7 +87,7 @@ def map_path(dataset, tmp_path):
     """A map file of sentences 2 and 5."""
     path = str(tmp_path / "maps.h5")
     maps = (torch.tensor([2, 5]), *(part.half() for part in scores(2)))
-    write_maps(path, dataset, CELLS, COUNTS, 0.5, maps)
+    write_maps(path, dataset, RANKER, COUNTS, maps)
     return path
 
 
@@ -100,6 +100,15 @@ def test_maps_come_back_on_their_cells(map_path):
         wanted = {"contrastive": contrastive, "iou": iou, "final": final_score(contrastive, iou, 0.5)}
         for name, packed in wanted.items():
             torch.testing.assert_close(torch.from_numpy(getattr(maps, name)), CELLS.to_map(packed), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("score", ["product", "contrastive", "iou"])
+def test_final_map_is_of_the_score_that_moments_were_ranked_by(dataset, tmp_path, score):
+    contrastive, iou = (part.half() for part in scores(1))
+    ranker = MomentRanker(CELLS, 0.5, 0.5, 3, score)
+    write_maps(str(tmp_path / "maps.h5"), dataset, ranker, COUNTS, (torch.tensor([0]), contrastive, iou))
+    final = CELLS.from_map(torch.from_numpy(MapFile(str(tmp_path / "maps.h5")).maps(0).final))
+    torch.testing.assert_close(final, final_score(contrastive[0].float(), iou[0].float(), 0.5, score))
 
 
 def test_file_knows_its_sentences(map_path, dataset):
@@ -122,6 +131,7 @@ def break_shape(file):
         (break_format, "its format is 'mmn-score-maps 99'"),
         (break_shape, "iou has the shape"),
         (lambda file: file.attrs.pop("num_clips"), "num_clips"),
+        (lambda file: file.attrs.create("score", "best"), "its score is 'best'"),
         (lambda file: file.pop("query"), "query"),
         (lambda file: file.attrs.create("pooling_counts", [40]), "POOLING_COUNTS"),
     ],

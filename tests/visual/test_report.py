@@ -11,7 +11,7 @@ from tiny import run_python
 
 from mmn.data import build_dataset
 from mmn.data.build import build_tokenizer
-from mmn.engine.inference import Predictions
+from mmn.engine.inference import MomentRanker, Predictions
 from mmn.engine.map_file import write_maps
 from mmn.engine.prediction_file import read_predictions, write_predictions
 from mmn.structures.proposals import ProposalCells
@@ -52,7 +52,7 @@ def maps(dataset, tmp_path):
     cells = ProposalCells(16, [15])
     scores = torch.rand(2, 3, len(cells)).half()
     path = str(tmp_path / "maps.h5")
-    write_maps(path, dataset, cells, [15], 0.5, (torch.tensor([1, 4, 6]), *scores))
+    write_maps(path, dataset, MomentRanker(cells, 0.5, 0.5, 5), [15], (torch.tensor([1, 4, 6]), *scores))
     return path
 
 
