@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Shared by the *_train.sh and eval.sh scripts: one process per GPU, with torchrun.
 # Usage: launch.sh TOOL CONFIG [tool flags and KEY VALUE ...]
-# From the environment: gpus, gpun, nnodes, node_rank, master_addr, master_port, max_restarts; see scripts/tacos_train.sh.
+# From the environment: gpus, gpun, nnodes, node_rank, master_addr, master_port, max_restarts; see scripts/train.sh.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
