@@ -132,11 +132,16 @@ class FeatureExtractor:
         else:
             single = itertools.chain.from_iterable(self._forward(pictures))
             rows = batches((torch.stack(clip).mean(dim=0) for clip in windows(single, length, stride)), self.batch_size)
+        part = None
         for part in rows:
             values = part.numpy()
             if not np.isfinite(values).all():
                 raise DataError(f"{where} gives features that are not finite numbers: check the weights and the video")
             yield values
+        if part is None:
+            raise DataError(
+                f"{where} gives no frame at the times that are sampled: leave it out, or sample it more often"
+            )
 
     def _forward(self, inputs: Iterable[Tensor]) -> Iterator[Tensor]:
         """Prepared frames or clips, one by one -> [b, D] on the host."""

@@ -165,7 +165,10 @@ def _sampled(pictures: Iterator[_Picture], fps: float, start: float, stop: float
         if picture.time >= stop:
             return
         shown = picture
-    while shown is not None and time < min(shown.end, stop) - TIME_TOLERANCE:
+    if shown is None:
+        return
+    last = min(max(shown.end, shown.time + 1.5 * TIME_TOLERANCE), stop)  # the only picture may be a very short one
+    while time < last - TIME_TOLERANCE:
         yield Frame(time, shown.image)
         time = next(times)
 

@@ -98,6 +98,12 @@ def test_rows_that_are_not_finite_are_refused_by_name(brightness):
         list(extractor.encode(grey_frames(3), "v.mp4"))
 
 
+@pytest.mark.parametrize("options", [{}, {"clip_length": 4, "stride": 2}])
+def test_a_video_without_a_frame_is_refused_by_name(brightness, options):
+    with pytest.raises(DataError, match=r"v\.mp4 gives no frame"):
+        list(FeatureExtractor("frames", **options).encode(iter(()), "v.mp4"))
+
+
 @pytest.mark.parametrize(
     "options, named",
     [

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from odd_videos import EVEN, number_of, red_corner, write_video
 
 from mmn.utils.errors import DataError, UserError
+from mmn.video import encode
 from mmn.video.decode import Frame, frames_at, iter_frames, probe, upright
 
 UNEVEN = (0.0, 0.1, 0.5, 2.0, 2.1, 2.15, 4.0)
@@ -196,6 +197,12 @@ def test_a_single_frame_is_a_video(tmp_path):
     path = write_video(tmp_path / "v.mp4", [0.0])
     assert numbers(iter_frames(path, 2)) == [0]
     assert probe(path).duration > 0
+
+
+def test_a_single_frame_is_a_video_however_short_it_is_shown(tmp_path):
+    path = tmp_path / "v.mp4"
+    encode.write_video(path, [np.zeros((16, 16, 3), np.uint8)], 1000)
+    assert [frame.time for frame in iter_frames(path, 1)] == [0.0]
 
 
 def test_sound_is_left_alone(tmp_path):
