@@ -13,6 +13,7 @@ import numpy as np
 
 from mmn.utils.errors import ConfigError, DataError, UserError
 from mmn.utils.files import atomic_path
+from mmn.utils.logger import get_logger
 from mmn.video.decode import TIME_TOLERANCE, Frame, frames_at, import_av, iter_frames, probe
 
 av = import_av()
@@ -63,8 +64,8 @@ def cut_video(path: str | os.PathLike, start: float, end: float, out: str | os.P
     """Write what `path` shows and sounds from `start` to `end` as an mp4 file; it appears whole or not at all.
 
     The cut is made at the times asked for, not at key frames, so everything is encoded anew. It begins with the frame
-    on show at `start`, keeps the frames' own times (also at a variable rate) and the first audio track where there is
-    one, and stands upright without rotation metadata.
+    on show at `start`, keeps the frames' own times (also at a variable rate) and the first audio track that can be
+    decoded, and stands upright without rotation metadata.
 
     Args:
         path: any video that `mmn.video.decode` reads.
@@ -85,7 +86,8 @@ def cut_video(path: str | os.PathLike, start: float, end: float, out: str | os.P
         source = stack.enter_context(_reading(path))
         target = stack.enter_context(_open_output(stack.enter_context(atomic_path(out))))
         video = _add_video(target, (info.height, info.width), CUT_TIME_BASE, rate)
-        audio = _AudioCut(source, target, start, end) if source.streams.audio else None
+        track = _audio_track(source)
+        audio = None if track is None else _AudioCut(source, track, target, start, end)
         for frame, frame_end in frames:
             pts = round((frame.time - start) / CUT_TIME_BASE)
             duration = round((frame_end - start) / CUT_TIME_BASE) - pts
@@ -113,11 +115,11 @@ def _frames_with_ends(
 
 
 class _AudioCut:
-    """The first audio track of `source` from `start` to `end` (seconds), as aac in `target`, cut at the sample."""
+    """An audio track of `source` from `start` to `end` (seconds), as aac in `target`, cut at the sample."""
 
-    def __init__(self, source, target, start: float, end: float):
+    def __init__(self, source, track, target, start: float, end: float):
         self.target = target
-        self.track = source.streams.audio[0]
+        self.track = track
         self.zero = (source.start_time or 0) / av.time_base
         context = self.track.codec_context
         known = context.sample_rate in av.Codec("aac", "w").audio_rates
@@ -155,6 +157,14 @@ class _AudioCut:
         with contextlib.suppress(av.BlockingIOError, av.EOFError):  # nothing more in the graph, for now or for good
             while True:
                 self.target.mux(self.out.encode(self.trim.pull()))
+
+
+def _audio_track(source):
+    """The first audio track of an open file that can be decoded, None where there is none."""
+    tracks = [track for track in source.streams.audio if track.codec_context is not None]
+    if source.streams.audio and not tracks:
+        get_logger().warning("%s has sound of a kind that cannot be decoded: it is left out", source.name)
+    return tracks[0] if tracks else None
 
 
 def _check_target(path: str | os.PathLike) -> str:

@@ -211,6 +211,15 @@ def test_cut_of_a_silent_video_has_no_sound(plain, tmp_path):
         assert not container.streams.audio
 
 
+def test_cut_leaves_out_sound_of_an_unknown_kind_and_says_so(tmp_path, caplog):
+    path = write_with_tone(tmp_path / "sound.mkv", [0, 1, 2, 2.9])
+    path.write_bytes(path.read_bytes().replace(b"A_AAC", b"A_XYZ"))
+    cut_video(path, 1, 2, tmp_path / "cut.mp4")
+    with av.open(str(tmp_path / "cut.mp4")) as container:
+        assert not container.streams.audio
+    assert "sound.mkv has sound of a kind that cannot be decoded" in caplog.text
+
+
 def test_cut_may_replace_its_source(plain, tmp_path):
     path = tmp_path / "same.mp4"
     path.write_bytes(plain.read_bytes())
