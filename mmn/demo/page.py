@@ -33,6 +33,7 @@ POLICY = (
     "base-uri 'self'; form-action 'self'"
 )
 MAX_UPLOAD = "2gb"
+KEPT_FILES = (3600, 24 * 3600)  # seconds: how often Gradio deletes uploads and other files, and from which age on
 
 
 def import_gradio() -> ModuleType:
@@ -114,7 +115,7 @@ class DemoPage:
         gradio = self.gradio
         names = list(self.library)
         first = next(iter(names), None)
-        with gradio.Blocks(title=TITLE, analytics_enabled=False) as blocks:
+        with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=KEPT_FILES) as blocks:
             path = gradio.State(None)
             gradio.Markdown(INTRODUCTION, elem_id="title")
             with gradio.Row():
@@ -152,7 +153,7 @@ class DemoPage:
             for trigger in (button.click, query.submit):
                 trigger(self.ask, [path, query], [results, frame, maps], show_progress="minimal", **private)
             examples.click(lambda sample: sample[0], examples, query, show_progress="hidden", **private).then(
-                self.ask, [path, query], [results, frame, maps], show_progress="minimal"
+                self.ask, [path, query], [results, frame, maps], show_progress="minimal", **private
             )
         return blocks
 

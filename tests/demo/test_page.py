@@ -7,12 +7,13 @@ import socket
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from small_videos import write_avi
 from tiny import ROOT
 
-from mmn.demo.page import build_app, import_gradio, serve
+from mmn.demo.page import DemoPage, build_app, import_gradio, serve
 from mmn.demo.search import VideoSearch
 from mmn.engine.localization import ModelSource
 from mmn.utils.errors import UserError
@@ -185,6 +186,23 @@ def test_missing_gradio_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(UserError, match=r"Gradio, .*pip install \.\[demo\]"):
         import_gradio()
+
+
+def test_uploads_are_deleted_when_the_demo_ends(search, library, tmp_path, monkeypatch):
+    pytest.importorskip("gradio")
+    from starlette.testclient import TestClient
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    with TestClient(build_app(search, library)) as client:
+        reply = client.post("/gradio_api/upload", files={"files": ("letter.mp4", b"Dear Sir or Madam")})
+        (path,) = reply.json()
+        assert Path(path).is_relative_to(tmp_path) and Path(path).exists()
+    assert not Path(path).exists()
+
+
+def test_page_has_no_interface_for_programs(search, library):
+    pytest.importorskip("gradio")
+    assert DemoPage(search, library).build().get_api_info()["named_endpoints"] == {}
 
 
 def test_port_that_is_taken_is_named(search, library):
