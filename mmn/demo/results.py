@@ -4,21 +4,9 @@ import html
 from collections.abc import Sequence
 
 from mmn.demo.search import Found
+from mmn.utils.clock import clock
 
 # A button or bar with data-start and data-end moves the player, see `player.js`.
-
-
-def clock(seconds: float) -> str:
-    """Seconds as a player shows them, with tenths.
-
-    >>> clock(75.25), clock(3723)
-    ('1:15.2', '1:02:03.0')
-    """
-    tenths = round(seconds * 10)
-    minutes, rest = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    text = f"{rest // 10:02d}.{rest % 10}"
-    return f"{hours}:{minutes:02d}:{text}" if hours else f"{minutes}:{text}"
 
 
 def results_html(found: Found) -> str:

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmn.data.annotations import VideoAnnotation, read_annotations
+from mmn.extraction.videos import EXTENSIONS
 from mmn.utils.errors import DataError
-
-EXTENSIONS = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".ogv")
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,9 @@ def _files_of(place: str, wanted: Container[str] | None) -> list[Path]:
     """A file itself; of a folder its videos, or those whose names are wanted."""
     path = Path(place).absolute()
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in EXTENSIONS)
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in EXTENSIONS and file.name[0] != ".")
         if not files:
-            raise DataError(f"the folder {place} has no video file ({', '.join(EXTENSIONS[:5])} ...): name another")
+            raise DataError(f"the folder {place} has no video file (.mp4, .mkv, .webm ...): name another")
         files = [file for file in files if wanted is None or file.stem in wanted]
         if not files:
             raise DataError(f"the annotations have no video of the folder {place}: give those of its videos")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mmn.demo.results import clock, message_html, results_html
+from mmn.demo.results import message_html, results_html
 from mmn.demo.search import Found
 from mmn.utils.errors import ConfigError, DataError
 
@@ -77,13 +77,6 @@ def test_file_that_is_no_video_and_empty_query_are_sentences(search, library, vi
 
 
 # ---- Html ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "seconds, text", [(0, "0:00.0"), (75.25, "1:15.2"), (59.96, "1:00.0"), (3599.99, "1:00:00.0"), (3723, "1:02:03.0")]
-)
-def test_clock(seconds, text):
-    assert clock(seconds) == text
 
 
 def test_every_moment_is_a_button_with_its_times_and_its_place():
