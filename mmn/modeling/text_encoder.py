@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModel
 from mmn.modeling.packed_linear import pack_linears
 from mmn.utils.errors import ConfigError
 from mmn.utils.pretrained import load_pretrained
+from mmn.utils.torchvision import explains_torchvision
 
 
 class TextEncoder(nn.Module):
@@ -141,6 +142,7 @@ def length_groups(lengths: Sequence[int]) -> list[list[int]]:
     return groups
 
 
+@explains_torchvision()
 def load_encoder(pretrained: str, with_weights: bool) -> tuple[nn.Module, int]:
     """The encoder and its hidden size.
 

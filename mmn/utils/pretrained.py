@@ -11,11 +11,13 @@ import urllib.request
 from collections.abc import Callable
 
 from mmn.utils.errors import ConfigError
+from mmn.utils.torchvision import explains_torchvision
 
 KEY = "MODEL.MMN.TEXT_ENCODER.PRETRAINED"
 HUB_TIMEOUT = 8.0  # seconds that the hub gets to answer at all
 
 
+@explains_torchvision()
 def load_pretrained(
     auto_class: type,
     name: str,

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from mmn.extraction.backbones.base import BACKBONES
 from mmn.extraction.backbones.c3d import BGR_MEAN, C3D, C3DBackbone
-from mmn.extraction.backbones.torchvision import import_torchvision
 from mmn.extraction.weights import Weights, weights_sha256
 from mmn.utils.errors import CheckpointError, ConfigError, UserError
 
@@ -119,25 +118,7 @@ def test_torchvision_s_architectures_give_their_features(tmp_path):
     assert "all agree" in done.stdout
 
 
-@pytest.fixture
-def no_torchvision(monkeypatch):
-    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-        monkeypatch.delitem(sys.modules, name)
-
-
-@pytest.mark.parametrize(
-    "torch_version, pair", [("2.13.0+cpu", "0.28.0"), ("2.6.0", "0.21.0"), ("2.7.1+cu126", "0.22.1")]
-)
-def test_torchvision_that_does_not_fit_names_the_pair(no_torchvision, tmp_path, monkeypatch, torch_version, pair):
-    (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(torch, "__version__", torch_version)
-    with pytest.raises(UserError, match="nms does not exist") as error:
-        import_torchvision()
-    assert f"torch=={torch_version.split('+')[0]} torchvision=={pair}" in str(error.value)
-
-
-def test_torchvision_that_is_missing_names_the_extra(no_torchvision, monkeypatch):
+def test_torchvision_that_is_missing_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(UserError, match=r"pip install \.\[torchvision\]"):
         BACKBONES["vgg16"](Weights.parse("random:0"), "fc7")

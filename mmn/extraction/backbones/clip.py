@@ -7,6 +7,7 @@ from mmn.extraction.transform import FrameTransform
 from mmn.extraction.weights import Weights, seeded
 from mmn.utils.errors import CheckpointError
 from mmn.utils.pretrained import load_pretrained
+from mmn.utils.torchvision import explains_torchvision
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -33,12 +34,14 @@ class ClipBackbone(Backbone):
         return self.model(pixel_values=inputs).image_embeds
 
 
+@explains_torchvision()
 def _random(seed: int) -> nn.Module:
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     return seeded(seed, lambda: CLIPVisionModelWithProjection(CLIPVisionConfig()))
 
 
+@explains_torchvision()
 def _load(name: str) -> nn.Module:
     from transformers import CLIPVisionModelWithProjection
     from transformers import logging as transformers_logging

@@ -1,18 +1,16 @@
 """The backbones of torchvision, an optional library, which is imported only where one of them is asked for."""
 
-import importlib.metadata
 import os
 import urllib.error
-from types import ModuleType
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from mmn.extraction.backbones.base import BACKBONES, Backbone, load_file
 from mmn.extraction.transform import FrameTransform
 from mmn.extraction.weights import Weights, seeded
-from mmn.utils.errors import ConfigError, UserError, nearest
+from mmn.utils.errors import ConfigError, nearest
+from mmn.utils.torchvision import import_torchvision
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 KINETICS_MEAN, KINETICS_STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)  # of the ResNets
@@ -133,39 +131,3 @@ def _fetch(choices: type, name: str) -> dict[str, Tensor]:
             f"torchvision's weights {name} cannot be fetched ({error}): fetch {os.path.basename(weights.url)} where there "
             "is a network and give its path as --weights"
         ) from error
-
-
-def import_torchvision() -> ModuleType:
-    """torchvision. Raises UserError with the version to install where it is missing or does not fit torch."""
-    try:
-        import torchvision
-    except ImportError as error:
-        raise UserError(
-            f"this backbone needs torchvision, which is missing here ({error}): pip install .[torchvision], or "
-            f"{_matching_pair()} where pip would otherwise change torch"
-        ) from error
-    except (RuntimeError, OSError, AttributeError) as error:
-        raise UserError(
-            f"torchvision {_installed('torchvision')} does not fit torch {torch.__version__} "
-            f"({str(error).splitlines()[0]}): install the pair {_matching_pair()}, both for the CPU or both for the same "
-            "CUDA, from the same package index"
-        ) from error
-    return torchvision
-
-
-def _matching_pair() -> str:
-    """For torch 2.m it is torchvision 0.(m + 15), with the same patch number.
-
-    torch 2.6.0 and torchvision 0.21.0, torch 2.13.0 and torchvision 0.28.0.
-    """
-    major, minor, patch = torch.__version__.split("+")[0].split(".")[:3]
-    if major != "2":
-        return f"torch=={torch.__version__} and the torchvision that its release notes name"
-    return f"torch=={major}.{minor}.{patch} torchvision==0.{int(minor) + 15}.{patch}"
-
-
-def _installed(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "of an unknown version"
