@@ -26,7 +26,7 @@ class Weights:
 
     @classmethod
     def parse(cls, text: str) -> "Weights":
-        if not text.startswith("random"):
+        if text.partition(":")[0] != "random":
             return cls(text)
         match = re.fullmatch(r"random:(\d{1,18})", text)
         if not match:

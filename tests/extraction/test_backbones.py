@@ -106,6 +106,10 @@ def test_random_weights_need_a_seed(text):
         Weights.parse(text)
 
 
+def test_a_file_may_have_a_name_that_begins_with_random():
+    assert Weights.parse("random_init.pth") == Weights("random_init.pth")
+
+
 # ---- torchvision -------------------------------------------------------------------------------------------------------
 
 
