@@ -47,11 +47,6 @@ class FeatureRecipe:
     weights: str = field(compare=False)
     versions: Mapping[str, str] = field(compare=False, default_factory=dict)
 
-    @property
-    def rows_per_second(self) -> float | None:
-        """None where every frame of the file is taken, since files differ in their rate."""
-        return None if self.fps is None else self.fps / self.stride
-
     def __str__(self) -> str:
         rate = "every frame" if self.fps is None else f"{self.fps:g} fps"
         height, width = self.image_size

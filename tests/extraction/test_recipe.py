@@ -89,8 +89,3 @@ def test_what_decides_the_features_makes_them_others(change):
     other = dataclasses.replace(RECIPE, **change)
     assert other != RECIPE
     assert RECIPE.differences(other) == next(iter(change))
-
-
-def test_rows_per_second():
-    assert RECIPE.rows_per_second == 1.0
-    assert dataclasses.replace(RECIPE, fps=None).rows_per_second is None
