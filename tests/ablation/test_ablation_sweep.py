@@ -3,11 +3,12 @@
 import json
 
 import pytest
-from tiny import ROOT, SYNTHETIC_CONFIG, run_python, tiny_options
+from tiny import ROOT, SYNTHETIC_CONFIG, run_python, tiny_config, tiny_options
 
 from mmn.ablation.plan import Row, grid_rows, read_rows
 from mmn.ablation.statistics import Resampling
 from mmn.ablation.sweep import Sweep, ablate
+from mmn.engine.output_dir import prepare_output_dir
 from mmn.utils.errors import ConfigError, UserError
 
 MARGIN = "MODEL.MMN.LOSS.MARGIN"
@@ -94,6 +95,17 @@ def test_missing_data_is_found_before_anything_starts(dataset_root, tmp_path, to
     with pytest.raises(UserError, match="cannot be read"):
         run(make_sweep(dataset_root, tmp_path, tools, "0.1", options=["DATASETS.ROOT", "nowhere"]))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("options", [("SOLVER.AMP", "bf16"), ("SOLVER.MAX_EPOCH", "1")])
+def test_runs_of_other_options_are_not_taken_for_these(dataset_root, tmp_path, tools, options):
+    folder = make_sweep(dataset_root, tmp_path, tools, "0.1", 1).runs()[0].folder
+    prepare_output_dir(tiny_config(dataset_root, folder, MARGIN, "0.1", "SOLVER.SEED", "25285"))
+    (folder / "pool_model_2e.pth").touch()
+    same = make_sweep(dataset_root, tmp_path, tools, "0.1", 1, ("DATALOADER.NUM_WORKERS", "0"))
+    assert len(same.runs()) == 1
+    with pytest.raises(UserError, match=f"{options[0]} .*, now '?{options[1]}"):
+        make_sweep(dataset_root, tmp_path, tools, "0.1", 1, options).runs()
 
 
 def test_no_seed_is_refused(dataset_root, tmp_path, tools):
