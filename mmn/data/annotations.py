@@ -138,6 +138,7 @@ def is_unicode(text: str) -> bool:
 
 
 def count_sentences(videos: Sequence[VideoAnnotation]) -> int:
+    """The sentences of all videos."""
     return sum(len(video.sentences) for video in videos)
 
 
