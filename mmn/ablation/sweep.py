@@ -174,6 +174,8 @@ def _read_rows(sweep: Sweep, split: str, runs: Mapping[Path, Run], log: Callable
         mean_seconds = None if row.training in trained else sum(seconds) / len(seconds)
         trained.add(row.training)
         rows.append(RowScores(row.name, finished, describe_changes(row.changes), sweep.num_seeds, mean_seconds))
+    if rows and rows[0].name != sweep.rows[0].name:
+        log(f"the differences are to {rows[0].name!r} in its place")
     return rows
 
 

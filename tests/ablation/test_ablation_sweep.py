@@ -69,6 +69,13 @@ def test_failing_row_is_named_and_left_out(dataset_root, tmp_path, tools):
     assert "LOSS.MARGIN=0.3" not in text
 
 
+def test_another_first_row_is_said(dataset_root, tmp_path, tools):
+    lines = []
+    with pytest.raises(UserError, match="1 of 3 runs failed"):
+        ablate(make_sweep(dataset_root, tmp_path, tools, "0.3,0.1,0.2", 1), 2, Resampling(200), False, lines.append)
+    assert lines.count("the differences are to 'LOSS.MARGIN=0.1' in its place") == 1
+
+
 def test_rows_that_differ_in_the_evaluation_alone_share_their_training(dataset_root, tmp_path, tools):
     rows = [Row("all", ()), Row("strict", (("TEST.NMS_THRESH", "0.1"),))]
     sweep = Sweep(SYNTHETIC_CONFIG, tiny_options(dataset_root, "x"), rows, 2, tmp_path / "out", tools)
