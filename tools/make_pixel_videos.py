@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--videos-test", type=int, default=default.num_test, help="videos of the test split")
     parser.add_argument("--size", type=int, default=default.size, help="height and width in pixels")
     parser.add_argument("--fps", type=float, default=default.fps, help="frames per second")
-    parser.add_argument("--seed", type=int, default=default.seed, help="the same seed gives the same files")
+    parser.add_argument("--seed", type=int, default=default.seed, help="the same seed gives the same videos")
     parser.add_argument("--workers", type=int, default=default.workers, help="threads that render")
     args = parser.parse_args()
     options = ShapeOptions(

@@ -32,7 +32,8 @@ FRAME_DURATION = 1 << 8  # AV_CODEC_FLAG_FRAME_DURATION: the last frame lasts as
 def write_video(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: float) -> None:
     """Write frames as an mp4 file; it appears whole or not at all.
 
-    One thread encodes, so that the same frames give the same bytes wherever the same PyAV is installed.
+    One thread encodes, so that the same frames give the same file wherever the same PyAV is installed, but for about one
+    file in five hundred, in which the encoder was seen to round a frame another way.
 
     Args:
         path: ends in .mp4; missing folders are made.

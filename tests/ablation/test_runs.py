@@ -143,7 +143,10 @@ time.sleep(60)
 def test_end_of_the_sweep_ends_its_processes(tmp_path, number, code, saves):
     training = SAVING.replace("FOLDER", str(tmp_path))
     sweep = subprocess.Popen(
-        [sys.executable, "-c", SWEEP, tmp_path, training], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        [sys.executable, "-c", SWEEP, tmp_path, training],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        preexec_fn=heed_interrupts,
     )
     deadline = time.monotonic() + 60
     while not ((pid := tmp_path / "pid").exists() and pid.read_text()) and time.monotonic() < deadline:
@@ -154,6 +157,11 @@ def test_end_of_the_sweep_ends_its_processes(tmp_path, number, code, saves):
         time.sleep(0.02)
     assert not is_alive(int(pid.read_text()))
     assert (tmp_path / "saved").exists() == saves
+
+
+def heed_interrupts():
+    """Whoever runs the tests in the background hands down that SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def is_alive(pid):

