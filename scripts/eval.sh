@@ -17,9 +17,18 @@ output_dir=${output_dir:-outputs/$(basename "$config" .yaml)}
 
 arguments=()
 [[ -n $weight_file ]] && arguments+=(--ckpt "$weight_file")
-while [[ ${1:-} == --* ]]; do  # flags stand before the KEY VALUE pairs; each takes a value
-    arguments+=("$1" ${2+"$2"})
-    shift $(( $# > 1 ? 2 : 1 ))
+while [[ ${1:-} == --* ]]; do  # flags stand before the KEY VALUE pairs; each but --partial takes a value
+    flag=$1
+    arguments+=("$flag")
+    shift
+    if [[ $flag != --partial && $flag != *=* && $# -gt 0 ]]; then
+        arguments+=("$1")
+        shift
+    fi
+    while [[ ${1:-} == *=* && $1 != --* ]]; do  # --sweep takes several, KEY=V1,V2
+        arguments+=("$1")
+        shift
+    done
 done
 arguments+=(OUTPUT_DIR "$output_dir")
 [[ -n $batch_size ]] && arguments+=(TEST.BATCH_SIZE "$batch_size")

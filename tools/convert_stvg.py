@@ -8,9 +8,8 @@ import argparse
 
 import _path  # noqa: F401
 
-from mmn.data.convert_stvg import convert_split
+from mmn.data.convert_stvg import convert_split, parse_tracks
 from mmn.utils.cli import run_tool
-from mmn.utils.errors import ConfigError
 
 
 def main() -> None:
@@ -28,10 +27,7 @@ def main() -> None:
     parser.add_argument("--out", default="dataset/HC_STVG", metavar="DIR", help="folder to write (default %(default)s)")
     parser.add_argument("--skip-without-tubes", action="store_true", help="leave out videos that have no tube")
     args = parser.parse_args()
-    for track in args.features:
-        if "=" not in track:
-            raise ConfigError(f"--features {track} must be NAME=FILE, e.g. csn=csn_train.pkl")
-    tracks = dict(track.split("=", 1) for track in args.features)
+    tracks = parse_tracks(args.features)
     convert_split(args.annotations, args.tubes, tracks, args.out, args.split, args.skip_without_tubes)
 
 

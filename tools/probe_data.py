@@ -28,6 +28,8 @@ def main() -> None:
 
     if (args.ckpt or args.predictions) and len(args.config_file) > 1:
         raise ConfigError("--ckpt and --predictions belong to one dataset: give one --config-file with them")
+    if args.ckpt and args.predictions:
+        raise ConfigError("--ckpt and --predictions make different tables: give them one after the other")
     if args.ckpt:
         cfg, device = start_run(args.config_file[0], args.options, training=False)
         text = "\n".join(control_lines(run_controls(cfg, device, args.ckpt)))

@@ -18,7 +18,7 @@ from mmn.config import load_config
 from mmn.data.build import find_entry, split_names
 from mmn.engine.build import build_task
 from mmn.engine.moment_task import MomentTask
-from mmn.engine.output_dir import refuse_other_config
+from mmn.engine.output_dir import CHANGEABLE, refuse_other_config
 from mmn.engine.run import path_of_split
 from mmn.utils.checkpoint import CheckpointFolder
 from mmn.utils.errors import ConfigError, UserError
@@ -26,6 +26,17 @@ from mmn.utils.errors import ConfigError, UserError
 TRAIN = "train"
 SUMMARY = "summary"  # the table's files in the folder of all runs
 NUM_FAILURES_LISTED = 20
+# A training may go on with these changed, but what is compared must have had one value from beginning to end.
+DECIDING = (
+    "MODEL.MMN.TEXT_ENCODER.PRETRAINED",
+    "SOLVER.INIT_WEIGHTS",
+    "SOLVER.MAX_EPOCH",
+    "SOLVER.TEST_PERIOD",
+    "SOLVER.SKIP_TEST",
+    "SOLVER.AMP",
+    "SOLVER.TF32",
+    "SOLVER.ACCUMULATE",
+)
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,7 @@ class Sweep:
 
     def _training(self, row: Row, seed: int) -> Step:
         cfg, pairs = self._config(row.training, row, seed)
-        refuse_other_config(cfg)
+        refuse_other_config(cfg, [key for key in CHANGEABLE if key not in DECIDING])
         checkpoint = CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME).epoch_path(cfg.SOLVER.MAX_EPOCH)
         command = self._command("train_net.py", "--skip-test", pairs=[*pairs, "SOLVER.RESUME", "True"])
         return Step(TRAIN, command, (Path(checkpoint),), _fingerprint(cfg))
@@ -163,6 +174,8 @@ def _read_rows(sweep: Sweep, split: str, runs: Mapping[Path, Run], log: Callable
         mean_seconds = None if row.training in trained else sum(seconds) / len(seconds)
         trained.add(row.training)
         rows.append(RowScores(row.name, finished, describe_changes(row.changes), sweep.num_seeds, mean_seconds))
+    if rows and rows[0].name != sweep.rows[0].name:
+        log(f"the differences are to {rows[0].name!r} in its place")
     return rows
 
 

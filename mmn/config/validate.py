@@ -135,8 +135,7 @@ def _validate_factors(cfg: CfgNode) -> None:
         f"MODEL.MMN.LOSS.IOU_WEIGHT and SOLVER.LATE_CONTRASTIVE_FACTOR are 0, which leaves no loss after epoch "
         f"{cfg.SOLVER.ONLY_IOU}: raise SOLVER.ONLY_IOU to SOLVER.MAX_EPOCH {cfg.SOLVER.MAX_EPOCH}, or one of the two",
     )
-    if cfg.MODEL.ARCHITECTURE != "MMN":
-        _validate_other_tasks(cfg)
+    _validate_factors_of_the_task(cfg)
     for weight, name in (("VIDEO_TO_SENTENCE_WEIGHT", "SENTENCES"), ("SENTENCE_TO_VIDEO_WEIGHT", "MOMENTS")):
         _require(
             not loss[weight] or kinds[f"SAME_VIDEO_{name}"] or kinds[f"OTHER_VIDEO_{name}"],
@@ -153,19 +152,21 @@ def _validate_factors(cfg: CfgNode) -> None:
     )
 
 
-def _validate_other_tasks(cfg: CfgNode) -> None:
-    """Factors that only the losses and scores of moments know."""
-    loss = cfg.MODEL.MMN.LOSS
-    for key, value, default in (
+def _validate_factors_of_the_task(cfg: CfgNode) -> None:
+    """Factors that only the losses and scores of one task know stay as they are for the others."""
+    loss, task = cfg.MODEL.MMN.LOSS, cfg.MODEL.ARCHITECTURE
+    of_moments = (
         *((f"MODEL.MMN.LOSS.NEGATIVES.{kind}", loss.NEGATIVES[kind], True) for kind in loss.NEGATIVES),
         ("MODEL.MMN.LOSS.MEMORY_BANK", loss.MEMORY_BANK, 0),
         ("TEST.SCORE", cfg.TEST.SCORE, "product"),
-    ):
-        _require(
-            value == default,
-            f"{key} is {value!r}, which is for MODEL.ARCHITECTURE MMN alone, not {cfg.MODEL.ARCHITECTURE}: leave it at "
-            f"{default!r}",
-        )
+    )
+    of_tubes = (("MODEL.MMN.LOSS.TUBE_INDEX", loss.TUBE_INDEX, "released"),)
+    for owner, factors in (("MMN", of_moments), ("STVG", of_tubes)):
+        for key, value, default in factors:
+            _require(
+                task == owner or value == default,
+                f"{key} is {value!r}, which is for MODEL.ARCHITECTURE {owner} alone, not {task}: leave it at {default!r}",
+            )
 
 
 def untrained_score(cfg: CfgNode) -> str | None:

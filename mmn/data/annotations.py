@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,7 +137,8 @@ def is_unicode(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def count_sentences(videos: list[VideoAnnotation]) -> int:
+def count_sentences(videos: Sequence[VideoAnnotation]) -> int:
+    """The sentences of all videos."""
     return sum(len(video.sentences) for video in videos)
 
 

@@ -21,7 +21,7 @@ from mmn.data.tube_annotations import (
     write_tables,
 )
 from mmn.utils.array_pickle import load_array_pickle
-from mmn.utils.errors import DataError
+from mmn.utils.errors import ConfigError, DataError
 
 TUBES_SUFFIX = "_tubes.pkl"
 Tables = dict[str, np.ndarray]  # video -> rows of candidate tubes, see `parse_table`
@@ -56,6 +56,24 @@ def convert_split(
         write_tables(os.path.join(out, f"{split}_{name}.hdf5"), read_track(path, tables))
     kept = {video_id: annotation_entry(videos[video_id]) for video_id in tables}
     write_entries(os.path.join(out, f"{split}.json"), kept)
+
+
+def parse_tracks(texts: Sequence[str]) -> dict[str, str]:
+    """NAME=FILE texts -> {name of a feature track: its pickle}. Raises ConfigError for a name that is no file's of its own.
+
+    >>> parse_tracks(["csn=csn_train.pkl"])
+    {'csn': 'csn_train.pkl'}
+    """
+    tracks: dict[str, str] = {}
+    for text in texts:
+        name, _, path = text.partition("=")
+        if not name or not path or "/" in name:
+            raise ConfigError(f"--features {text} must be NAME=FILE, e.g. csn=csn_train.pkl")
+        if name in tracks or name == "tubes":
+            taken = "given twice" if name in tracks else "the name of the tubes' own file"
+            raise ConfigError(f"--features {text}: {name} is {taken}, call the track something else")
+        tracks[name] = path
+    return tracks
 
 
 # ---- Annotations -----------------------------------------------------------------------------------------------------
@@ -191,5 +209,5 @@ def _numbers(value: object) -> np.ndarray | None:
     """float64 of an array or a nested list; None where it is neither."""
     try:
         return np.asarray(value, dtype=np.float64)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None

@@ -163,6 +163,7 @@ def write_split(folder: Path, split: str, scenes: Mapping[str, Scene], options: 
 
 
 def video_generator(seed: int, split: str, index: int, purpose: int) -> np.random.Generator:
+    """Random numbers of one video for one purpose: 0 the scene, 1 the candidate tubes, 2 and on the feature tracks."""
     return np.random.default_rng([seed, SPLITS.index(split), index, purpose])
 
 
@@ -231,6 +232,7 @@ def plan_actions(names: Sequence[str], length: int, rng: np.random.Generator) ->
 
 
 def make_sentence(person: Person, action: str, rng: np.random.Generator) -> str:
+    """One of the ways to say who the person is and what they do."""
     verb, doing = ACTIONS[action][rng.integers(len(ACTIONS[action]))]
     who = f"{rng.choice(KINDS[person.kind])} {rng.choice(CLOTHES[person.clothes])}"
     sentence = str(rng.choice(TEMPLATES)).format(who=who, verb=verb, doing=doing)

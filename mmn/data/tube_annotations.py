@@ -83,16 +83,19 @@ def parse_table(where: str, table: np.ndarray) -> Tubes:
     if not np.isin(begins, (0, 1)).all() or numbers[0] != 0:
         raise DataError(f"{where} must number its tubes 0, 1, 2, ... in the rows' order: convert the data again")
     continues = begins[1:] == 0
-    if not (np.diff(frames)[continues] == 1).all() or (frames != np.rint(frames)).any():
-        row = int(np.flatnonzero((np.diff(frames) != 1) & continues)[0]) + 1 if len(frames) > 1 else 0
+    is_broken = frames != np.rint(frames)
+    is_broken[1:] |= (np.diff(frames) != 1) & continues
+    if is_broken.any():
+        row = int(np.flatnonzero(is_broken)[0])
         raise DataError(
             f"{where} has a tube whose frames do not follow each other, at row {row}: convert the data again"
         )
     if frames.min() < 0 or frames.max() >= LAST_FRAME:
         raise DataError(f"{where} has a frame below 0 or above {LAST_FRAME}: correct it")
-    is_bad = (boxes[:, :2] > boxes[:, 2:]).any(axis=1) | (np.abs(boxes) > LARGEST).any(axis=1)
-    if is_bad.any():
-        row = int(np.flatnonzero(is_bad)[0])
+    # Said so that what is not a number is refused too.
+    is_good = (boxes[:, :2] <= boxes[:, 2:]).all(axis=1) & (np.abs(boxes) <= LARGEST).all(axis=1)
+    if not is_good.all():
+        row = int(np.flatnonzero(~is_good)[0])
         raise DataError(
             f"{where} has the box {boxes[row].tolist()} in frame {frames[row]:g}: it must be pixels, x1 <= x2 and y1 <= y2"
         )

@@ -213,6 +213,7 @@ def build_tube_dataset(cfg: CfgNode, split: str, cells: ProposalCells, tokenizer
 
 
 def tube_features(cfg: CfgNode, entry: TubeEntry) -> TubeFeatures:
+    """The files of a catalog entry, unopened. Raises ConfigError unless INPUT_SIZE has a width for each track."""
     sizes = input_sizes(cfg)
     if len(sizes) != len(entry.tracks):
         raise ConfigError(

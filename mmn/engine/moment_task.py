@@ -64,6 +64,7 @@ class MomentTask(Task):
         return build_criterion(self.cfg)
 
     def build_ranker(self) -> MomentRanker:
+        """Scores -> ranked moments, as TEST says."""
         test, cells = self.cfg.TEST, build_proposal_cells(self.cfg)
         return MomentRanker(cells, test.NMS_THRESH, test.CONTRASTIVE_SCORE_POW, test.NUM_PREDICTIONS, test.SCORE)
 

@@ -1,6 +1,7 @@
 """The folder of a run: made, locked, and refused where it belongs to another run."""
 
 import os
+from collections.abc import Sequence
 
 from yacs.config import CfgNode
 
@@ -68,15 +69,15 @@ def prepare_output_dir(cfg: CfgNode) -> FolderLock | None:
     return lock
 
 
-def refuse_other_config(cfg: CfgNode) -> None:
-    """Raise UserError where OUTPUT_DIR has checkpoints of a config that differs in more than CHANGEABLE keys."""
+def refuse_other_config(cfg: CfgNode, changeable: Sequence[str] = CHANGEABLE) -> None:
+    """Raise UserError where OUTPUT_DIR has checkpoints of a config that differs in more than `changeable` keys."""
     path = os.path.join(cfg.OUTPUT_DIR, CONFIG_FILE)
     folder = CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME)
     if not os.path.isfile(path) or not folder.has_any():
         return
     before, now = config_values(load_config(path)), config_values(cfg)
     changed = [key for key in now if now[key] != before[key]]
-    other = [key for key in changed if not _is_changeable(key, cfg)]
+    other = [key for key in changed if not _is_changeable(key, cfg, changeable)]
     if other:
         shown = ", ".join(f"{key} {before[key]!r}, now {now[key]!r}" for key in other[:NUM_KEYS_LISTED])
         raise UserError(
@@ -88,7 +89,7 @@ def refuse_other_config(cfg: CfgNode) -> None:
         get_logger().info("changed since the run began: %s", ", ".join(told))
 
 
-def _is_changeable(key: str, cfg: CfgNode) -> bool:
+def _is_changeable(key: str, cfg: CfgNode, changeable: Sequence[str]) -> bool:
     if key == "SOLVER.MAX_EPOCH" and cfg.SOLVER.SCHEDULE == "cosine":  # the learning rate of every epoch depends on it
         return False
-    return any(key.startswith(name) if name.endswith(".") else key == name for name in CHANGEABLE)
+    return any(key.startswith(name) if name.endswith(".") else key == name for name in changeable)

@@ -19,16 +19,19 @@ from mmn.utils.errors import ConfigError
 
 
 def build_proposal_cells(cfg: CfgNode) -> ProposalCells:
+    """The valid cells of the proposal map."""
     return ProposalCells(cfg.MODEL.MMN.NUM_CLIPS, cfg.MODEL.MMN.FEAT2D.POOLING_COUNTS)
 
 
 def build_featpool(cfg: CfgNode) -> FeatAvgPool:
+    """[B, P, D] -> [B, H, N], D the width of the one feature file."""
     pool = cfg.MODEL.MMN.FEATPOOL
     stride = cfg.INPUT.NUM_PRE_CLIPS // cfg.MODEL.MMN.NUM_CLIPS
     return FeatAvgPool(pool.INPUT_SIZE, pool.HIDDEN_SIZE, pool.KERNEL_SIZE, stride)
 
 
 def build_tube_featpool(cfg: CfgNode) -> TubeFeatAvgPool:
+    """[T, P, D] -> [T, H, N], D the sum of the widths of the feature tracks."""
     mmn, size = cfg.MODEL.MMN, sum(input_sizes(cfg))
     stride = cfg.INPUT.NUM_PRE_CLIPS // mmn.NUM_CLIPS
     return TubeFeatAvgPool(size, mmn.FEATPOOL.HIDDEN_SIZE, mmn.FEATPOOL.KERNEL_SIZE, stride, mmn.JOINT_SPACE_SIZE)
@@ -56,6 +59,7 @@ def build_model(
 
 
 def build_proposal_conv(cfg: CfgNode, cells: ProposalCells) -> nn.Module:
+    """The convolutions over the proposal map, and both heads."""
     predictor = cfg.MODEL.MMN.PREDICTOR
     return ProposalConv(
         cells,
@@ -73,6 +77,7 @@ def build_proposal_conv(cfg: CfgNode, cells: ProposalCells) -> nn.Module:
 
 
 def build_criterion(cfg: CfgNode) -> GroundingCriterion:
+    """The losses of moments. Raises ConfigError where K is more than the map has cells."""
     loss, cells = cfg.MODEL.MMN.LOSS, build_proposal_cells(cfg)
     if len(cells) < loss.NUM_POSTIVE_VIDEO_PROPOSAL:
         raise ConfigError(
@@ -99,6 +104,7 @@ def build_criterion(cfg: CfgNode) -> GroundingCriterion:
 
 
 def build_tube_criterion(cfg: CfgNode) -> TubeCriterion:
+    """The losses of tubes, as MODEL.MMN.LOSS says."""
     loss = cfg.MODEL.MMN.LOSS
     matching = TubeMatchingLoss(
         margin=loss.MARGIN,

@@ -89,5 +89,6 @@ class MemoryBank:
         return {name: value.cpu() for name, value in self.content._asdict().items()}
 
     def load_state_dict(self, state: dict[str, Tensor], device: torch.device) -> None:
+        """Take over a `state_dict`, onto `device`; an empty one empties the bank."""
         self.content = PastVideos(**{name: value.to(device) for name, value in state.items()}) if state else None
         self.offered.clear()

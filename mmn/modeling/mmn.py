@@ -50,6 +50,7 @@ class MMN(nn.Module):
         return _unit(contrastive), _unit(iou)
 
     def forward(self, batch: Batch) -> GroundingOutput:
+        """Unit vectors of the cells of all videos (of tubes, for HC-STVG) and of the S sentences."""
         sentences = self.encode_sentences(batch.tokens, batch.token_mask)
         return GroundingOutput(*self.encode_videos(batch.feats), *(rows[batch.token_rows] for rows in sentences))
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmn.data.annotations import VideoAnnotation
+from mmn.data.annotations import VideoAnnotation, count_sentences
 from mmn.engine.evaluation import count_hits, recall_metrics
 from mmn.probes.sentences import words
 from mmn.structures.moments import nms, temporal_iou
@@ -93,8 +93,7 @@ def video_ceiling(videos: Sequence[VideoAnnotation], thresholds: Sequence[float]
         iou = temporal_iou(torch.cat([grid, moments]), moments[:, None])  # [S, C + S]
         for threshold in thresholds:
             hits[threshold] += int((iou >= threshold).sum(dim=0).max())
-    total = sum(len(video.sentences) for video in videos)
-    return {f"R@1,IoU@{threshold}": count / total for threshold, count in hits.items()}
+    return {f"R@1,IoU@{threshold}": count / count_sentences(videos) for threshold, count in hits.items()}
 
 
 class BagModel(nn.Module):

@@ -13,7 +13,7 @@ from mmn.data.build import annotation_path, find_entry, split_names
 from mmn.engine.prediction_file import best_ious, read_predictions
 from mmn.probes import priors
 from mmn.probes.sentences import chance_in_batch, count_like_videos, highest_overlaps
-from mmn.utils.errors import DataError
+from mmn.utils.errors import ConfigError, DataError
 from mmn.utils.markdown import MISSING, markdown_table
 
 INTRODUCTION = """\
@@ -115,7 +115,11 @@ class Probe:
 
 
 def build_probe(cfg: CfgNode) -> Probe:
-    """The probe of a config's training splits and first test split."""
+    """The probe of a config's training splits and first test split. Raises ConfigError where these hold no moments."""
+    if cfg.MODEL.ARCHITECTURE != "MMN":
+        raise ConfigError(
+            f"MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE} has no probes, which are about moments: give a config of MMN"
+        )
     train = [video for split in split_names(cfg, "TRAIN") for video in _read(cfg, split)]
     split = split_names(cfg, "TEST")[0]
     thresholds = find_entry(cfg, split).thresholds

@@ -41,7 +41,7 @@ class Service(Protocol):
 @TRACKERS.register("mlflow")
 class MlflowService:
     """MLflow. Where it keeps its runs, and under which experiment (default "mmn"), MLflow's own variables say:
-    MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME."""
+    MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME. Without the first, mlflow-skinny asks for a database that it has not."""
 
     package = "mlflow"
     most_parameters = 100  # of one call

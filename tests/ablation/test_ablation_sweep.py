@@ -3,11 +3,12 @@
 import json
 
 import pytest
-from tiny import ROOT, SYNTHETIC_CONFIG, run_python, tiny_options
+from tiny import ROOT, SYNTHETIC_CONFIG, run_python, tiny_config, tiny_options
 
 from mmn.ablation.plan import Row, grid_rows, read_rows
 from mmn.ablation.statistics import Resampling
 from mmn.ablation.sweep import Sweep, ablate
+from mmn.engine.output_dir import prepare_output_dir
 from mmn.utils.errors import ConfigError, UserError
 
 MARGIN = "MODEL.MMN.LOSS.MARGIN"
@@ -68,6 +69,13 @@ def test_failing_row_is_named_and_left_out(dataset_root, tmp_path, tools):
     assert "LOSS.MARGIN=0.3" not in text
 
 
+def test_another_first_row_is_said(dataset_root, tmp_path, tools):
+    lines = []
+    with pytest.raises(UserError, match="1 of 3 runs failed"):
+        ablate(make_sweep(dataset_root, tmp_path, tools, "0.3,0.1,0.2", 1), 2, Resampling(200), False, lines.append)
+    assert lines.count("the differences are to 'LOSS.MARGIN=0.1' in its place") == 1
+
+
 def test_rows_that_differ_in_the_evaluation_alone_share_their_training(dataset_root, tmp_path, tools):
     rows = [Row("all", ()), Row("strict", (("TEST.NMS_THRESH", "0.1"),))]
     sweep = Sweep(SYNTHETIC_CONFIG, tiny_options(dataset_root, "x"), rows, 2, tmp_path / "out", tools)
@@ -94,6 +102,17 @@ def test_missing_data_is_found_before_anything_starts(dataset_root, tmp_path, to
     with pytest.raises(UserError, match="cannot be read"):
         run(make_sweep(dataset_root, tmp_path, tools, "0.1", options=["DATASETS.ROOT", "nowhere"]))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("options", [("SOLVER.AMP", "bf16"), ("SOLVER.MAX_EPOCH", "1")])
+def test_runs_of_other_options_are_not_taken_for_these(dataset_root, tmp_path, tools, options):
+    folder = make_sweep(dataset_root, tmp_path, tools, "0.1", 1).runs()[0].folder
+    prepare_output_dir(tiny_config(dataset_root, folder, MARGIN, "0.1", "SOLVER.SEED", "25285"))
+    (folder / "pool_model_2e.pth").touch()
+    same = make_sweep(dataset_root, tmp_path, tools, "0.1", 1, ("DATALOADER.NUM_WORKERS", "0"))
+    assert len(same.runs()) == 1
+    with pytest.raises(UserError, match=f"{options[0]} .*, now '?{options[1]}"):
+        make_sweep(dataset_root, tmp_path, tools, "0.1", 1, options).runs()
 
 
 def test_no_seed_is_refused(dataset_root, tmp_path, tools):

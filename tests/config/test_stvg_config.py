@@ -114,3 +114,8 @@ def test_written_config_is_read_again(write):
 def test_tube_index_is_one_of_two():
     with pytest.raises(ConfigError, match="LOSS.TUBE_INDEX is 'video'"):
         validate(load_config(None, ["MODEL.MMN.LOSS.TUBE_INDEX", "video"]))
+
+
+def test_tube_index_is_refused_for_moments():
+    with pytest.raises(ConfigError, match="TUBE_INDEX is 'batch', which is for MODEL.ARCHITECTURE STVG alone, not MMN"):
+        validate(load_config(None, ["MODEL.MMN.LOSS.TUBE_INDEX", "batch"]))

@@ -9,11 +9,11 @@ import torch
 from tiny import run_python
 
 from mmn.config.paths_catalog import CATALOG, TubeEntry
-from mmn.data.convert_stvg import convert_split
+from mmn.data.convert_stvg import convert_split, parse_tracks
 from mmn.data.features import FeatureFile
 from mmn.data.tube_annotations import TubeFile, read_tube_annotations
 from mmn.engine.build import build_task
-from mmn.utils.errors import DataError
+from mmn.utils.errors import ConfigError, DataError
 
 WIDTHS = {"csn": 3, "flow": 2}
 VIDEOS = {"one.mp4": [(5, 4), (0, 3)], "two.mp4": [(2, 2)]}  # (first frame, frames) of each tube
@@ -199,6 +199,21 @@ def test_failed_conversion_leaves_no_annotations_behind(source):
         convert(source)
     names = {path.name for path in (source.parent / "HC_STVG").iterdir()}
     assert names == {"train_tubes.hdf5", "train_csn.hdf5"}
+
+
+@pytest.mark.parametrize(
+    ("texts", "named"),
+    [
+        (["csn"], "must be NAME=FILE"),
+        (["=csn.pkl"], "must be NAME=FILE"),
+        (["csn="], "must be NAME=FILE"),
+        (["csn=a.pkl", "csn=b.pkl"], "csn is given twice"),
+        (["tubes=a.pkl"], "the tubes' own file"),
+    ],
+)
+def test_tracks_have_a_name_and_a_file_each(texts, named):
+    with pytest.raises(ConfigError, match=named):
+        parse_tracks(texts)
 
 
 def test_tool_converts(source, tmp_path):

@@ -130,9 +130,12 @@ def test_annotation_is_refused(changes, named):
         ([[0, 0, 0, 0, 1, 1], [0.5, 1, 0, 0, 1, 1]], "number its tubes"),
         ([[0, 0, 0, 0, 1, 1], [0, 2, 0, 0, 1, 1]], "at row 1"),
         ([[0, 0.5, 0, 0, 1, 1]], "do not follow each other"),
+        ([[0, 0.5, 0, 0, 1, 1], [0, 1.5, 0, 0, 1, 1]], "at row 0"),
+        ([[0, 0, 0, 0, 1, 1], [0, np.nan, 0, 0, 1, 1]], "at row 1"),
         ([[0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 1, 1]], "at row 1"),
         ([[0, -1, 0, 0, 1, 1]], "a frame below 0"),
         ([[0, 0, 2, 0, 1, 1]], "x1 <= x2"),
+        ([[0, 0, np.nan, 0, 1, 1]], "x1 <= x2"),
     ],
 )
 def test_table_is_refused(rows, named):
@@ -159,9 +162,10 @@ def test_any_json_is_an_annotation_or_a_sentence_about_it(entry):
         assert "video a" in str(error)
 
 
-@given(
-    st.lists(st.lists(st.sampled_from([0.0, 1.0, 2.0, 0.5, -1.0, 1e9]), min_size=6, max_size=6), min_size=1, max_size=5)
-)
+NUMBERS = st.sampled_from([0.0, 1.0, 2.0, 0.5, 1.5, -1.0, 1e9, np.nan])
+
+
+@given(st.lists(st.lists(NUMBERS, min_size=6, max_size=6), min_size=1, max_size=5))
 def test_any_table_is_tubes_or_a_sentence_about_it(rows):
     try:
         tubes = parse_table("the table", np.array(rows))

@@ -5,14 +5,15 @@ import json
 import numpy as np
 import pytest
 import torch
-from tiny import SYNTHETIC_CONFIG, run_python, tiny_options
+from tiny import ROOT, SYNTHETIC_CONFIG, run_python, tiny_options
 
+from mmn.config import load_config
 from mmn.data import build_dataset
 from mmn.data.build import build_tokenizer
 from mmn.engine.build import build_task
 from mmn.probes.controls import CONTROLS, ShuffledSentences, ShuffledVideos, run_controls
 from mmn.probes.report import build_probe, describe, group_table
-from mmn.utils.errors import DataError
+from mmn.utils.errors import ConfigError, DataError
 
 
 @pytest.fixture
@@ -95,6 +96,11 @@ def test_predictions_for_other_sentences_are_refused_by_name(tiny_cfg, predictio
     predictions.write_text("\n".join(map(json.dumps, lines)))
     with pytest.raises(DataError, match="qid 3 of .* is 'something else', but synthetic_test has"):
         build_probe(tiny_cfg).read_ious(str(predictions))
+
+
+def test_config_without_moments_is_refused():
+    with pytest.raises(ConfigError, match="ARCHITECTURE STVG has no probes"):
+        build_probe(load_config(str(ROOT / "configs" / "synthetic_stvg.yaml")))
 
 
 def test_tool_writes_the_tables(dataset_root, tmp_path):
