@@ -18,7 +18,9 @@ def main() -> None:
     parser.add_argument("--annotations", required=True, metavar="FILE", help="json file with the sentences")
     parser.add_argument("--video-id", required=True, metavar="NAME", help="the video's name in both")
     parser.add_argument("--video", metavar="FILE", help="the video itself; without it boxes are drawn on white")
-    parser.add_argument("--panels", type=int, default=8, metavar="N", help="frames shown (default %(default)s)")
+    parser.add_argument(
+        "--panels", type=int, default=16, metavar="N", help="frames shown (default %(default)s, as many as clips)"
+    )
     parser.add_argument("--out", required=True, metavar="PNG", help="picture to write")
     args = parser.parse_args()
     draw_tube_file(args.out, args.predictions, args.video_id, args.annotations, args.video, args.panels)

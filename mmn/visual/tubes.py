@@ -27,7 +27,7 @@ def draw_tube_file(
     video_id: str,
     annotations: str,
     video: str | None = None,
-    num_panels: int = 8,
+    num_panels: int = 16,
 ) -> None:
     """Write the picture of one video of a prediction file.
 
@@ -35,7 +35,7 @@ def draw_tube_file(
         out: png file to write.
         predictions, annotations: json files (docs/STVG.md); the annotations give the sentence, and the truth if known.
         video: the video file; without it the boxes are drawn on white.
-        num_panels: frames shown, at least 2.
+        num_panels: frames shown, at least 2; by default as many as the released map has clips.
     """
     if num_panels < 2:
         raise ConfigError(f"a picture of {num_panels} frames shows no tube: take at least 2")
