@@ -1,5 +1,6 @@
 """The two forms of each component, as functions without arguments that can be timed."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -112,11 +113,22 @@ class Workload:
 
         def run() -> None:
             if not graph:
-                graph.append(loss())
+                with self._kept_statistics():  # a graph that holds them must not find them changed by the other form
+                    graph.append(loss())
             self.model.zero_grad(set_to_none=True)
             graph[0].backward(retain_graph=True)
 
         return run
+
+    @contextlib.contextmanager
+    def _kept_statistics(self) -> Iterator[None]:
+        """Batch norm as in training, with running statistics left as they are."""
+        norms = [module for module in self.model.modules() if isinstance(module, nn.BatchNorm2d)]
+        for norm in norms:
+            norm.track_running_stats = False
+        yield
+        for norm in norms:
+            norm.track_running_stats = True
 
     def _with_gradients(self, optimizer: torch.optim.Optimizer) -> Callable[[], None]:
         """A step in which every parameter has a gradient."""
