@@ -5,12 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 from localizing import checkpoint_content
+from matplotlib.figure import Figure
 from tiny import random_batch
 from torch.testing import assert_close
 
 from mmn.benchmark import plain
 from mmn.benchmark.data import plain_resample
 from mmn.benchmark.forms import Workload
+from mmn.benchmark.growth import draw_growth
 from mmn.benchmark.latency import measure_latency
 from mmn.benchmark.settings import SETTINGS, measured_config
 from mmn.benchmark.waiting import measure_waiting
@@ -133,3 +135,17 @@ def test_latency_is_measured_after_a_first_call(tiny_cfg, tmp_path):
     }
     assert [len(sentences) for sentences in queries] == [1] * 5 + [16] * 4
     assert len({sentence for sentences in queries for sentence in sentences}) == 5 + 16 * 4  # none was asked before
+
+
+def test_growth_draws_the_seconds_of_every_point():
+    seconds = {("train", "plain"): 4.0, ("train", "ours"): 2.0, ("eval", "plain"): 1.0, ("eval", "ours"): 0.5}
+    measured = {
+        name: {1: seconds, 8: {key: 3 * value for key, value in seconds.items()}} for name in ("clips", "videos")
+    }
+    figure = Figure()
+    draw_growth(figure, measured)
+    for axes, name in zip(figure.axes, measured, strict=True):
+        assert axes.get_xlabel() == name
+        drawn = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines}
+        assert drawn["training step, ours"] == ([1, 8], [2.0, 6.0])
+        assert drawn["evaluation forward, plain"] == ([1, 8], [1.0, 3.0])

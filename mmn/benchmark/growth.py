@@ -2,7 +2,9 @@
 
 import statistics
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,6 +14,9 @@ from mmn.benchmark.settings import SETTINGS, measured_config
 from mmn.utils.errors import UserError
 from mmn.utils.files import atomic_path
 from mmn.utils.memory import reuse_freed_memory
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CHANNELS = 128
 POOLING_COUNTS = {16: [15], 32: [15, 8], 64: [15, 8, 8], 128: [15, 8, 8, 8]}
@@ -27,20 +32,29 @@ def plot_growth(path: str, repeats: int) -> None:
     except ImportError as error:
         raise UserError("the growth plot needs matplotlib: pip install .[plots]") from error
     reuse_freed_memory()
-    figure = Figure(figsize=(12, 4), layout="constrained")
-    for axes, (quantity, values) in zip(figure.subplots(1, 3), RANGES.items(), strict=True):
-        measured = {value: _measure({**BASE, quantity: value}, repeats) for value in values}
+    measured = {}
+    for quantity, values in RANGES.items():
+        measured[quantity] = {value: _measure({**BASE, quantity: value}, repeats) for value in values}
+        print(quantity, measured[quantity], flush=True)
+    figure = Figure(figsize=(12, 4.4), layout="constrained")
+    draw_growth(figure, measured)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=100)
+
+
+def draw_growth(figure: "Figure", measured: Mapping[str, Mapping[int, Mapping[tuple[str, str], float]]]) -> None:
+    """One plot per quantity of `RANGES`, from seconds by its values and by (mode, form)."""
+    plots = figure.subplots(1, len(measured))
+    for axes, (quantity, points) in zip(plots, measured.items(), strict=True):
         for mode, color in (("train", "tab:blue"), ("eval", "tab:orange")):
             for form, style in (("plain", "--"), ("ours", "-")):
-                seconds = [measured[value][mode, form] for value in values]
-                axes.plot(values, seconds, style, color=color, marker="o", label=f"{WHOLES[mode]}, {form}")
+                seconds = [point[mode, form] for point in points.values()]
+                axes.plot(list(points), seconds, style, color=color, marker="o", label=f"{WHOLES[mode]}, {form}")
         axes.set(xscale="log", yscale="log", xlabel=quantity, ylabel="seconds")
-        axes.set_xticks(values, map(str, values))
+        axes.minorticks_off()
+        axes.set_xticks(list(points), map(str, points))
         axes.grid(alpha=0.3)
-        print(quantity, measured, flush=True)
-    axes.legend()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+    figure.legend(*plots[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
 
 
 def _measure(point: dict[str, int], repeats: int) -> dict[tuple[str, str], float]:
