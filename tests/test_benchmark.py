@@ -97,6 +97,7 @@ def test_plain_resampling_is_the_same(num_rows):
 def test_a_backward_pass_alone_leaves_the_gradients_of_a_step(tmp_path):
     options = ["MODEL.MMN.FEATPOOL.HIDDEN_SIZE", "8", "MODEL.MMN.PREDICTOR.HIDDEN_SIZE", "8"]
     options += ["MODEL.MMN.PREDICTOR.NUM_STACK_LAYERS", "2", "MODEL.MMN.FEATPOOL.INPUT_SIZE", "8"]
+    options += ["MODEL.MMN.PREDICTOR.IMPL", "fast"]
     setting = replace(SETTINGS["charades"], num_videos=2)
     workload = Workload(measured_config(setting, str(tmp_path), options), setting, torch.device("cpu"), training=True)
     workload.model.text_encoder.eval()  # no dropout
