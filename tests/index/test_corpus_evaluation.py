@@ -81,15 +81,15 @@ def slow_list(rule, corpus, queries, query):
     depth = rule.depth if rule.depth else len(rows) if kind == "product" else 0
     first = rows[:depth]
 
-    def product(row):
-        return ((row[2] + 1) / 2) ** 0.5 / (1 + math.exp(-10 * row[3]))
+    def product(row, power):
+        return ((row[2] + 1) / 2) ** power / (1 + math.exp(-10 * row[3]))
 
     def score(row):
         if kind == "product":
-            return product(row)
+            return product(row, 0.5)
         own = [other for other in first if other[0] == row[0]]
-        best = [other[2] for other in own][:4] + [first[-1][2]] * max(0, 4 - len(own))
-        return (sum(best) / 4 + 1) / 2 * product(row) / max(map(product, own))
+        soft = 0.05 * math.log(sum(math.exp(other[2] / 0.05) for other in own) / len(first))
+        return (soft + 1) / 2 * product(row, 16) / max(product(other, 16) for other in own)
 
     rows = sorted(first, key=score, reverse=True) + rows[depth:]
     kept = []

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from mmn.index.ranking import DEFAULT_RULE, RULES, VIDEO_MOMENTS, find_rule, group_places, rank_scores
+from mmn.index.ranking import DEFAULT_RULE, RULES, find_rule, number_groups, rank_scores
 from mmn.index.records import HEADS
 from mmn.utils.errors import ConfigError
 
@@ -30,27 +30,23 @@ def candidates(draw):
     return np.where(empty, np.float32(-1), contrastive), iou, np.where(empty, -1, videos)
 
 
-def naive_product(contrastive: float, iou: float) -> float:
-    return max((contrastive + 1) / 2, 0) ** POWER / (1 + math.exp(-10 * iou))
-
-
 def naive_rerank(contrastive, iou, videos) -> list[float]:
     """One query, as the documentation says it."""
     there = [place for place, video in enumerate(videos) if video >= 0]
+    products = [
+        ((match + 1) / 2) ** 16 / (1 + math.exp(-10 * fit)) for match, fit in zip(contrastive, iou, strict=True)
+    ]
     scores = [0.0] * len(videos)
     for place in there:
         own = [other for other in there if videos[other] == videos[place]]
-        best = sorted((contrastive[other] for other in own), reverse=True)[:VIDEO_MOMENTS]
-        best += [min(contrastive[other] for other in there)] * (VIDEO_MOMENTS - len(best))
-        share = naive_product(contrastive[place], iou[place]) / max(
-            max(naive_product(contrastive[other], iou[other]) for other in own), 1e-30
-        )
-        scores[place] = (sum(best) / VIDEO_MOMENTS + 1) / 2 * share
+        soft = 0.05 * math.log(sum(math.exp(contrastive[other] / 0.05) for other in own) / len(there))
+        share = products[place] / max(max(products[other] for other in own), 1e-38)
+        scores[place] = max(soft + 1, 0) / 2 * share
     return scores
 
 
 @given(candidates())
-def test_rerank_is_the_mean_of_the_best_of_the_video_times_the_share_of_the_best_product(case):
+def test_rerank_is_the_soft_maximum_of_the_video_times_the_share_of_the_best_product(case):
     contrastive, iou, videos = case
     found = RULES["rerank"].scores(contrastive, iou, videos, POWER)
     wanted = [naive_rerank(*(part.tolist() for part in row)) for row in zip(*case, strict=True)]
@@ -79,29 +75,33 @@ def test_scores_do_not_depend_on_what_the_videos_are_called_or_on_empty_places(c
 
 
 @given(candidates())
-def test_rerank_lists_videos_in_the_order_of_their_means(case):
+def test_rerank_never_places_a_video_above_its_best_moment(case):
     contrastive, _, videos = case
     scores = RULES["rerank"].scores(*case, POWER)
     for row in range(len(videos)):
-        means = {
-            video: naive_rerank(contrastive[row].tolist(), [0.0] * len(videos[row]), videos[row].tolist())
-            for video in set(videos[row][videos[row] >= 0])
-        }
-        best = {video: scores[row][videos[row] == video].max() for video in means}
-        highest = {video: max(np.array(mean)[videos[row] == video]) for video, mean in means.items()}
-        for video, score in best.items():
-            assert score == pytest.approx(highest[video], abs=2e-6)
+        for video in set(videos[row][videos[row] >= 0]):
+            own = videos[row] == video
+            assert scores[row][own].max() <= (contrastive[row][own].max() + 1) / 2 + 1e-6
 
 
-@given(arrays.arrays(np.float32, (2, 9), elements=COSINE), arrays.arrays(np.int64, (2, 9), elements=st.integers(-2, 3)))
-def test_places_in_groups_count_the_better_ones_and_the_earlier_equal_ones(values, groups):
-    numbers, places = (part.tolist() for part in group_places(torch.from_numpy(values), torch.from_numpy(groups)))
-    for row in range(2):
-        for here in range(9):
-            own = [other for other in range(9) if groups[row, other] == groups[row, here]]
-            before = [other for other in own if (-values[row, other], other) < (-values[row, here], here)]
-            assert places[row][here] == len(before)
-            assert {other for other in range(9) if numbers[row][other] == numbers[row][here]} == set(own)
+def test_rerank_prefers_the_video_with_more_evidence_to_the_one_with_the_highest_moment():
+    contrastive, videos = np.array([[0.51, 0.5, 0.49, 0.48, 0.2]], np.float32), np.array([[1, 2, 2, 2, 1]])
+    scores = RULES["rerank"].scores(contrastive, np.zeros_like(contrastive), videos, POWER)[0]
+    assert scores.argmax() == 1
+
+
+def test_rerank_orders_the_moments_of_a_video_by_both_heads():
+    contrastive, iou = np.array([[0.52, 0.5, 0.3]], np.float32), np.array([[-0.1, 0.1, 0.1]], np.float32)
+    scores = RULES["rerank"].scores(contrastive, iou, np.zeros((1, 3), np.int64), POWER)[0]
+    assert scores.argsort().tolist() == [2, 0, 1]
+
+
+@given(arrays.arrays(np.int64, (2, 9), elements=st.integers(-2, 3)))
+def test_groups_are_numbered_from_0_and_stay_apart(groups):
+    numbers = number_groups(torch.from_numpy(groups)).numpy()
+    for row, new in zip(groups, numbers, strict=True):
+        assert set(new) == set(range(len(set(row))))
+        assert np.array_equal(row[:, None] == row, new[:, None] == new)
 
 
 @pytest.mark.parametrize("name", [name for name, rule in RULES.items() if not rule.depth])
