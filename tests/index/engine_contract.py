@@ -11,7 +11,17 @@ import json
 
 import numpy as np
 import pytest
-from index_data import DIM, INFO, assert_same_hits, assert_same_video, plain_search, queries, unit_vectors, video, videos
+from index_data import (
+    DIM,
+    INFO,
+    assert_same_hits,
+    assert_same_video,
+    plain_search,
+    queries,
+    unit_vectors,
+    video,
+    videos,
+)
 
 from mmn.index.engine import copy_index, create_engine, open_engine
 from mmn.index.records import HEADS, MomentFilter, QueryVectors
