@@ -115,6 +115,8 @@ class Journal:
 
     def _name(self, header: bytes) -> str:
         record = self._parsed(header.rstrip(b"\n"))
+        if "journal" not in record:
+            raise self._damage()
         if record.get("format") != FORMAT:
             raise DataError(
                 f"{self.path} has format {record.get('format')}, but this version reads {FORMAT}: build the index again, "
@@ -125,8 +127,11 @@ class Journal:
     def _parsed(self, line: bytes) -> dict[str, Any]:
         checksum, _, text = line.partition(b" ")
         if checksum != b"%08x" % zlib.crc32(text):
-            raise DataError(f"{self.path} is damaged: build the index again")
+            raise self._damage()
         return json.loads(text)
+
+    def _damage(self) -> DataError:
+        return DataError(f"{self.path} is damaged: build the index again")
 
     def _applied(self, videos: Videos, records: Iterable[dict[str, Any]]) -> Videos:
         entries, locations = dict(videos.entries), dict(videos.locations)
