@@ -62,7 +62,8 @@ class RankedMoments:
         moments: [n, 2] float32 seconds.
         scores: [n] float32, of the rule; beyond its depth, of the head.
         contrastive, iou: [n] float32, the cosines.
-        depth: how many hits they were chosen from.
+        best: the highest contrastive cosine of all hits they were chosen from; -1 where there is none.
+        depth: how many hits these are.
     """
 
     videos: np.ndarray
@@ -70,6 +71,7 @@ class RankedMoments:
     scores: np.ndarray
     contrastive: np.ndarray
     iou: np.ndarray
+    best: float
     depth: int
 
 
@@ -143,4 +145,5 @@ def _rank(hits: Hits, plan: Plan, without: Span | None) -> tuple[np.ndarray, np.
 def _ranked(hits: Hits, scores: np.ndarray, row: int, places: np.ndarray) -> RankedMoments:
     kept = places[places >= 0]
     columns = (hits.videos, hits.moments, scores, hits.contrastive, hits.iou)
-    return RankedMoments(*(column[row, kept] for column in columns), depth=int(hits.counts[row]))
+    best = float(hits.contrastive[row].max(initial=-1))
+    return RankedMoments(*(column[row, kept] for column in columns), best, int(hits.counts[row]))
