@@ -220,7 +220,7 @@ class MomentLocalizer:
         """
         path = os.fspath(path)
         content = load_checkpoint(path)
-        cfg = _config_of(content, path, config, options)
+        cfg = checkpoint_config(content, path, config, options)
         tokenizer, model = _untrained_parts(cfg, path)
         load_weights(model, content["model"], path, remedy="give the config it was trained with")
         return cls(
@@ -551,7 +551,7 @@ def _check_window(window: float | None, overlap: float | None) -> None:
         raise ConfigError(f"the overlap is {overlap} seconds{least}: it must be at least 0 and less than a window")
 
 
-def _config_of(
+def checkpoint_config(
     content: Mapping, path: str, config: str | os.PathLike | CfgNode | None, options: Sequence[object]
 ) -> CfgNode:
     """The config of a checkpoint, frozen. MODEL.DEVICE is that of `options` alone: training may have been elsewhere."""

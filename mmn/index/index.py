@@ -85,7 +85,7 @@ class MomentIndex:
     """
 
     def __init__(self, engine: Engine, localizer: MomentLocalizer):
-        _check_model(engine, localizer)
+        check_model(engine, localizer)
         self.engine = engine
         self.localizer = localizer
         self._refresh_lock = threading.Lock()
@@ -283,7 +283,7 @@ def _unit_mean(vectors: np.ndarray) -> np.ndarray:
     return mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
 
-def _check_model(engine: Engine, localizer: MomentLocalizer) -> None:
+def check_model(engine: Engine, localizer: MomentLocalizer) -> None:
     """Raise ConfigError where the index's vectors do not compare with the model's."""
     info, identity = engine.info, model_identity(localizer)
     if info.model != identity:
