@@ -42,8 +42,9 @@ class FoundMoment:
         contrastive: cosine of the contrastive head, in [-1, 1].
         iou: the IoU that the other head expects between the moment and what the query describes, in (0, 1).
         path: of the video file; "" where the index does not know it.
-        confidence: the chance that no wrong video of those searched has a moment with so high a contrastive cosine, see
-            `mmn.index.calibration`; None where the index is not calibrated, and where the query is a moment.
+        confidence: that the video is a right one: the chance that no wrong video of those searched has a moment with so
+            high a contrastive cosine as the best one of this video, see `mmn.index.calibration`. None where the index
+            is not calibrated, and where the query is a moment.
     """
 
     video: str
@@ -63,7 +64,7 @@ class SearchResult:
     Attributes:
         query: the sentence; of a search by example, the example in words.
         moments: as many as were asked for, or fewer where no more pass.
-        confidence: that of the moment with the highest contrastive cosine in the library; None as for moments.
+        confidence: that a right video is in the library: the same for the best moment of all; None as for moments.
         nothing_fits: whether there are no moments since the confidence is below the threshold that was asked for.
     """
 
@@ -237,7 +238,7 @@ class MomentIndex:
             if calibration is None:
                 results.append(SearchResult(name, self._found_moments(ranked)))
                 continue
-            confidence = calibration.confidence(np.append(ranked.contrastive, ranked.best), num_videos).tolist()
+            confidence = calibration.confidence(np.append(ranked.video_best, ranked.best), num_videos).tolist()
             nothing_fits = threshold is not None and confidence[-1] < threshold
             moments = () if nothing_fits else self._found_moments(ranked, confidence[:-1])
             results.append(SearchResult(name, moments, confidence[-1], nothing_fits))
