@@ -29,10 +29,12 @@ class Engine(ABC):
         name: what `create_engine` knows the engine by.
         place: folder or address.
         info: the index's description.
+        max_hits: the most hits per query that its library gives; None for any number.
     """
 
     name: str
     takes_writers = True  # whether several processes may put at once
+    max_hits: int | None = None
 
     def __init__(self, place: str, info: IndexInfo):
         self.place = place
