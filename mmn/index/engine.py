@@ -12,6 +12,8 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import torch
+
 from mmn.index.records import Hits, IndexInfo, MomentFilter, QueryVectors, VideoEntry, VideoMoments
 from mmn.utils.errors import ConfigError, DataError, nearest
 from mmn.utils.files import atomic_path
@@ -30,6 +32,7 @@ class Engine(ABC):
     """
 
     name: str
+    takes_writers = True  # whether several processes may put at once
 
     def __init__(self, place: str, info: IndexInfo):
         self.place = place
@@ -54,6 +57,9 @@ class Engine(ABC):
     @abstractmethod
     def refresh(self) -> None:
         """See what other processes have written since this one opened the index or last looked."""
+
+    def use_device(self, device: torch.device | str) -> None:  # noqa: B027, most engines have nothing to do
+        """Search on a device, where the engine is one that computes by torch; others have no use for it."""
 
     @abstractmethod
     def close(self) -> None:
@@ -156,6 +162,20 @@ def engine_class(name: str) -> type[Engine]:
 def is_address(place: str) -> bool:
     """Whether a place is a server's address, and no folder."""
     return "://" in place
+
+
+def default_engine(place: str, num_moments: int) -> str:
+    """The engine that a new index gets unless one is asked for."""
+    if is_address(place):
+        return "milvus"
+    return "exact" if num_moments <= DEFAULT_EXACT_MOMENTS or len(ENGINES) == 1 else list(ENGINES)[1]
+
+
+def has_index(place: str) -> bool:
+    """Whether there is an index at `place`; of an address its engine must say it."""
+    if is_address(place):
+        return engine_class("milvus").exists(place)
+    return os.path.exists(os.path.join(place, INFO_FILE))
 
 
 def create_engine(place: str, info: IndexInfo, name: str) -> Engine:
