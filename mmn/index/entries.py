@@ -8,6 +8,7 @@ found, and `optimize` deletes them.
 
 import contextlib
 import secrets
+import sys
 import time
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -92,7 +93,13 @@ class VideoList:
 
 
 class EntryEngine(Engine):
-    """What such engines share; a subclass speaks to its store."""
+    """What such engines share; a subclass speaks to its store.
+
+    Attributes:
+        most_rows: that the store gives back at once.
+    """
+
+    most_rows = sys.maxsize
 
     def __init__(self, place: str, info: IndexInfo):
         super().__init__(place, info)
@@ -210,13 +217,17 @@ class EntryEngine(Engine):
     ) -> Rows:
         """At least the k nearest rows that count, where there are as many."""
         wanted = min(k, condition.num_rows)
-        limit = wanted + SLACK
+        if wanted > self.most_rows:
+            raise ConfigError(
+                f"{k} hits were asked for, but the index {self.place} gives {self.most_rows} at most: ask for fewer"
+            )
+        limit = min(wanted + SLACK, self.most_rows)
         while True:
             rows = self._nearest(vector, head, limit, condition, exact)
             counting = np.fromiter((entry in videos.names for entry in rows.entries.tolist()), bool, len(rows))
-            if counting.sum() >= wanted or len(rows) < limit:
+            if counting.sum() >= wanted or len(rows) < limit or limit == self.most_rows:
                 return rows[counting]
-            limit *= GROWTH
+            limit = min(limit * GROWTH, self.most_rows)
 
     # ---- Clearing up ----
 

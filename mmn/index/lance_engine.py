@@ -1,4 +1,4 @@
-"""The embedded approximate engine: LanceDB (Apache-2.0), a library that keeps tables in a folder. It needs `pip install .[search]`.
+"""The embedded approximate engine: LanceDB (Apache-2.0), which keeps tables in a folder. Needs `pip install .[search]`.
 
 A folder holds
 
