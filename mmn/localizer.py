@@ -35,6 +35,7 @@ from mmn.data.tokenizer import QueryTokenizer
 from mmn.engine.recipes import checkpoint_recipe
 from mmn.extraction.extractor import FeatureExtractor
 from mmn.extraction.recipe import FeatureRecipe
+from mmn.index.records import QueryVectors
 from mmn.modeling import build_model, build_proposal_cells
 from mmn.modeling.mmn import MMN
 from mmn.modeling.scoring import final_score, iou_score
@@ -46,6 +47,8 @@ from mmn.utils.comm import resolve_device
 from mmn.utils.errors import CheckpointError, ConfigError, DataError
 from mmn.utils.pretrained import KEY as TEXT_ENCODER_KEY
 from mmn.video.decode import Frame, probe
+
+SENTENCES_AT_ONCE = 256  # that go through the text encoder in one forward pass, where there are many
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,29 @@ class EncodedVideo:
     moments_contrastive: Tensor = field(repr=False)
     moments_iou: Tensor = field(repr=False)
     localizer_id: str = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedVideo:
+    """A video before the network. Made by `MomentLocalizer.prepare_video`.
+
+    Attributes:
+        name, duration: as of an `EncodedVideo`.
+        rows: [T0, D] float32.
+        spans: (first row, one past the last) of each of its W windows.
+        moments: [W, M, 2] float32 seconds, all that can be found.
+    """
+
+    name: str
+    duration: float
+    rows: np.ndarray = field(repr=False)
+    spans: list[tuple[int, int]] = field(repr=False)
+    moments: Tensor = field(repr=False)
+
+    @property
+    def windows(self) -> tuple[tuple[float, float], ...]:
+        """(start, end) seconds of each window."""
+        return tuple((start, end) for start, end in _window_bounds(self.spans, len(self.rows), self.duration).tolist())
 
 
 class MomentLocalizer:
@@ -194,7 +220,7 @@ class MomentLocalizer:
         """
         path = os.fspath(path)
         content = load_checkpoint(path)
-        cfg = _config_of(content, path, config, options)
+        cfg = checkpoint_config(content, path, config, options)
         tokenizer, model = _untrained_parts(cfg, path)
         load_weights(model, content["model"], path, remedy="give the config it was trained with")
         return cls(
@@ -214,6 +240,11 @@ class MomentLocalizer:
             source=f"the checkpoint {path}",
             score=cfg.TEST.SCORE,
         )
+
+    @property
+    def joint_space_size(self) -> int:
+        """C."""
+        return self.model.proposal_conv.conv1x1_iou.out_channels
 
     # ---- Videos ----
 
@@ -247,29 +278,62 @@ class MomentLocalizer:
             DataError: no such video, one that cannot be decoded, features that do not fit the model.
             ConfigError: windows that cannot be, a video file for a model that does not say which features it needs.
         """
-        _check_window(window, overlap)  # first: extracting the features may take long
-        rows, duration, name = self._rows_of(video, duration, recipe, name, on_progress)
-        window, overlap = self._window_of(duration, window, overlap)
-        spans = split_rows(len(rows), duration, window, overlap)
-        contrastive, iou = self._encode_windows([rows[start:stop] for start, stop in spans], keep_on)
-        shares = torch.tensor(spans, dtype=torch.float64) / len(rows)
-        bounds = shares * duration  # [W, 2] seconds
-        lengths = (bounds[:, 1] - bounds[:, 0]).float()
-        moments = cell_moments(self.cells, lengths) + bounds[:, :1, None].float()
+        kept = None if keep_on is None else _usable_device(keep_on)
+        prepared = self.prepare_video(video, duration, window, overlap, recipe, name, on_progress)
+        contrastive, iou = self._encode_windows(prepared, kept or self.device)
         return EncodedVideo(
-            name,
-            duration,
-            tuple((start, end) for start, end in bounds.tolist()),
-            moments.to(contrastive.device),
+            prepared.name,
+            prepared.duration,
+            prepared.windows,
+            prepared.moments.to(contrastive.device),
             contrastive,
             iou,
             self.id,
         )
 
+    def prepare_video(
+        self,
+        video: str | os.PathLike | np.ndarray | Tensor,
+        duration: float | None = None,
+        window: float | None = None,
+        overlap: float | None = None,
+        recipe: FeatureRecipe | None = None,
+        name: str | None = None,
+        on_progress: Callable[[float, float], None] | None = None,
+    ) -> PreparedVideo:
+        """All that `encode_video` does before the network; arguments and errors as there.
+
+        Who encodes many videos prepares some ahead, and sends the windows of several through the network together:
+        `window_clips`, then `encode_clips`.
+        """
+        _check_window(window, overlap)  # first: extracting the features may take long
+        rows, duration, name = self._rows_of(video, duration, recipe, name, on_progress)
+        spans = split_rows(len(rows), duration, *self._window_of(duration, window, overlap))
+        bounds = _window_bounds(spans, len(rows), duration)
+        lengths = (bounds[:, 1] - bounds[:, 0]).float()
+        moments = cell_moments(self.cells, lengths) + bounds[:, :1, None].float()
+        return PreparedVideo(name, duration, rows, spans, moments)
+
+    def window_clips(self, video: PreparedVideo, window: int) -> np.ndarray:
+        """One window as the network takes it, [P, D] float32."""
+        first, last = video.spans[window]
+        return resample_clips(video.rows[first:last], self.num_pre_clips)
+
+    @torch.no_grad()
+    def encode_clips(self, clips: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Windows [B, P, D] float32 of any videos -> unit vectors (contrastive, iou), each [B, M, C] float32."""
+        feats = torch.from_numpy(clips).to(self.device)
+        with self._video_lock:
+            return self.model.encode_videos(feats)
+
     def use_extractor(self, extractor: FeatureExtractor) -> None:
         """Make the features of video files by `extractor`; DataError where the model was trained on other features."""
-        self._check_recipe(extractor.recipe, "those of the extractor")
+        self.check_recipe(extractor.recipe, "those of the extractor")
         self._extractor = extractor
+
+    def extraction_recipe(self, path: str) -> FeatureRecipe:
+        """Of the features that the video file `path` gets. Raises ConfigError where none can be made."""
+        return self._get_extractor(path).recipe
 
     def _rows_of(
         self,
@@ -300,7 +364,7 @@ class MomentLocalizer:
         if not isinstance(duration, Real) or not SHORTEST <= duration <= LONGEST:
             raise DataError(f"{name} has a duration of {duration} seconds: it must be a finite number above 0")
         if recipe is not None:
-            self._check_recipe(recipe, f"the features of {name}")
+            self.check_recipe(recipe, f"the features of {name}")
         return checked_rows(video, self.input_size, name), float(duration), name
 
     def _extract(self, path: str, on_progress: Callable[[float, float], None] | None) -> tuple[np.ndarray, float]:
@@ -340,7 +404,8 @@ class MomentLocalizer:
                 "(backbone_weights= in Python, --backbone-weights on the command line)"
             ) from error
 
-    def _check_recipe(self, recipe: FeatureRecipe, what: str) -> None:
+    def check_recipe(self, recipe: FeatureRecipe, what: str) -> None:
+        """Raise DataError where features of `recipe`, called `what`, are known to be others than the model's."""
         if self.recipe is not None and recipe != self.recipe:
             raise DataError(
                 f"{self.source} was trained on features of {self.recipe}, but {what} are {recipe}, which differs in "
@@ -356,17 +421,13 @@ class MomentLocalizer:
             overlap = 0.0 if math.isinf(window) else window / 2
         return window, overlap
 
-    @torch.no_grad()
-    def _encode_windows(self, windows: list[np.ndarray], keep_on: torch.device | str | None) -> tuple[Tensor, Tensor]:
-        """W arrays of rows [T, D] -> unit vectors (contrastive, iou), each [W, M, C] on `keep_on`."""
-        kept = self.device if keep_on is None else _usable_device(keep_on)
+    def _encode_windows(self, video: PreparedVideo, kept: torch.device) -> tuple[Tensor, Tensor]:
+        """The W windows of a video -> unit vectors (contrastive, iou), each [W, M, C] on `kept`."""
         parts = []
-        for start in range(0, len(windows), self.batch_size):
-            clips = [resample_clips(rows, self.num_pre_clips) for rows in windows[start : start + self.batch_size]]
-            feats = torch.from_numpy(np.stack(clips)).to(self.device)
-            with self._video_lock:
-                vectors = self.model.encode_videos(feats)
-            parts.append([vector.to(kept) for vector in vectors])
+        for start in range(0, len(video.spans), self.batch_size):
+            numbers = range(start, min(start + self.batch_size, len(video.spans)))
+            clips = np.stack([self.window_clips(video, number) for number in numbers])
+            parts.append([vector.to(kept) for vector in self.encode_clips(clips)])
         contrastive, iou = (torch.cat(vectors) for vectors in zip(*parts, strict=True))
         return contrastive, iou
 
@@ -428,17 +489,36 @@ class MomentLocalizer:
             raise ConfigError(f"{video.name} was encoded by another model: encode it by the one that is asked")
         return video
 
+    def encode_queries(self, queries: str | Sequence[str]) -> QueryVectors:
+        """The vectors of S sentences in the two joint spaces, to be compared with moments of any number of videos.
+
+        Equal sentences are encoded once. Raises ConfigError where a query is empty or no text.
+        """
+        queries, distinct = checked_queries(queries)
+        parts = [
+            self._encode_sentences(distinct[start : start + SENTENCES_AT_ONCE])
+            for start in range(0, len(distinct), SENTENCES_AT_ONCE)
+        ]
+        number_of = {query: number for number, query in enumerate(distinct)}
+        rows = [number_of[query] for query in queries]
+        return QueryVectors(*(torch.cat(vectors)[rows].float().cpu().numpy() for vectors in zip(*parts, strict=True)))
+
     @torch.no_grad()
-    def _scores(self, video: EncodedVideo, queries: list[str]) -> tuple[Tensor, Tensor]:
-        """Scores (contrastive, iou) of U different queries with all moments of all windows, each [U, W * M]."""
+    def _encode_sentences(self, queries: list[str]) -> tuple[Tensor, Tensor]:
+        """U different queries -> unit vectors (contrastive, iou), each [U, C], in one forward pass."""
         with self._tokenizer_lock:
             tokens = self.tokenizer(queries)
         tokens, token_mask, token_rows = self.collator.pad_tokens(tokens)
         sentences = self.model.encode_sentences(tokens.to(self.device), token_mask.to(self.device))
+        contrastive, iou = (rows[token_rows.to(rows.device)] for rows in sentences)
+        return contrastive, iou
+
+    def _scores(self, video: EncodedVideo, queries: list[str]) -> tuple[Tensor, Tensor]:
+        """Scores (contrastive, iou) of U different queries with all moments of all windows, each [U, W * M]."""
         moments = (video.moments_contrastive, video.moments_iou)
         contrastive, iou = (
-            rows.to(vectors.device)[token_rows.to(vectors.device)] @ vectors.flatten(0, 1).mT
-            for rows, vectors in zip(sentences, moments, strict=True)
+            rows.to(vectors.device) @ vectors.flatten(0, 1).mT
+            for rows, vectors in zip(self._encode_sentences(queries), moments, strict=True)
         )
         return contrastive, iou_score(iou)
 
@@ -458,6 +538,11 @@ def default_window(duration: float, train_durations: Mapping[str, float] | None)
     return train_durations["median"]
 
 
+def _window_bounds(spans: Sequence[tuple[int, int]], num_rows: int, duration: float) -> Tensor:
+    """[W, 2] float64 seconds of windows that are given by their rows."""
+    return torch.tensor(spans, dtype=torch.float64) / num_rows * duration
+
+
 def _check_window(window: float | None, overlap: float | None) -> None:
     """Raise ConfigError where one of them cannot be, or not with the other; None is what is not asked for."""
     if window is not None and not window > 0:
@@ -467,7 +552,7 @@ def _check_window(window: float | None, overlap: float | None) -> None:
         raise ConfigError(f"the overlap is {overlap} seconds{least}: it must be at least 0 and less than a window")
 
 
-def _config_of(
+def checkpoint_config(
     content: Mapping, path: str, config: str | os.PathLike | CfgNode | None, options: Sequence[object]
 ) -> CfgNode:
     """The config of a checkpoint, frozen. MODEL.DEVICE is that of `options` alone: training may have been elsewhere."""

@@ -12,6 +12,8 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import torch
+
 from mmn.index.records import Hits, IndexInfo, MomentFilter, QueryVectors, VideoEntry, VideoMoments
 from mmn.utils.errors import ConfigError, DataError, nearest
 from mmn.utils.files import atomic_path
@@ -27,9 +29,12 @@ class Engine(ABC):
         name: what `create_engine` knows the engine by.
         place: folder or address.
         info: the index's description.
+        max_hits: the most hits per query that its library gives; None for any number.
     """
 
     name: str
+    takes_writers = True  # whether several processes may put at once
+    max_hits: int | None = None
 
     def __init__(self, place: str, info: IndexInfo):
         self.place = place
@@ -54,6 +59,9 @@ class Engine(ABC):
     @abstractmethod
     def refresh(self) -> None:
         """See what other processes have written since this one opened the index or last looked."""
+
+    def use_device(self, device: torch.device | str) -> None:  # noqa: B027, most engines have nothing to do
+        """Search on a device, where the engine is one that computes by torch; others have no use for it."""
 
     @abstractmethod
     def close(self) -> None:
@@ -140,7 +148,11 @@ def nearest_video(video_id: str, known: Mapping[str, VideoEntry]) -> str:
 
 
 # Imported when they are asked for, since they may need a library that is not there.
-ENGINES = {"exact": "mmn.index.exact_engine:ExactEngine"}
+ENGINES = {
+    "exact": "mmn.index.exact_engine:ExactEngine",
+    "lance": "mmn.index.lance_engine:LanceEngine",
+    "milvus": "mmn.index.milvus_engine:MilvusEngine",
+}
 DEFAULT_EXACT_MOMENTS = 3_000_000
 """Up to so many moments the exact engine is the default."""
 
@@ -156,6 +168,20 @@ def engine_class(name: str) -> type[Engine]:
 def is_address(place: str) -> bool:
     """Whether a place is a server's address, and no folder."""
     return "://" in place
+
+
+def default_engine(place: str, num_moments: int) -> str:
+    """The engine that a new index gets unless one is asked for."""
+    if is_address(place):
+        return "milvus"
+    return "exact" if num_moments <= DEFAULT_EXACT_MOMENTS else "lance"
+
+
+def has_index(place: str) -> bool:
+    """Whether there is an index at `place`; of an address its engine must say it."""
+    if is_address(place):
+        return engine_class("milvus").exists(place)
+    return os.path.exists(os.path.join(place, INFO_FILE))
 
 
 def create_engine(place: str, info: IndexInfo, name: str) -> Engine:
