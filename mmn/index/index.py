@@ -25,7 +25,7 @@ from mmn.index.identity import model_identity
 from mmn.index.ranking import DEFAULT_PER_VIDEO, DEFAULT_RULE, find_rule
 from mmn.index.records import HEADS, MomentFilter, QueryVectors, VideoMoments
 from mmn.index.retrieval import Plan, RankedMoments, Span, retrieve
-from mmn.localizer import EncodedVideo, MomentLocalizer, check_top_k, checked_queries
+from mmn.localizer import EncodedVideo, MomentLocalizer, check_top_k, checked_queries, usable_device
 from mmn.modeling.scoring import IOU_SCORE_SCALE
 from mmn.structures.moments import temporal_iou
 from mmn.utils.errors import ConfigError
@@ -92,11 +92,17 @@ class MomentIndex:
         self._refresh_lock = threading.Lock()
 
     @classmethod
-    def open(cls, place: str | os.PathLike, localizer: MomentLocalizer | str | os.PathLike) -> "MomentIndex":
+    def open(
+        cls,
+        place: str | os.PathLike,
+        localizer: MomentLocalizer | str | os.PathLike,
+        device: torch.device | str | None = None,
+    ) -> "MomentIndex":
         """The index in a folder, or at a server's address.
 
         Args:
             localizer: the model that built it, or its checkpoint.
+            device: where the exact engine compares moments, which then stay there; by default on the CPU, from the files.
         Raises:
             DataError: there is no index, or it is damaged.
             ConfigError: it was built by another model, or from other features.
@@ -105,7 +111,10 @@ class MomentIndex:
         try:
             if not isinstance(localizer, MomentLocalizer):
                 localizer = MomentLocalizer.from_checkpoint(localizer)
-            return cls(engine, localizer)
+            index = cls(engine, localizer)
+            if device is not None:
+                engine.use_device(usable_device(device))
+            return index
         except BaseException:
             engine.close()
             raise
