@@ -30,6 +30,9 @@ from mmn.modeling.scoring import IOU_SCORE_SCALE
 from mmn.structures.moments import temporal_iou
 from mmn.utils.errors import ConfigError
 
+EXAMPLE_RULE = "contrastive"
+"""Of queries by example, for which it was better than the rules that are made for sentences (docs/SEARCH.md)."""
+
 
 @dataclass(frozen=True)
 class FoundMoment:
@@ -178,7 +181,13 @@ class MomentIndex:
         return self._search(mean, [" / ".join(distinct)], plan, threshold)[0]
 
     def search_like(
-        self, video: str | EncodedVideo, start: float, end: float, top_k: int = 10, **options
+        self,
+        video: str | EncodedVideo,
+        start: float,
+        end: float,
+        top_k: int = 10,
+        rule: str = EXAMPLE_RULE,
+        **options,
     ) -> SearchResult:
         """Moments that are like one moment: query by example.
 
@@ -188,10 +197,10 @@ class MomentIndex:
         Args:
             video: an id of the index, or a video that the index's model has encoded.
             start, end: seconds.
-            top_k, options: as in `search`.
+            top_k, rule, options: as in `search`.
         Raises ConfigError where the index has no such video, the video no such span, or another model encoded it.
         """
-        plan = self.plan(top_k, **options)
+        plan = self.plan(top_k, rule=rule, **options)
         moments = self._moments_of(video)
         if not all(isinstance(bound, Real) for bound in (start, end)) or not 0 <= start < end <= moments.duration + 0.1:
             raise ConfigError(

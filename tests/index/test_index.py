@@ -148,7 +148,7 @@ def test_results_are_frozen(index):
 def test_moments_like_one_are_those_nearest_to_its_vectors(index, videos, localizer):
     example = videos[2]
     start, end = example.moments[20]
-    near = index.search_like("film_2", start + 0.05, end - 0.05, top_k=6, rule="contrastive")
+    near = index.search_like("film_2", start + 0.05, end - 0.05, top_k=6)
     vectors = QueryVectors(*(part[20:21].astype(np.float32) for part in (example.contrastive, example.iou)))
     apart = lambda name, moment: name != "film_2" or moment[1] <= start + 0.05 or moment[0] >= end - 0.05  # noqa: E731
     ranking = [entry[:3] for entry in whole_ranking(videos, vectors, 0) if apart(entry[0], entry[1])]
