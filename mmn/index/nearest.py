@@ -160,7 +160,7 @@ class TopK:
         scores[:, used:] = -torch.inf
         start, is_first = 0, bool(self.floor.isinf().any())
         while start < used:  # few at first, while nearly all are among the best
-            size = max(FEW, 3 * start) if start < 4 * FEW and is_first else used
+            size = max(FEW, 3 * start) if start < 4 * FEW and is_first else scores.shape[1]
             self._add(scores[:, start : start + size], first + start)
             start += size
 
