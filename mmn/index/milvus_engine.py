@@ -41,7 +41,7 @@ class MilvusEngine(EntryEngine):
     """See the module."""
 
     name = "milvus"
-    most_rows = 16384  # Milvus's own limit
+    max_hits = most_rows = 16384  # Milvus's own limit
 
     def __init__(self, place: str, info: IndexInfo, client: Any):
         super().__init__(place, info)

@@ -315,20 +315,31 @@ def test_option_that_cannot_be_is_a_sentence(index, options, named):
 # ---- Files -------------------------------------------------------------------------------------------------------------
 
 
+def folder_of(engine, path, localizer, videos):
+    """An index of some videos in a folder, kept by an engine."""
+    with create_engine(str(path), index_info(localizer, BuildSettings()), engine) as index:
+        index.put(videos)
+    return str(path)
+
+
 @pytest.fixture
 def place(localizer, videos, tmp_path):
     """An exact index of the first four videos."""
-    place = str(tmp_path / "library")
-    with create_engine(place, index_info(localizer, BuildSettings()), "exact") as engine:
-        engine.put(videos[:4])
-    return place
+    return folder_of("exact", tmp_path / "library", localizer, videos[:4])
 
 
-def test_index_of_a_folder_finds_what_one_in_memory_does(place, index, localizer, checkpoint):
+@pytest.mark.parametrize("keeper", ["exact", "lance"])
+def test_index_of_a_folder_finds_what_one_in_memory_does(keeper, index, localizer, checkpoint, videos, tmp_path):
+    if keeper == "lance":
+        pytest.importorskip("lancedb")
+    place = folder_of(keeper, tmp_path / "library", localizer, videos[:4])
     names = [f"film_{number}" for number in range(4)]
-    with MomentIndex.open(place, localizer) as opened:
-        for found, wanted in zip(opened.search(QUERIES), index.search(QUERIES, videos=names), strict=True):
-            assert spans(found) == spans(wanted)
+    for options in ({}, {"rule": "contrastive", "top_k": 50, "per_video": 1}, {"min_length": 9.0, "exact": True}):
+        with MomentIndex.open(place, localizer) as opened:
+            for found, wanted in zip(
+                opened.search(QUERIES, **options), index.search(QUERIES, videos=names, **options), strict=True
+            ):
+                assert spans(found) == spans(wanted)
     with MomentIndex.open(Path(place), checkpoint, device="cpu") as opened:
         assert spans(opened.search(QUERIES[0])[0]) == spans(index.search(QUERIES[0], videos=names)[0])
 
