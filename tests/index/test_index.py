@@ -241,6 +241,15 @@ def test_query_below_the_threshold_gets_no_moments(calibrated):
     assert index.search_paraphrases(QUERIES[:2], threshold=1.0).moments in ((), paraphrases.moments)
 
 
+@pytest.mark.parametrize("options", [{"min_length": 1000.0}, {}], ids=["none passes", "no video"])
+def test_query_without_any_moment_has_no_confidence_at_all(calibrated, engine, options):
+    index, _ = calibrated
+    if not options:
+        engine.remove(list(engine.videos()))
+    (result,) = index.search(QUERIES[0], threshold=0.1, **options)
+    assert result == SearchResult(QUERIES[0], (), 0.0, nothing_fits=True)
+
+
 def test_confidence_is_none_without_calibration_and_by_example(index, calibrated, engine):
     assert {moment.confidence for moment in index.search_like("film_0", 2.0, 9.0).moments} == {None}
     engine.write_info(replace(engine.info, calibration=None))
@@ -266,6 +275,12 @@ def test_model_that_did_not_build_the_index_is_refused(engine, localizer, datase
         ConfigError, match=r"memory was built by a model \(\w{12}\), but the checkpoint .*other.pth \(\w{12}\)"
     ):
         MomentIndex(engine, other)
+
+
+def test_index_of_another_model_in_its_place_is_refused_at_a_refresh(index, engine):
+    engine.write_info(replace(engine.info, model="0" * 64))
+    with pytest.raises(ConfigError, match="is another model"):
+        index.refresh()
 
 
 def test_features_of_another_recipe_are_refused(engine, localizer):
