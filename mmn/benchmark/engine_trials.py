@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-
 PROBES = 100  # groups that those with groups look into, of one per 2500 vectors
 
 
