@@ -173,7 +173,7 @@ class MomentLocalizer:
         source: str = "the model",
         score: str = "product",
     ):
-        self.device = _usable_device(device)
+        self.device = usable_device(device)
         self.model = model.to(self.device).eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.cells = cells
@@ -278,7 +278,7 @@ class MomentLocalizer:
             DataError: no such video, one that cannot be decoded, features that do not fit the model.
             ConfigError: windows that cannot be, a video file for a model that does not say which features it needs.
         """
-        kept = None if keep_on is None else _usable_device(keep_on)
+        kept = None if keep_on is None else usable_device(keep_on)
         prepared = self.prepare_video(video, duration, window, overlap, recipe, name, on_progress)
         contrastive, iou = self._encode_windows(prepared, kept or self.device)
         return EncodedVideo(
@@ -588,7 +588,8 @@ def _untrained_parts(cfg: CfgNode, path: str) -> tuple[QueryTokenizer, MMN]:
         ) from error
 
 
-def _usable_device(name: torch.device | str) -> torch.device:
+def usable_device(name: torch.device | str) -> torch.device:
+    """The device of that name. Raises ConfigError where this machine has none."""
     device = resolve_device(name) if isinstance(name, str) else name
     try:
         torch.empty(0, device=device)

@@ -11,6 +11,7 @@ import _path  # noqa: F401
 
 from mmn.engine.localization import split_queries
 from mmn.index.cli import check_words, open_index, search_index
+from mmn.index.index import EXAMPLE_RULE
 from mmn.index.ranking import DEFAULT_PER_VIDEO, DEFAULT_RULE, RULES
 from mmn.utils.cli import run_tool
 
@@ -41,7 +42,7 @@ def parse_arguments() -> argparse.Namespace:
         "--threshold", type=float, metavar="T", help="no answer to a query whose confidence is below, from 0 to 1"
     )
     ranking = parser.add_argument_group("ranking")
-    ranking.add_argument("--rule", default=DEFAULT_RULE, choices=list(RULES), help="default %(default)s")
+    ranking.add_argument("--rule", choices=list(RULES), help=f"default {DEFAULT_RULE}, and {EXAMPLE_RULE} for --like")
     ranking.add_argument("--nms", type=float, metavar="IOU", help="above it, of two moments one is dropped")
     ranking.add_argument("--exact", action="store_true", help="compare with every moment, whatever the engine")
     return parser.parse_intermixed_args()
@@ -50,15 +51,16 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     sentences, options = split_queries(args.words)
+    videos, more_options = split_queries(args.videos or [])  # ids take all words up to the next flag
     check_words(sentences, args.like, args.paraphrases, args.threshold)  # before the model is loaded
-    index = open_index(args.index, args.ckpt, args.config_file, options)
+    index = open_index(args.index, args.ckpt, args.config_file, [*options, *more_options])
     wanted = {
         "top_k": args.top_k,
         "per_video": args.per_video,
-        "videos": args.videos,
+        "videos": videos or None,
         "min_length": args.min_length,
         "max_length": args.max_length,
-        "rule": args.rule,
+        "rule": args.rule or (EXAMPLE_RULE if args.like else DEFAULT_RULE),
         "nms_threshold": args.nms,
         "exact": args.exact,
     }

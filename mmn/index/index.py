@@ -25,10 +25,13 @@ from mmn.index.identity import model_identity
 from mmn.index.ranking import DEFAULT_PER_VIDEO, DEFAULT_RULE, find_rule
 from mmn.index.records import HEADS, MomentFilter, QueryVectors, VideoMoments
 from mmn.index.retrieval import Plan, RankedMoments, Span, retrieve
-from mmn.localizer import EncodedVideo, MomentLocalizer, check_top_k, checked_queries
+from mmn.localizer import EncodedVideo, MomentLocalizer, check_top_k, checked_queries, usable_device
 from mmn.modeling.scoring import IOU_SCORE_SCALE
 from mmn.structures.moments import temporal_iou
 from mmn.utils.errors import ConfigError
+
+EXAMPLE_RULE = "contrastive"
+"""Of queries by example, for which it was better than the rules that are made for sentences (docs/SEARCH.md)."""
 
 
 @dataclass(frozen=True)
@@ -86,17 +89,24 @@ class MomentIndex:
     """
 
     def __init__(self, engine: Engine, localizer: MomentLocalizer):
-        check_model(engine, localizer)
+        self.identity = model_identity(localizer)
+        check_model(engine, localizer, self.identity)
         self.engine = engine
         self.localizer = localizer
         self._refresh_lock = threading.Lock()
 
     @classmethod
-    def open(cls, place: str | os.PathLike, localizer: MomentLocalizer | str | os.PathLike) -> "MomentIndex":
+    def open(
+        cls,
+        place: str | os.PathLike,
+        localizer: MomentLocalizer | str | os.PathLike,
+        device: torch.device | str | None = None,
+    ) -> "MomentIndex":
         """The index in a folder, or at a server's address.
 
         Args:
             localizer: the model that built it, or its checkpoint.
+            device: where the exact engine compares moments, which then stay there; by default on the CPU, from the files.
         Raises:
             DataError: there is no index, or it is damaged.
             ConfigError: it was built by another model, or from other features.
@@ -105,15 +115,22 @@ class MomentIndex:
         try:
             if not isinstance(localizer, MomentLocalizer):
                 localizer = MomentLocalizer.from_checkpoint(localizer)
-            return cls(engine, localizer)
+            index = cls(engine, localizer)
+            if device is not None:
+                engine.use_device(usable_device(device))
+            return index
         except BaseException:
             engine.close()
             raise
 
     def refresh(self) -> None:
-        """See what was written to the index since it was opened or last refreshed."""
+        """See what was written to the index since it was opened or last refreshed.
+
+        Raises ConfigError where another index has taken its place, of another model.
+        """
         with self._refresh_lock:
             self.engine.refresh()
+            check_model(self.engine, self.localizer, self.identity)
 
     def close(self) -> None:
         """Let go of files and connections."""
@@ -169,7 +186,13 @@ class MomentIndex:
         return self._search(mean, [" / ".join(distinct)], plan, threshold)[0]
 
     def search_like(
-        self, video: str | EncodedVideo, start: float, end: float, top_k: int = 10, **options
+        self,
+        video: str | EncodedVideo,
+        start: float,
+        end: float,
+        top_k: int = 10,
+        rule: str = EXAMPLE_RULE,
+        **options,
     ) -> SearchResult:
         """Moments that are like one moment: query by example.
 
@@ -179,10 +202,10 @@ class MomentIndex:
         Args:
             video: an id of the index, or a video that the index's model has encoded.
             start, end: seconds.
-            top_k, options: as in `search`.
+            top_k, rule, options: as in `search`.
         Raises ConfigError where the index has no such video, the video no such span, or another model encoded it.
         """
-        plan = self.plan(top_k, **options)
+        plan = self.plan(top_k, rule=rule, **options)
         moments = self._moments_of(video)
         if not all(isinstance(bound, Real) for bound in (start, end)) or not 0 <= start < end <= moments.duration + 0.1:
             raise ConfigError(
@@ -238,7 +261,7 @@ class MomentIndex:
             if calibration is None:
                 results.append(SearchResult(name, self._found_moments(ranked)))
                 continue
-            confidence = calibration.confidence(np.append(ranked.video_best, ranked.best), num_videos).tolist()
+            confidence = calibration.confidence(np.append(ranked.video_best, ranked.best), max(num_videos, 1)).tolist()
             nothing_fits = threshold is not None and confidence[-1] < threshold
             moments = () if nothing_fits else self._found_moments(ranked, confidence[:-1])
             results.append(SearchResult(name, moments, confidence[-1], nothing_fits))
@@ -247,10 +270,8 @@ class MomentIndex:
     def _found_moments(
         self, ranked: RankedMoments, confidence: Sequence[float | None] | None = None
     ) -> tuple[FoundMoment, ...]:
-        known = self.engine.videos()
-        paths = [
-            known[video].path if video in known else "" for video in ranked.videos
-        ]  # one may just have been removed
+        known = self.engine.videos()  # without those that were just removed
+        paths = [known[video].path if video in known else "" for video in ranked.videos]
         expected = 1 / (1 + np.exp(-IOU_SCORE_SCALE * ranked.iou))
         numbers = (*ranked.moments.T, ranked.scores, ranked.contrastive, expected)
         confidence = [None] * len(paths) if confidence is None else confidence
@@ -284,9 +305,9 @@ def _unit_mean(vectors: np.ndarray) -> np.ndarray:
     return mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
 
-def check_model(engine: Engine, localizer: MomentLocalizer) -> None:
-    """Raise ConfigError where the index's vectors do not compare with the model's."""
-    info, identity = engine.info, model_identity(localizer)
+def check_model(engine: Engine, localizer: MomentLocalizer, identity: str) -> None:
+    """Raise ConfigError where the index's vectors do not compare with the model's, whose `model_identity` is given."""
+    info = engine.info
     if info.model != identity:
         raise ConfigError(
             f"the index {engine.place} was built by {info.model_name} ({info.model[:12]}), but {localizer.source} "

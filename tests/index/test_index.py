@@ -4,6 +4,7 @@ import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from tiny import run_python, tiny_config
 
 from mmn import MomentIndex, MomentLocalizer, SearchResult
 from mmn.index.calibration import fit_calibration
+from mmn.index.encoding import BuildSettings, index_info
+from mmn.index.engine import create_engine, open_engine
 from mmn.index.identity import model_identity
 from mmn.index.ranking import RULES
 from mmn.index.records import QueryVectors, VideoMoments
@@ -145,7 +148,7 @@ def test_results_are_frozen(index):
 def test_moments_like_one_are_those_nearest_to_its_vectors(index, videos, localizer):
     example = videos[2]
     start, end = example.moments[20]
-    near = index.search_like("film_2", start + 0.05, end - 0.05, top_k=6, rule="contrastive")
+    near = index.search_like("film_2", start + 0.05, end - 0.05, top_k=6)
     vectors = QueryVectors(*(part[20:21].astype(np.float32) for part in (example.contrastive, example.iou)))
     apart = lambda name, moment: name != "film_2" or moment[1] <= start + 0.05 or moment[0] >= end - 0.05  # noqa: E731
     ranking = [entry[:3] for entry in whole_ranking(videos, vectors, 0) if apart(entry[0], entry[1])]
@@ -238,6 +241,15 @@ def test_query_below_the_threshold_gets_no_moments(calibrated):
     assert index.search_paraphrases(QUERIES[:2], threshold=1.0).moments in ((), paraphrases.moments)
 
 
+@pytest.mark.parametrize("options", [{"min_length": 1000.0}, {}], ids=["none passes", "no video"])
+def test_query_without_any_moment_has_no_confidence_at_all(calibrated, engine, options):
+    index, _ = calibrated
+    if not options:
+        engine.remove(list(engine.videos()))
+    (result,) = index.search(QUERIES[0], threshold=0.1, **options)
+    assert result == SearchResult(QUERIES[0], (), 0.0, nothing_fits=True)
+
+
 def test_confidence_is_none_without_calibration_and_by_example(index, calibrated, engine):
     assert {moment.confidence for moment in index.search_like("film_0", 2.0, 9.0).moments} == {None}
     engine.write_info(replace(engine.info, calibration=None))
@@ -263,6 +275,12 @@ def test_model_that_did_not_build_the_index_is_refused(engine, localizer, datase
         ConfigError, match=r"memory was built by a model \(\w{12}\), but the checkpoint .*other.pth \(\w{12}\)"
     ):
         MomentIndex(engine, other)
+
+
+def test_index_of_another_model_in_its_place_is_refused_at_a_refresh(index, engine):
+    engine.write_info(replace(engine.info, model="0" * 64))
+    with pytest.raises(ConfigError, match="is another model"):
+        index.refresh()
 
 
 def test_features_of_another_recipe_are_refused(engine, localizer):
@@ -307,6 +325,68 @@ def test_option_that_cannot_be_is_a_sentence(index, options, named):
     with pytest.raises(UserError, match=named) as error:
         index.search(QUERIES, **options)
     assert "\n" not in str(error.value)
+
+
+# ---- Files -------------------------------------------------------------------------------------------------------------
+
+
+def folder_of(engine, path, localizer, videos):
+    """An index of some videos in a folder, kept by an engine."""
+    with create_engine(str(path), index_info(localizer, BuildSettings()), engine) as index:
+        index.put(videos)
+    return str(path)
+
+
+@pytest.fixture
+def place(localizer, videos, tmp_path):
+    """An exact index of the first four videos."""
+    return folder_of("exact", tmp_path / "library", localizer, videos[:4])
+
+
+@pytest.mark.parametrize("keeper", ["exact", "lance"])
+def test_index_of_a_folder_finds_what_one_in_memory_does(keeper, index, localizer, checkpoint, videos, tmp_path):
+    if keeper == "lance":
+        pytest.importorskip("lancedb")
+    place = folder_of(keeper, tmp_path / "library", localizer, videos[:4])
+    names = [f"film_{number}" for number in range(4)]
+    for options in ({}, {"rule": "contrastive", "top_k": 50, "per_video": 1}, {"min_length": 9.0, "exact": True}):
+        with MomentIndex.open(place, localizer) as opened:
+            for found, wanted in zip(
+                opened.search(QUERIES, **options), index.search(QUERIES, videos=names, **options), strict=True
+            ):
+                assert spans(found) == spans(wanted)
+    with MomentIndex.open(Path(place), checkpoint, device="cpu") as opened:
+        assert spans(opened.search(QUERIES[0])[0]) == spans(index.search(QUERIES[0], videos=names)[0])
+
+
+def test_what_another_process_adds_is_found_after_a_refresh(place, localizer, videos):
+    with MomentIndex.open(place, localizer) as index, open_engine(place) as writer:
+        before = spans(index.search(QUERIES[0])[0])
+        writer.put(videos[4:])
+        assert spans(index.search(QUERIES[0])[0]) == before
+        with pytest.raises(ConfigError, match="no video 'film_4'"):
+            index.search(QUERIES[0], videos=["film_4"])
+        index.refresh()
+        assert {moment.video for moment in index.search(QUERIES[0], videos=["film_4"])[0].moments} == {"film_4"}
+
+
+def test_threads_search_while_videos_come_and_go(place, localizer, videos):
+    with MomentIndex.open(place, localizer) as index, open_engine(place) as writer, ThreadPoolExecutor(4) as pool:
+        allowed = [spans(index.search(QUERIES[0], top_k=30)[0])]
+        writer.put(videos[4:])
+        index.refresh()
+        allowed.append(spans(index.search(QUERIES[0], top_k=30)[0]))
+        assert allowed[0] != allowed[1]
+        searches = [pool.submit(index.search, QUERIES[0], top_k=30) for _ in range(40)]
+        for turn in range(10):
+            writer.remove(["film_4"]) if turn % 2 == 0 else writer.put(videos[4:])
+            index.refresh()
+        assert all(spans(search.result()[0]) in allowed for search in searches)
+
+
+def test_device_that_is_not_there_is_a_sentence(place, localizer):
+    with pytest.raises(ConfigError, match="device 'cuda:99' cannot be used"):
+        MomentIndex.open(place, localizer, device="cuda:99")
 
 
 # ---- Threads, and the package ------------------------------------------------------------------------------------------
