@@ -12,6 +12,8 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import torch
+
 from mmn.index.records import Hits, IndexInfo, MomentFilter, QueryVectors, VideoEntry, VideoMoments
 from mmn.utils.errors import ConfigError, DataError, nearest
 from mmn.utils.files import atomic_path
@@ -56,6 +58,9 @@ class Engine(ABC):
     @abstractmethod
     def refresh(self) -> None:
         """See what other processes have written since this one opened the index or last looked."""
+
+    def use_device(self, device: torch.device | str) -> None:  # noqa: B027, most engines have nothing to do
+        """Search on a device, where the engine is one that computes by torch; others have no use for it."""
 
     @abstractmethod
     def close(self) -> None:

@@ -8,6 +8,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator
+from typing import BinaryIO
 
 from mmn.utils.errors import UserError
 
@@ -30,7 +31,7 @@ def atomic_path(path: str) -> Iterator[str]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         temporary = None
-        _sync_folder(folder)
+        sync_folder(folder)
     except OSError as error:
         raise UserError(
             f"{path} cannot be written ({error.strerror or error}): what was there before is untouched; free some "
@@ -41,7 +42,7 @@ def atomic_path(path: str) -> Iterator[str]:
             os.unlink(temporary)
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: str) -> None:
     """Make a rename in the folder last through a power failure, where the system can open folders."""
     if os.name != "posix":
         return
@@ -60,6 +61,37 @@ def remove_leftovers(folder: str) -> None:
     for name in os.listdir(folder):
         if re.fullmatch(r"\..+\.tmp", name):
             os.unlink(os.path.join(folder, name))
+
+
+@contextlib.contextmanager
+def file_lock(path: str, patience: float = 60.0) -> Iterator[None]:
+    """Hold a lock for a moment, on a file that is made where it is not there; waits for others who hold it.
+
+    Two holders of one process keep each other out too, and the system takes it from a process that dies.
+    Raises UserError where it is still held after `patience` seconds, or the file cannot be made.
+    """
+    try:
+        file = open(path, "ab")  # noqa: SIM115, closed below
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written ({error.strerror}): choose another place, or make it writable"
+        ) from error
+    with file:
+        deadline = time.monotonic() + patience
+        while not try_flock(file):
+            if time.monotonic() > deadline:
+                raise UserError(f"another process has held {path} for {patience:g} seconds: stop it, then try again")
+            time.sleep(0.005)
+        yield
+
+
+def try_flock(file: BinaryIO) -> bool:
+    """Lock an open file, unless somebody else has. A file system without locks has nobody else."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN)
+    return True
 
 
 class FolderLock:

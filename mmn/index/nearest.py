@@ -1,0 +1,148 @@
+"""The k nearest of very many vectors, exactly and in little memory: a blocked matrix product and a running threshold.
+
+The vectors stay as they are stored, in float16. A block of them at a time becomes float32, small enough to stay in a
+core's cache until it is multiplied. Most scores are only ever compared: those of a group whose largest one does not reach
+the k-th best so far are not looked at again. So the cost is that of the product and of one reading of the vectors.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BLOCK_BYTES = 2**21  # of a block's float32 vectors: a core's cache
+DEVICE_BLOCK_BYTES = 2**26  # where the device is no CPU, which wants larger pieces of work
+SCORES = 2**21  # that are kept at once
+QUERIES = 512  # that are compared at once
+GROUP = 64  # scores that are looked at together
+EMPTY = torch.iinfo(torch.int64).min
+PLACES = 2**32  # that a key can tell apart
+
+
+@dataclass(frozen=True)
+class Run:
+    """Some rows of a table of vectors [n, C]: `start` to `stop`, or `rows` [r] int64 where they are scattered."""
+
+    vectors: Tensor
+    start: int
+    stop: int
+    rows: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.stop - self.start if self.rows is None else len(self.rows)
+
+    def part(self, start: int, stop: int) -> Tensor:
+        """The vectors of the run's rows `start` to `stop`, [stop - start, C]."""
+        if self.rows is not None:
+            return self.vectors[self.rows[start:stop]]
+        return self.vectors[self.start + start : self.start + stop]
+
+
+def nearest(queries: Tensor, runs: Sequence[Run], k: int) -> tuple[Tensor, Tensor]:
+    """The places of the k vectors with the largest product with each query, best first.
+
+    Args:
+        queries: [Q, C] float32, on the device that computes.
+        runs: of vectors [n, C] of any float type; where they are on another device they are moved in blocks.
+        k: at most the number of vectors.
+    Returns:
+        places [Q, k] int64, counted through the runs; the products [Q, k] float32. Of equal products the first place wins.
+    """
+    total = sum(map(len, runs))
+    if not 0 < k <= total <= PLACES:
+        raise ValueError(f"k is {k}, of {total} vectors")
+    parts = [_nearest(part, runs, k) for part in queries.split(QUERIES)]
+    places, scores = (torch.cat(values) for values in zip(*parts, strict=True))
+    return places, scores
+
+
+def _nearest(queries: Tensor, runs: Sequence[Run], k: int) -> tuple[Tensor, Tensor]:
+    num_queries, dim = queries.shape
+    block_bytes = BLOCK_BYTES if queries.device.type == "cpu" else DEVICE_BLOCK_BYTES
+    rows = max(GROUP, block_bytes // (4 * dim) // GROUP * GROUP)
+    blocks = max(1, min(SCORES // num_queries, 32 * rows) // rows)
+    block = queries.new_empty(rows, dim)
+    scores = queries.new_empty(num_queries, blocks * rows)
+    best = TopK(num_queries, k, queries.device)
+    used = first = 0
+    for count in _fill(block, runs):
+        torch.mm(queries, block[:count].T, out=scores[:, used : used + count])
+        used += count
+        if used + rows > scores.shape[1]:
+            best.add(scores, used, first)
+            first, used = first + used, 0
+    best.add(scores, used, first)
+    return best.places(), best.scores()
+
+
+def _fill(block: Tensor, runs: Sequence[Run]) -> Iterator[int]:
+    """Fills `block` with one piece of the runs after the other; yields how many rows of it are filled."""
+    used = 0
+    for run in runs:
+        start = 0
+        while start < len(run):
+            count = min(len(block) - used, len(run) - start)
+            block[used : used + count].copy_(run.part(start, start + count).to(block.device))
+            used, start = used + count, start + count
+            if used == len(block):
+                yield used
+                used = 0
+    if used:
+        yield used
+
+
+class TopK:
+    """The k best of Q rows of scores that come in parts.
+
+    A score and its place are one whole number each, the key: ordered as the scores are, and where these are equal the
+    other way round than the places. So all keys differ, and what is kept does not depend on how the scores come.
+    """
+
+    def __init__(self, num_queries: int, k: int, device: torch.device):
+        self.keys = torch.full((num_queries, k), EMPTY, dtype=torch.int64, device=device)  # best first
+        self.floor = torch.full((num_queries,), -torch.inf, device=device)
+
+    def add(self, scores: Tensor, used: int, first: int) -> None:
+        """Consider scores[:, :used], [Q, S] with S a multiple of GROUP; the first has the place `first`."""
+        if not used:
+            return
+        scores = scores[:, : -(-used // GROUP) * GROUP]
+        scores[:, used:] = -torch.inf
+        groups = scores.unflatten(1, (-1, GROUP))
+        query, group = (groups.amax(2) > self.floor[:, None]).nonzero(as_tuple=True)
+        found = groups[query, group]  # [n, GROUP]
+        number, offset = (found > self.floor[query, None]).nonzero(as_tuple=True)
+        if len(number):
+            keys = _keys(found[number, offset], first + group[number] * GROUP + offset)
+            self._merge(query[number], keys)
+
+    def _merge(self, query: Tensor, keys: Tensor) -> None:
+        """Keep the best of what there is and of `keys` [n], each of the query beside it; the queries ascend."""
+        num_queries, k = self.keys.shape
+        counts = torch.bincount(query, minlength=num_queries)
+        column = torch.arange(len(query), device=query.device) - (counts.cumsum(0) - counts)[query]
+        table = self.keys.new_full((num_queries, k + int(counts.max())), EMPTY)
+        table[:, :k] = self.keys
+        table[query, k + column] = keys
+        self.keys = table.topk(k, dim=1).values
+        self.floor = self.scores()[:, -1].clone()
+
+    def places(self) -> Tensor:
+        """[Q, k] int64; anything where there were not k scores."""
+        return (PLACES - 1) - (self.keys & (PLACES - 1))
+
+    def scores(self) -> Tensor:
+        """[Q, k] float32; -inf where there were not k."""
+        order = (self.keys >> 32).int()
+        return _flipped(order).view(torch.float32).masked_fill(self.keys == EMPTY, -torch.inf)
+
+
+def _keys(scores: Tensor, places: Tensor) -> Tensor:
+    order = _flipped((scores + 0.0).view(torch.int32))  # + 0.0: -0 and 0 are one score
+    return (order.long() << 32) | (PLACES - 1 - places)
+
+
+def _flipped(bits: Tensor) -> Tensor:
+    """The bits of float32 as int32 that are ordered like the floats, and back."""
+    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
