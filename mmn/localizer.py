@@ -110,6 +110,29 @@ class EncodedVideo:
     localizer_id: str = field(repr=False)
 
 
+@dataclass(frozen=True, eq=False)
+class PreparedVideo:
+    """A video before the network. Made by `MomentLocalizer.prepare_video`.
+
+    Attributes:
+        name, duration: as of an `EncodedVideo`.
+        rows: [T0, D] float32.
+        spans: (first row, one past the last) of each of its W windows.
+        moments: [W, M, 2] float32 seconds, all that can be found.
+    """
+
+    name: str
+    duration: float
+    rows: np.ndarray = field(repr=False)
+    spans: list[tuple[int, int]] = field(repr=False)
+    moments: Tensor = field(repr=False)
+
+    @property
+    def windows(self) -> tuple[tuple[float, float], ...]:
+        """(start, end) seconds of each window."""
+        return tuple((start, end) for start, end in _window_bounds(self.spans, len(self.rows), self.duration).tolist())
+
+
 class MomentLocalizer:
     """A trained model that finds moments. `from_checkpoint` makes one.
 
@@ -250,24 +273,53 @@ class MomentLocalizer:
             DataError: no such video, one that cannot be decoded, features that do not fit the model.
             ConfigError: windows that cannot be, a video file for a model that does not say which features it needs.
         """
-        _check_window(window, overlap)  # first: extracting the features may take long
-        rows, duration, name = self._rows_of(video, duration, recipe, name, on_progress)
-        window, overlap = self._window_of(duration, window, overlap)
-        spans = split_rows(len(rows), duration, window, overlap)
-        contrastive, iou = self._encode_windows([rows[start:stop] for start, stop in spans], keep_on)
-        shares = torch.tensor(spans, dtype=torch.float64) / len(rows)
-        bounds = shares * duration  # [W, 2] seconds
-        lengths = (bounds[:, 1] - bounds[:, 0]).float()
-        moments = cell_moments(self.cells, lengths) + bounds[:, :1, None].float()
+        kept = None if keep_on is None else _usable_device(keep_on)
+        prepared = self.prepare_video(video, duration, window, overlap, recipe, name, on_progress)
+        contrastive, iou = self._encode_windows(prepared, kept or self.device)
         return EncodedVideo(
-            name,
-            duration,
-            tuple((start, end) for start, end in bounds.tolist()),
-            moments.to(contrastive.device),
+            prepared.name,
+            prepared.duration,
+            prepared.windows,
+            prepared.moments.to(contrastive.device),
             contrastive,
             iou,
             self.id,
         )
+
+    def prepare_video(
+        self,
+        video: str | os.PathLike | np.ndarray | Tensor,
+        duration: float | None = None,
+        window: float | None = None,
+        overlap: float | None = None,
+        recipe: FeatureRecipe | None = None,
+        name: str | None = None,
+        on_progress: Callable[[float, float], None] | None = None,
+    ) -> PreparedVideo:
+        """All that `encode_video` does before the network; arguments and errors as there.
+
+        Who encodes many videos prepares some ahead, and sends the windows of several through the network together:
+        `window_clips`, then `encode_clips`.
+        """
+        _check_window(window, overlap)  # first: extracting the features may take long
+        rows, duration, name = self._rows_of(video, duration, recipe, name, on_progress)
+        spans = split_rows(len(rows), duration, *self._window_of(duration, window, overlap))
+        bounds = _window_bounds(spans, len(rows), duration)
+        lengths = (bounds[:, 1] - bounds[:, 0]).float()
+        moments = cell_moments(self.cells, lengths) + bounds[:, :1, None].float()
+        return PreparedVideo(name, duration, rows, spans, moments)
+
+    def window_clips(self, video: PreparedVideo, window: int) -> np.ndarray:
+        """One window as the network takes it, [P, D] float32."""
+        first, last = video.spans[window]
+        return resample_clips(video.rows[first:last], self.num_pre_clips)
+
+    @torch.no_grad()
+    def encode_clips(self, clips: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Windows [B, P, D] float32 of any videos -> unit vectors (contrastive, iou), each [B, M, C] float32."""
+        feats = torch.from_numpy(clips).to(self.device)
+        with self._video_lock:
+            return self.model.encode_videos(feats)
 
     def use_extractor(self, extractor: FeatureExtractor) -> None:
         """Make the features of video files by `extractor`; DataError where the model was trained on other features."""
@@ -359,17 +411,13 @@ class MomentLocalizer:
             overlap = 0.0 if math.isinf(window) else window / 2
         return window, overlap
 
-    @torch.no_grad()
-    def _encode_windows(self, windows: list[np.ndarray], keep_on: torch.device | str | None) -> tuple[Tensor, Tensor]:
-        """W arrays of rows [T, D] -> unit vectors (contrastive, iou), each [W, M, C] on `keep_on`."""
-        kept = self.device if keep_on is None else _usable_device(keep_on)
+    def _encode_windows(self, video: PreparedVideo, kept: torch.device) -> tuple[Tensor, Tensor]:
+        """The W windows of a video -> unit vectors (contrastive, iou), each [W, M, C] on `kept`."""
         parts = []
-        for start in range(0, len(windows), self.batch_size):
-            clips = [resample_clips(rows, self.num_pre_clips) for rows in windows[start : start + self.batch_size]]
-            feats = torch.from_numpy(np.stack(clips)).to(self.device)
-            with self._video_lock:
-                vectors = self.model.encode_videos(feats)
-            parts.append([vector.to(kept) for vector in vectors])
+        for start in range(0, len(video.spans), self.batch_size):
+            numbers = range(start, min(start + self.batch_size, len(video.spans)))
+            clips = np.stack([self.window_clips(video, number) for number in numbers])
+            parts.append([vector.to(kept) for vector in self.encode_clips(clips)])
         contrastive, iou = (torch.cat(vectors) for vectors in zip(*parts, strict=True))
         return contrastive, iou
 
@@ -478,6 +526,11 @@ def default_window(duration: float, train_durations: Mapping[str, float] | None)
     if train_durations is None or duration <= train_durations["longest"]:
         return duration
     return train_durations["median"]
+
+
+def _window_bounds(spans: Sequence[tuple[int, int]], num_rows: int, duration: float) -> Tensor:
+    """[W, 2] float64 seconds of windows that are given by their rows."""
+    return torch.tensor(spans, dtype=torch.float64) / num_rows * duration
 
 
 def _check_window(window: float | None, overlap: float | None) -> None:

@@ -1,9 +1,11 @@
 """Small libraries of random moments, an engine that keeps them in memory, and the plain form of searching them."""
 
 import numpy as np
+import torch
 
 from mmn.index.engine import EVERYTHING, Engine
 from mmn.index.records import Hits, IndexInfo, QueryVectors, VideoMoments
+from mmn.modeling.scoring import final_score
 
 
 class MemoryEngine(Engine):
@@ -79,9 +81,15 @@ def whole_ranking(videos, queries, row, where=EVERYTHING, head="contrastive"):
     return sorted(rows, key=lambda entry: -entry[2 if head == "contrastive" else 3])
 
 
-def plain_order(ranking, score, depth):
-    """(video id, moment, score) of a whole ranking: the first `depth` by `score(contrastive, iou)`, then the others."""
-    scored = [(name, moment, score(contrastive, iou)) for name, moment, contrastive, iou in ranking]
+def plain_order(ranking, rule, power):
+    """(video id, moment, score) of a whole ranking: the first `depth` by the rule, then the others as they are."""
+    names = [name for name, *_ in ranking]
+    cosines = [np.array([[entry[place] for entry in ranking]], np.float32) for place in (2, 3)]
+    numbers = np.array([[names.index(name) for name in names]])
+    depth = rule.depth or len(ranking)
+    within = rule.scores(*(part[:, :depth] for part in (*cosines, numbers)), power)[0]
+    beyond = final_score(*map(torch.from_numpy, cosines), power, rule.head)[0].numpy() if rule.depth else within
+    scored = [(name, moment, (within if n < depth else beyond)[n]) for n, (name, moment, *_) in enumerate(ranking)]
     return sorted(scored[:depth], key=lambda entry: -entry[2]) + scored[depth:]
 
 
@@ -100,10 +108,7 @@ def plain_select(ordered, top_k, nms_threshold, per_video=None):
 def plain_search(videos, queries, row, plan):
     """What a search by a `Plan` finds for one query: (video id, moment, score), best first."""
     ranking = whole_ranking(videos, queries, row, plan.where, plan.rule.head)
-    one = lambda cosine: np.array([cosine], np.float32)  # noqa: E731
-    score = lambda *cosines: float(plan.rule.scores(*map(one, cosines), plan.power)[0])  # noqa: E731
-    ordered = plain_order(ranking, score, plan.rule.depth)
-    return plain_select(ordered, plan.top_k, plan.nms_threshold, plan.per_video)
+    return plain_select(plain_order(ranking, plan.rule, plan.power), plan.top_k, plan.nms_threshold, plan.per_video)
 
 
 def plain_iou(a, b):

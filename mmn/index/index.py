@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from mmn.extraction.recipe import FeatureRecipe
+from mmn.index.calibration import Calibration
 from mmn.index.engine import Engine, open_engine
 from mmn.index.identity import model_identity
 from mmn.index.ranking import DEFAULT_PER_VIDEO, DEFAULT_RULE, find_rule
@@ -41,6 +42,8 @@ class FoundMoment:
         contrastive: cosine of the contrastive head, in [-1, 1].
         iou: the IoU that the other head expects between the moment and what the query describes, in (0, 1).
         path: of the video file; "" where the index does not know it.
+        confidence: the chance that no wrong video of those searched has a moment with so high a contrastive cosine, see
+            `mmn.index.calibration`; None where the index is not calibrated, and where the query is a moment.
     """
 
     video: str
@@ -50,6 +53,7 @@ class FoundMoment:
     contrastive: float
     iou: float
     path: str = ""
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -59,10 +63,14 @@ class SearchResult:
     Attributes:
         query: the sentence; of a search by example, the example in words.
         moments: as many as were asked for, or fewer where no more pass.
+        confidence: that of the moment with the highest contrastive cosine in the library; None as for moments.
+        nothing_fits: whether there are no moments since the confidence is below the threshold that was asked for.
     """
 
     query: str
     moments: tuple[FoundMoment, ...]
+    confidence: float | None = None
+    nothing_fits: bool = False
 
 
 class MomentIndex:
@@ -116,35 +124,48 @@ class MomentIndex:
     def __exit__(self, *_) -> None:
         self.close()
 
+    @property
+    def calibration(self) -> Calibration | None:
+        """What turns scores into confidence; None where the index is not calibrated."""
+        values = self.engine.info.calibration
+        return None if values is None else Calibration.from_dict(values, self.engine.place)
+
     # ---- Searching ----
 
-    def search(self, queries: str | Sequence[str], top_k: int = 10, **options) -> list[SearchResult]:
+    def search(
+        self, queries: str | Sequence[str], top_k: int = 10, threshold: float | None = None, **options
+    ) -> list[SearchResult]:
         """The best moments of each query in the whole library.
 
         Args:
             queries: S sentences, searched in one go, equal ones once; a text is one sentence.
             top_k: moments per query; there are fewer only where no more pass.
+            threshold: a query whose confidence is below it gets no moments.
             options: see `plan`.
         Returns:
             S results, in the order of the queries.
-        Raises ConfigError for a query or an option that cannot be.
+        Raises ConfigError for a query or an option that cannot be, and for a threshold on an index without calibration.
         """
         queries, distinct = checked_queries(queries)
         plan = self.plan(top_k, **options)
-        found = self._search(self.localizer.encode_queries(distinct), distinct, plan)
+        self._check_threshold(threshold)
+        found = self._search(self.localizer.encode_queries(distinct), distinct, plan, threshold)
         by_query = dict(zip(distinct, found, strict=True))
         return [by_query[query] for query in queries]
 
-    def search_paraphrases(self, sentences: str | Sequence[str], top_k: int = 10, **options) -> SearchResult:
+    def search_paraphrases(
+        self, sentences: str | Sequence[str], top_k: int = 10, threshold: float | None = None, **options
+    ) -> SearchResult:
         """The best moments of one query that is worded in several ways; arguments as in `search`.
 
         The sentences' unit vectors are averaged in each joint space, and the means brought to unit length again.
         """
         _, distinct = checked_queries(sentences)
         plan = self.plan(top_k, **options)
+        self._check_threshold(threshold)
         vectors = self.localizer.encode_queries(distinct)
         mean = QueryVectors(*(_unit_mean(vectors.vectors(head)) for head in HEADS))
-        return self._search(mean, [" / ".join(distinct)], plan)[0]
+        return self._search(mean, [" / ".join(distinct)], plan, threshold)[0]
 
     def search_like(
         self, video: str | EncodedVideo, start: float, end: float, top_k: int = 10, **options
@@ -171,7 +192,8 @@ class MomentIndex:
         best = int(ious.argmax())
         example = QueryVectors(*(moments.vectors(head)[best : best + 1].astype(np.float32) for head in HEADS))
         words = f"like {moments.video_id} from {start:g} to {end:g} s"
-        return self._search(example, [words], plan, Span(moments.video_id, start, end))[0]
+        (ranked,) = retrieve(self.engine, example, plan, Span(moments.video_id, start, end))
+        return SearchResult(words, self._found_moments(ranked))
 
     def plan(
         self,
@@ -207,20 +229,43 @@ class MomentIndex:
         return Plan(find_rule(rule), power, int(top_k), float(nms_threshold), per_video, where, exact)
 
     def _search(
-        self, vectors: QueryVectors, names: Sequence[str], plan: Plan, without: Span | None = None
+        self, vectors: QueryVectors, names: Sequence[str], plan: Plan, threshold: float | None
     ) -> list[SearchResult]:
-        ranked = retrieve(self.engine, vectors, plan, without)
-        return [SearchResult(name, self._found_moments(moments)) for name, moments in zip(names, ranked, strict=True)]
+        calibration, results = self.calibration, []
+        num_videos = len(self.engine.videos() if plan.where.videos is None else set(plan.where.videos))
+        for name, ranked in zip(names, retrieve(self.engine, vectors, plan), strict=True):
+            if calibration is None:
+                results.append(SearchResult(name, self._found_moments(ranked)))
+                continue
+            confidence = calibration.confidence(np.append(ranked.contrastive, ranked.best), num_videos).tolist()
+            nothing_fits = threshold is not None and confidence[-1] < threshold
+            moments = () if nothing_fits else self._found_moments(ranked, confidence[:-1])
+            results.append(SearchResult(name, moments, confidence[-1], nothing_fits))
+        return results
 
-    def _found_moments(self, ranked: RankedMoments) -> tuple[FoundMoment, ...]:
+    def _found_moments(
+        self, ranked: RankedMoments, confidence: Sequence[float | None] | None = None
+    ) -> tuple[FoundMoment, ...]:
         known = self.engine.videos()
         paths = [
             known[video].path if video in known else "" for video in ranked.videos
         ]  # one may just have been removed
         expected = 1 / (1 + np.exp(-IOU_SCORE_SCALE * ranked.iou))
         numbers = (*ranked.moments.T, ranked.scores, ranked.contrastive, expected)
-        columns = (ranked.videos, *(column.tolist() for column in numbers), paths)
+        confidence = [None] * len(paths) if confidence is None else confidence
+        columns = (ranked.videos, *(column.tolist() for column in numbers), paths, confidence)
         return tuple(FoundMoment(*values) for values in zip(*columns, strict=True))
+
+    def _check_threshold(self, threshold: float | None) -> None:
+        if threshold is None:
+            return
+        if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+            raise ConfigError(f"the threshold is {threshold}: it must be a confidence, from 0 to 1")
+        if self.engine.info.calibration is None:
+            raise ConfigError(
+                f"the index {self.engine.place} is not calibrated, so no confidence can be held against the threshold "
+                f"{threshold}: run tools/calibrate_index.py --index {self.engine.place} --ckpt W --split S"
+            )
 
     def _moments_of(self, video: str | EncodedVideo) -> VideoMoments:
         if not isinstance(video, EncodedVideo):

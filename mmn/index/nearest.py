@@ -5,7 +5,12 @@ core's cache until it is multiplied. Most scores are only ever compared: those o
 the k-th best so far are not looked at again. So the cost is that of the product and of one reading of the vectors.
 """
 
+import functools
+import itertools
+import os
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +18,9 @@ from torch import Tensor
 
 BLOCK_BYTES = 2**21  # of a block's float32 vectors: a core's cache
 DEVICE_BLOCK_BYTES = 2**26  # where the device is no CPU, which wants larger pieces of work
-SCORES = 2**21  # that are kept at once
+SCORES = 2**21  # that a thread keeps at once
+BLOCKS = 32  # that it looks through at once
+MOST_THREADS = 16  # more would wait for the interpreter
 QUERIES = 512  # that are compared at once
 GROUP = 64  # scores that are looked at together
 EMPTY = torch.iinfo(torch.int64).min
@@ -42,6 +49,9 @@ class Run:
 def nearest(queries: Tensor, runs: Sequence[Run], k: int) -> tuple[Tensor, Tensor]:
     """The places of the k vectors with the largest product with each query, best first.
 
+    On a CPU as many threads work as torch would use, each on blocks of its own: they never wait for each other. How many
+    they are changes nothing in what is found.
+
     Args:
         queries: [Q, C] float32, on the device that computes.
         runs: of vectors [n, C] of any float type; where they are on another device they are moved in blocks.
@@ -59,44 +69,83 @@ def nearest(queries: Tensor, runs: Sequence[Run], k: int) -> tuple[Tensor, Tenso
 
 def _nearest(queries: Tensor, runs: Sequence[Run], k: int) -> tuple[Tensor, Tensor]:
     num_queries, dim = queries.shape
-    block_bytes = BLOCK_BYTES if queries.device.type == "cpu" else DEVICE_BLOCK_BYTES
-    rows = max(GROUP, block_bytes // (4 * dim) // GROUP * GROUP)
-    blocks = max(1, min(SCORES // num_queries, 32 * rows) // rows)
-    block = queries.new_empty(rows, dim)
-    scores = queries.new_empty(num_queries, blocks * rows)
-    best = TopK(num_queries, k, queries.device)
-    used = first = 0
-    for count in _fill(block, runs):
-        torch.mm(queries, block[:count].T, out=scores[:, used : used + count])
-        used += count
-        if used + rows > scores.shape[1]:
-            best.add(scores, used, first)
-            first, used = first + used, 0
-    best.add(scores, used, first)
-    return best.places(), best.scores()
+    is_cpu = queries.device.type == "cpu"
+    rows = max(GROUP, (BLOCK_BYTES if is_cpu else DEVICE_BLOCK_BYTES) // (4 * dim) // GROUP * GROUP)
+    blocks = max(1, min(SCORES // num_queries, BLOCKS * rows) // rows)
+    pieces = list(_pieces(runs, rows, blocks))
+    following = itertools.count()  # piece to be searched; `next` gives each number to one thread
+
+    def search() -> Tensor:
+        block, scores = queries.new_empty(rows, dim), queries.new_empty(num_queries, blocks * rows)
+        best = TopK(num_queries, k, queries.device)
+        while (number := next(following)) < len(pieces):
+            used = 0
+            for parts in pieces[number]:
+                count = _fill(block, parts)
+                torch.mm(queries, block[:count].T, out=scores[:, used : used + count])
+                used += count
+            best.add(scores, used, number * blocks * rows)
+        return best.keys
+
+    num_threads = min(torch.get_num_threads(), MOST_THREADS, len(pieces)) if is_cpu else 1
+    if num_threads == 1:
+        keys = search()
+    else:
+        futures = [_workers(torch.get_num_threads()).submit(search) for _ in range(num_threads)]
+        keys = torch.cat([future.result() for future in futures], dim=1).topk(k, dim=1).values
+    return _places(keys), _scores(keys)
 
 
-def _fill(block: Tensor, runs: Sequence[Run]) -> Iterator[int]:
-    """Fills `block` with one piece of the runs after the other; yields how many rows of it are filled."""
-    used = 0
+@functools.lru_cache(maxsize=1)
+def _workers(num_threads: int) -> ThreadPoolExecutor:
+    """Threads in which torch uses no further ones; they stay, as to make one costs as much as some blocks."""
+    pool = ThreadPoolExecutor(min(num_threads, MOST_THREADS), "nearest", lambda: torch.set_num_threads(1))
+    for _ in range(2 * num_threads):
+        pool.submit(time.sleep, 0.001)  # starts them all
+    pool.submit(torch.get_num_threads).result()
+    torch.set_num_threads(num_threads)  # the setting is a thread's own, but new threads begin with the last one made
+    return pool
+
+
+os.register_at_fork(after_in_child=_workers.cache_clear)  # a fork has no threads but one
+
+
+def _pieces(runs: Sequence[Run], rows: int, blocks: int) -> Iterator[list[list[tuple[Run, int, int]]]]:
+    """The runs cut into blocks of `rows` rows, as (run, start, stop) of what a block consists of, `blocks` at a time."""
+    piece, parts, used = [], [], 0
     for run in runs:
         start = 0
         while start < len(run):
-            count = min(len(block) - used, len(run) - start)
-            block[used : used + count].copy_(run.part(start, start + count).to(block.device))
-            used, start = used + count, start + count
-            if used == len(block):
-                yield used
-                used = 0
-    if used:
-        yield used
+            stop = min(start + rows - used, len(run))
+            parts.append((run, start, stop))
+            used, start = used + stop - start, stop
+            if used == rows:
+                piece.append(parts)
+                parts, used = [], 0
+            if len(piece) == blocks:
+                yield piece
+                piece = []
+    if parts:
+        piece.append(parts)
+    if piece:
+        yield piece
+
+
+def _fill(block: Tensor, parts: Sequence[tuple[Run, int, int]]) -> int:
+    """Copies rows of runs into `block`; returns how many they are."""
+    used = 0
+    for run, start, stop in parts:
+        block[used : used + stop - start].copy_(run.part(start, stop).to(block.device))
+        used += stop - start
+    return used
 
 
 class TopK:
     """The k best of Q rows of scores that come in parts.
 
     A score and its place are one whole number each, the key: ordered as the scores are, and where these are equal the
-    other way round than the places. So all keys differ, and what is kept does not depend on how the scores come.
+    other way round than the places. So all keys differ, and what is kept does not depend on how the scores come, except
+    that places must ascend.
     """
 
     def __init__(self, num_queries: int, k: int, device: torch.device):
@@ -126,21 +175,22 @@ class TopK:
         table[:, :k] = self.keys
         table[query, k + column] = keys
         self.keys = table.topk(k, dim=1).values
-        self.floor = self.scores()[:, -1].clone()
-
-    def places(self) -> Tensor:
-        """[Q, k] int64; anything where there were not k scores."""
-        return (PLACES - 1) - (self.keys & (PLACES - 1))
-
-    def scores(self) -> Tensor:
-        """[Q, k] float32; -inf where there were not k."""
-        order = (self.keys >> 32).int()
-        return _flipped(order).view(torch.float32).masked_fill(self.keys == EMPTY, -torch.inf)
+        self.floor = _scores(self.keys[:, -1])
 
 
 def _keys(scores: Tensor, places: Tensor) -> Tensor:
     order = _flipped((scores + 0.0).view(torch.int32))  # + 0.0: -0 and 0 are one score
     return (order.long() << 32) | (PLACES - 1 - places)
+
+
+def _places(keys: Tensor) -> Tensor:
+    """int64; anything where a key is EMPTY."""
+    return (PLACES - 1) - (keys & (PLACES - 1))
+
+
+def _scores(keys: Tensor) -> Tensor:
+    """float32; -inf where a key is EMPTY."""
+    return _flipped((keys >> 32).int()).view(torch.float32).masked_fill(keys == EMPTY, -torch.inf)
 
 
 def _flipped(bits: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ Shapes: Q queries, k hits of each.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -60,9 +60,10 @@ class RankedMoments:
     Attributes:
         videos: [n] object, ids.
         moments: [n, 2] float32 seconds.
-        scores: [n] float32, of the rule.
+        scores: [n] float32, of the rule; beyond its depth, of the head.
         contrastive, iou: [n] float32, the cosines.
-        depth: how many hits they were chosen from.
+        best: the highest contrastive cosine of all hits they were chosen from; -1 where there is none.
+        depth: how many hits these are.
     """
 
     videos: np.ndarray
@@ -70,6 +71,7 @@ class RankedMoments:
     scores: np.ndarray
     contrastive: np.ndarray
     iou: np.ndarray
+    best: float
     depth: int
 
 
@@ -122,15 +124,19 @@ def _parts(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
 
 def _rank(hits: Hits, plan: Plan, without: Span | None) -> tuple[np.ndarray, np.ndarray]:
     """Scores [Q, k] of all hits, and the places [Q, top_k] of those to keep, as `select_moments` gives them."""
-    scores = plan.rule.scores(hits.contrastive, hits.iou, plan.power)
-    places = np.arange(scores.shape[1])
-    # Scores are at least 0, cosines less 3 are below: the hits beyond the depth follow in their own order.
-    keys = np.where(places < plan.rule.depth, scores, hits.cosines(plan.rule.head) - 3)
+    rule, places = plan.rule, np.arange(hits.videos.shape[1])
     takes_part = places < hits.counts[:, None]
     if without is not None:
         start, end = hits.moments[..., 0], hits.moments[..., 1]
         takes_part &= ~((hits.videos == without.video) & (start < without.end) & (end > without.start))
-    numbers = video_numbers(hits.videos)
+    numbers = np.where(takes_part, video_numbers(hits.videos), -1)
+    scores = replace(rule, kind=rule.head).scores(hits.contrastive, hits.iou, numbers, plan.power)
+    keys = (
+        hits.cosines(rule.head) - 3
+    )  # below 0: hits beyond the depth follow those within, whose scores are at least 0
+    if rule.depth:
+        candidates = (part[:, : rule.depth] for part in (hits.contrastive, hits.iou, numbers))
+        scores[:, : rule.depth] = keys[:, : rule.depth] = rule.scores(*candidates, plan.power)
     return scores, select_moments(
         keys, numbers, hits.moments, takes_part, plan.top_k, plan.nms_threshold, plan.per_video
     )
@@ -139,4 +145,5 @@ def _rank(hits: Hits, plan: Plan, without: Span | None) -> tuple[np.ndarray, np.
 def _ranked(hits: Hits, scores: np.ndarray, row: int, places: np.ndarray) -> RankedMoments:
     kept = places[places >= 0]
     columns = (hits.videos, hits.moments, scores, hits.contrastive, hits.iou)
-    return RankedMoments(*(column[row, kept] for column in columns), depth=int(hits.counts[row]))
+    best = float(hits.contrastive[row].max(initial=-1))
+    return RankedMoments(*(column[row, kept] for column in columns), best, int(hits.counts[row]))

@@ -1,5 +1,6 @@
 """`MomentIndex`: what users see of a search."""
 
+import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, replace
@@ -11,7 +12,8 @@ from localizing import RECIPE, checkpoint_content, random_rows
 from moment_library import memory_engine, plain_iou, plain_search, plain_select, whole_ranking
 from tiny import run_python, tiny_config
 
-from mmn import MomentIndex, MomentLocalizer
+from mmn import MomentIndex, MomentLocalizer, SearchResult
+from mmn.index.calibration import fit_calibration
 from mmn.index.identity import model_identity
 from mmn.index.ranking import RULES
 from mmn.index.records import QueryVectors, VideoMoments
@@ -188,6 +190,63 @@ def test_one_wording_is_a_query(index):
     assert spans(index.search_paraphrases([QUERIES[0]] * 2)) == spans(index.search(QUERIES[0])[0])
 
 
+# ---- Whether anything fits ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def calibrated(index, engine):
+    """The index with a calibration of wrong videos that reach cosines from 0 to 0.5, and that calibration."""
+    null = np.random.default_rng(0).uniform(0, 0.5, (50, 20))
+    calibration = fit_calibration("val", null, np.zeros(null.shape, bool))
+    engine.write_info(engine.info.with_calibration(json.loads(json.dumps(calibration.to_dict()))))
+    return index, calibration
+
+
+def test_confidence_is_that_of_the_cosine_among_the_videos_searched(calibrated):
+    index, calibration = calibrated
+    assert index.calibration == calibration
+    for videos, count in ((None, 5), (["film_0", "film_3", "film_0"], 2)):
+        for result in index.search(QUERIES, videos=videos):
+            wanted = [calibration.confidence(moment.contrastive, count) for moment in result.moments]
+            assert [moment.confidence for moment in result.moments] == pytest.approx(wanted)
+            assert result.confidence >= max(moment.confidence for moment in result.moments)
+
+
+def test_confidence_of_a_result_is_that_of_the_best_cosine_in_the_library(calibrated, localizer, videos):
+    index, calibration = calibrated
+    vectors = localizer.encode_queries(QUERIES)
+    for row, result in enumerate(index.search(QUERIES, top_k=1)):
+        best = max(entry[2] for entry in whole_ranking(videos, vectors, row))
+        assert result.confidence == pytest.approx(calibration.confidence(best, 5), abs=1e-4)
+
+
+def test_query_below_the_threshold_gets_no_moments(calibrated):
+    index, _ = calibrated
+    without = index.search(QUERIES)
+    confidence = sorted(result.confidence for result in without)
+    assert confidence[0] < confidence[1]
+    threshold = (confidence[0] + confidence[1]) / 2
+    for before, result in zip(without, index.search(QUERIES, threshold=threshold), strict=True):
+        if before.confidence < threshold:
+            assert result == SearchResult(before.query, (), before.confidence, nothing_fits=True)
+        else:
+            assert result == before and not result.nothing_fits
+    paraphrases = index.search_paraphrases(QUERIES[:2])
+    assert index.search_paraphrases(QUERIES[:2], threshold=1.0).moments in ((), paraphrases.moments)
+
+
+def test_confidence_is_none_without_calibration_and_by_example(index, calibrated, engine):
+    assert {moment.confidence for moment in index.search_like("film_0", 2.0, 9.0).moments} == {None}
+    engine.write_info(replace(engine.info, calibration=None))
+    (result,) = index.search(QUERIES[0])
+    assert result.confidence is None and {moment.confidence for moment in result.moments} == {None}
+
+
+def test_threshold_on_an_index_without_calibration_says_how_to_get_one(index):
+    with pytest.raises(ConfigError, match="memory is not calibrated.*tools/calibrate_index.py --index memory"):
+        index.search(QUERIES, threshold=0.5)
+
+
 # ---- Which model -------------------------------------------------------------------------------------------------------
 
 
@@ -234,6 +293,7 @@ def test_place_without_an_index_is_a_sentence(localizer, tmp_path):
         ({"per_video": 1.5}, "per_video is 1.5"),
         ({"nms_threshold": 1.5}, "nms_threshold is 1.5"),
         ({"rule": "produkt"}, "no rule 'produkt'.*product"),
+        ({"threshold": 1.5}, "threshold is 1.5"),
         ({"videos": ["film_9"]}, "no video 'film_9'.*did you mean"),
         ({"videos": []}, "list of videos to search is empty"),
         ({"videos": "film_1"}, "give a list of ids"),
