@@ -241,6 +241,11 @@ class MomentLocalizer:
             score=cfg.TEST.SCORE,
         )
 
+    @property
+    def joint_space_size(self) -> int:
+        """C."""
+        return self.model.proposal_conv.conv1x1_iou.out_channels
+
     # ---- Videos ----
 
     def encode_video(
@@ -325,6 +330,10 @@ class MomentLocalizer:
         """Make the features of video files by `extractor`; DataError where the model was trained on other features."""
         self._check_recipe(extractor.recipe, "those of the extractor")
         self._extractor = extractor
+
+    def extraction_recipe(self, path: str) -> FeatureRecipe:
+        """Of the features that the video file `path` gets. Raises ConfigError where none can be made."""
+        return self._get_extractor(path).recipe
 
     def _rows_of(
         self,

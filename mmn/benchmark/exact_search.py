@@ -1,9 +1,10 @@
 """Time the exact search of an index against the plain form of it, in turns, and say how much memory it takes.
 
-python -m mmn.benchmark.exact_search [--moments 5400000] [--width 256] [--k 100] [--repeats 5] [--threads 2] [--index FOLDER]
+python -m mmn.benchmark.exact_search [--moments 5400000] [--width 256] [--k 100] [--repeats 5] [--threads 2]
+    [--index FOLDER]
 
-The index is one of random unit vectors in videos of 2080 moments. It is made in a temporary folder, or in --index, where it
-stays for the next time.
+The index is one of random unit vectors in videos of 2080 moments. It is made in a temporary folder, or in --index, where
+it stays for the next time.
 """
 
 import argparse

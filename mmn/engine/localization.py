@@ -8,6 +8,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import torch
 import transformers
 from terminaltables import AsciiTable
 
@@ -17,6 +18,7 @@ from mmn.extraction.extractor import FeatureExtractor
 from mmn.extraction.progress import ExtractionProgress
 from mmn.extraction.recipe import FeatureRecipe
 from mmn.localizer import EncodedVideo, MomentLocalizer, QueryResult, check_top_k, checked_queries
+from mmn.utils import comm
 from mmn.utils.clock import clock
 from mmn.utils.errors import ConfigError, DataError
 from mmn.utils.logger import setup_logger
@@ -132,9 +134,13 @@ def _check_outputs(outputs: Outputs, source: VideoSource, num_queries: int) -> N
             raise DataError(f"--clip-dir cuts moments out of a video file, but {source.video} is none: give its path")
 
 
-def load_localizer(source: ModelSource) -> MomentLocalizer:
-    """The model, with the extractor that the user asks for explicitly, else that of the checkpoint's recipe."""
-    setup_logger(None, rank=0)
+def load_localizer(source: ModelSource, device: torch.device | None = None) -> MomentLocalizer:
+    """The model, with the extractor that the user asks for explicitly, else that of the checkpoint's recipe.
+
+    Args:
+        device: by default that of the options, see `MomentLocalizer.from_checkpoint`.
+    """
+    setup_logger(None, comm.get_rank())
     transformers.logging.disable_progress_bar()
     if source.backbone and source.recipe_file:
         raise ConfigError("--backbone and --recipe both say how features are made: give one of them")
@@ -142,7 +148,7 @@ def load_localizer(source: ModelSource) -> MomentLocalizer:
     if source.recipe_file and recipe is None:
         raise DataError(f"{source.recipe_file} does not say how its features were made: give --backbone instead")
     localizer = MomentLocalizer.from_checkpoint(
-        source.ckpt, source.config_file, options=source.options, backbone_weights=source.backbone_weights
+        source.ckpt, source.config_file, device, source.options, backbone_weights=source.backbone_weights
     )
     weights, device = source.backbone_weights, localizer.device
     if recipe is not None:

@@ -34,6 +34,7 @@ class Engine(ABC):
 
     name: str
     max_hits: int | None = None
+    takes_writers = True  # whether several processes may put at once
 
     def __init__(self, place: str, info: IndexInfo):
         self.place = place
@@ -163,6 +164,20 @@ def engine_class(name: str) -> type[Engine]:
 def is_address(place: str) -> bool:
     """Whether a place is a server's address, and no folder."""
     return "://" in place
+
+
+def default_engine(place: str, num_moments: int) -> str:
+    """The engine that a new index gets unless one is asked for."""
+    if is_address(place):
+        return "milvus"
+    return "exact" if num_moments <= DEFAULT_EXACT_MOMENTS or len(ENGINES) == 1 else list(ENGINES)[1]
+
+
+def has_index(place: str) -> bool:
+    """Whether there is an index at `place`; of an address its engine must say it."""
+    if is_address(place):
+        return engine_class("milvus").exists(place)
+    return os.path.exists(os.path.join(place, INFO_FILE))
 
 
 def create_engine(place: str, info: IndexInfo, name: str) -> Engine:
