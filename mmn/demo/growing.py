@@ -33,6 +33,7 @@ class GrowingLibrary(VideoLibrary):
     """
 
     can_grow = True
+    name = ""
 
     def __init__(self, search: VideoSearch, listed: Sequence[ListedVideo]):
         self._folder = tempfile.TemporaryDirectory(prefix="mmn_library_")

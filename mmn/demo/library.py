@@ -1,6 +1,7 @@
 """The videos of the page that are searched together, as an index of their moments. The page itself is elsewhere."""
 
 import heapq
+import math
 import os
 import time
 from collections import defaultdict
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from mmn.demo.search import best_ious
 from mmn.demo.videos import plain
+from mmn.index.engine import is_address
+from mmn.index.index import DEFAULT_PER_VIDEO
 from mmn.utils.clock import clock
 from mmn.utils.errors import DataError
 
@@ -36,10 +39,12 @@ class Wanted:
     max_length: float | None = None
     threshold: float = 0.0
 
-    def options(self) -> dict[str, Any]:
-        """For `MomentIndex.search` and `search_like`."""
+    def options(self, num_videos: int) -> dict[str, Any]:
+        """For `MomentIndex.search` and `search_like`, where there are so many videos. Few videos may fill the list."""
+        num_videos = max(len(set(self.videos)) or num_videos, 1)
         return {
             "top_k": TOP_K,
+            "per_video": max(DEFAULT_PER_VIDEO, math.ceil(TOP_K / num_videos)),
             "videos": self.videos or None,
             "min_length": self.min_length or 0.0,
             "max_length": self.max_length,
@@ -182,6 +187,12 @@ class VideoLibrary:
         """Whether the index tells how confident it is."""
         return self.index.engine.info.calibration is not None
 
+    @property
+    def name(self) -> str:
+        """Of the index's folder, without where it is; "" where it is no folder."""
+        place = self.index.engine.place
+        return "" if is_address(place) else os.path.basename(os.path.abspath(place))
+
     def file_of(self, video_id: str) -> str:
         """Raises DataError where the index has no such video, or its file is gone or was never known."""
         path = self.path_of(video_id)
@@ -208,14 +219,17 @@ class VideoLibrary:
         """The best moments of a sentence. Raises UserError where the sentence or what is wanted cannot be."""
         self._refresh()
         threshold = wanted.threshold if self.is_calibrated and wanted.threshold > 0 else None
-        (result,) = self.index.search([query.strip()], threshold=threshold, **wanted.options())
+        (result,) = self.index.search([query.strip()], threshold=threshold, **self._options(wanted))
         return self._found(f"“{result.query}”", result, wanted, self._truth.get(plain(query)))
 
     def find_like(self, video_id: str, start: float, end: float, wanted: Wanted) -> LibraryFound:
         """The moments that are most like one of the library's. Raises UserError where there is no such moment."""
         self._refresh()
-        result = self.index.search_like(video_id, start, end, **wanted.options())
+        result = self.index.search_like(video_id, start, end, **self._options(wanted))
         return self._found(f"Like {video_id}, {clock(start)} to {clock(end)}", result, wanted)
+
+    def _options(self, wanted: Wanted) -> dict[str, Any]:
+        return wanted.options(len(self.index.engine.videos()))
 
     def _found(
         self,

@@ -36,15 +36,15 @@ def library_html(found: LibraryFound) -> str:
     )
 
 
-def state_html(state: LibraryState, place: str) -> str:
+def state_html(state: LibraryState, name: str) -> str:
     """How much is in the library, and how far it is where videos are being added.
 
     Args:
-        place: where it is, "" for one that the page has made.
+        name: of the index, "" where it has none.
     """
     size = f"<b>{_count(state.num_videos, 'video')}</b>, {_count(state.num_moments, 'moment')}"
-    where = f' in <span class="place">{html.escape(place)}</span>' if place else ""
-    parts = [f"<p>{size}{where}.</p>" if state.num_videos else f"<p>The library{where} is empty.</p>"]
+    library = f"The library {html.escape(name)}".strip()
+    parts = [f"<p>{library}: {size}.</p>" if state.num_videos else f"<p>{library} is empty.</p>"]
     if state.adding is not None:
         done, total = state.adding.done, state.adding.total
         parts.append(

@@ -76,8 +76,7 @@ class LibraryTab:
         except UserError as error:
             return message_html(readable(error), is_error=True), self.gradio.Button(visible=False)
         can_add = bool(state.num_missing) and state.adding is None
-        place = "" if self.library.can_grow else self.library.index.engine.place
-        return state_html(state, place), self.gradio.Button(add_label(state), visible=can_add)
+        return state_html(state, self.library.name), self.gradio.Button(add_label(state), visible=can_add)
 
     def watch(self) -> Iterator[tuple]:
         """Nothing -> the same as `show`, again and again as long as videos of the page's list are being added."""

@@ -11,6 +11,11 @@ document.addEventListener("click", (event) => {
     document.querySelectorAll("[data-start]").forEach((other) => other.classList.toggle("playing", other === target));
 });
 
+// Who leaves a tab leaves its player, which would play on unseen.
+document.addEventListener("click", (event) => {
+    if (event.target.closest("[role=tab]")) document.querySelectorAll("video").forEach((player) => player.pause());
+});
+
 function seek(player) {
     player.currentTime = Number(player.dataset.start);
     delete player.dataset.start;

@@ -88,6 +88,13 @@ def test_only_the_videos_and_lengths_that_are_wanted_are_found(opened):
     assert found.num_videos == 2 and found.truth == ()
 
 
+def test_few_videos_may_fill_the_list(opened):
+    assert [Wanted(("a",) * count).options(100)["per_video"] for count in (0, 1)] == [3, 10]
+    assert [Wanted().options(count)["per_video"] for count in (0, 1, 3, 4, 5)] == [10, 10, 4, 3, 3]
+    assert {moment.video for moment in opened.find("a man", Wanted(("walk",))).moments} == {"walk"}
+    assert len(opened.find("a man", Wanted(("walk",))).moments) > 3
+
+
 def test_more_like_a_moment_finds_others(opened):
     found = opened.find_like("walk", 3.0, 9.0, ALL)
     wanted = opened.index.search_like("walk", 3.0, 9.0, top_k=10)

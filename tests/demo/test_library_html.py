@@ -99,8 +99,8 @@ def test_nothing_found_says_why():
 
 def test_library_says_how_much_it_has_and_where():
     assert "The library is empty" in Elements(state_html(LibraryState(0, 0), "")).text
-    text = Elements(state_html(LibraryState(1, 1234), "/data/<index>")).text
-    assert text == "1 video, 1,234 moments in /data/<index>."
+    text = Elements(state_html(LibraryState(1, 1234), "<index>")).text
+    assert text == "The library <index>: 1 video, 1,234 moments."
 
 
 def test_progress_and_problems_are_shown():
