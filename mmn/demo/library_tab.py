@@ -59,7 +59,7 @@ class LibraryTab:
     # ---- What is in it ----
 
     def show(self) -> tuple:
-        """Nothing -> state, button, names, examples."""
+        """Nothing -> state, button, names, examples, threshold."""
         gradio = self.gradio
         names = self.library.names(MAX_NAMES + 1)
         examples = self.library.examples(NUM_EXAMPLES)
@@ -67,6 +67,7 @@ class LibraryTab:
             *self._show_state(),
             gradio.Dropdown(names[:MAX_NAMES], allow_custom_value=len(names) > MAX_NAMES),
             gradio.Dataset(samples=[[text] for text in examples], visible=bool(examples)),
+            gradio.Slider(visible=self.library.is_calibrated),
         )
 
     def _show_state(self) -> tuple:
@@ -81,7 +82,7 @@ class LibraryTab:
     def watch(self) -> Iterator[tuple]:
         """Nothing -> the same as `show`, again and again as long as videos of the page's list are being added."""
         while self.library.adding is not None:
-            yield (*self._show_state(), self.gradio.skip(), self.gradio.skip())  # lists are left to who is choosing
+            yield (*self._show_state(), *[self.gradio.skip()] * 3)  # the lists are left to who is choosing
             time.sleep(POLL_SECONDS)
         yield self.show()
 
@@ -117,7 +118,7 @@ class LibraryTab:
                 wanted = self._build_filters()
                 examples = examples_of(gradio, query, "Known to happen in these videos")
                 results = gradio.HTML(message_html(INVITATION), elem_id="library-results", js_on_load=ON_LIKE)
-        shown = [state, add, wanted[0], examples]
+        shown = [state, add, wanted[0], examples, wanted[-1]]
         searching = {"show_progress": "minimal", "concurrency_id": "library", "concurrency_limit": SEARCHES_AT_ONCE}
 
         def like(example: gradio.EventData, *values):
@@ -155,7 +156,7 @@ class LibraryTab:
                 label="Least confidence, %",
                 info="0: show the nearest moments, whether they fit or not",
                 elem_id="library-threshold",
-                visible=self.library.is_calibrated,
+                visible=False,
             )
         return [videos, shortest, longest, threshold]
 
