@@ -173,7 +173,7 @@ class MomentLocalizer:
         source: str = "the model",
         score: str = "product",
     ):
-        self.device = _usable_device(device)
+        self.device = usable_device(device)
         self.model = model.to(self.device).eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.cells = cells
@@ -220,7 +220,7 @@ class MomentLocalizer:
         """
         path = os.fspath(path)
         content = load_checkpoint(path)
-        cfg = _config_of(content, path, config, options)
+        cfg = checkpoint_config(content, path, config, options)
         tokenizer, model = _untrained_parts(cfg, path)
         load_weights(model, content["model"], path, remedy="give the config it was trained with")
         return cls(
@@ -278,7 +278,7 @@ class MomentLocalizer:
             DataError: no such video, one that cannot be decoded, features that do not fit the model.
             ConfigError: windows that cannot be, a video file for a model that does not say which features it needs.
         """
-        kept = None if keep_on is None else _usable_device(keep_on)
+        kept = None if keep_on is None else usable_device(keep_on)
         prepared = self.prepare_video(video, duration, window, overlap, recipe, name, on_progress)
         contrastive, iou = self._encode_windows(prepared, kept or self.device)
         return EncodedVideo(
@@ -551,7 +551,7 @@ def _check_window(window: float | None, overlap: float | None) -> None:
         raise ConfigError(f"the overlap is {overlap} seconds{least}: it must be at least 0 and less than a window")
 
 
-def _config_of(
+def checkpoint_config(
     content: Mapping, path: str, config: str | os.PathLike | CfgNode | None, options: Sequence[object]
 ) -> CfgNode:
     """The config of a checkpoint, frozen. MODEL.DEVICE is that of `options` alone: training may have been elsewhere."""
@@ -587,7 +587,8 @@ def _untrained_parts(cfg: CfgNode, path: str) -> tuple[QueryTokenizer, MMN]:
         ) from error
 
 
-def _usable_device(name: torch.device | str) -> torch.device:
+def usable_device(name: torch.device | str) -> torch.device:
+    """The device of that name. Raises ConfigError where this machine has none."""
     device = resolve_device(name) if isinstance(name, str) else name
     try:
         torch.empty(0, device=device)

@@ -71,13 +71,14 @@ def build_index(
         DataError: where it is of other features, or damaged.
         UserError: at the end, where videos could not be used; each of them is logged with its reason by then.
     """
-    videos = collection.list()
+    videos = collection.videos()
     if comm.get_rank() == 0:
         _open_or_create(localizer, collection, place, engine, settings or BuildSettings(), len(videos)).close()
     comm.barrier()
     with open_engine(place) as index:
         settings = _check_same(index, localizer, collection.recipe, engine, settings)
         result = _build_share(localizer, collection, _share(videos), index, settings)
+        collection.close()
         results = comm.all_gather_objects(result)
         result = _sum(results)
         if comm.get_rank() == 0:

@@ -12,7 +12,7 @@ other quantities, and levelling each query by its scores in the library, were no
 Shapes: Q queries, V videos.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -97,7 +97,7 @@ class Rates:
     equal_error: float
 
 
-def best_cosines(queries: QueryVectors, videos: Sequence[VideoMoments]) -> np.ndarray:
+def best_cosines(queries: QueryVectors, videos: Iterable[VideoMoments]) -> np.ndarray:
     """[Q, V] float32: the best contrastive cosine of each query in each video."""
     columns = [(queries.contrastive @ video.contrastive.astype(np.float32).T).max(axis=1) for video in videos]
     return np.stack(columns, axis=1)

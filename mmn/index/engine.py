@@ -33,8 +33,8 @@ class Engine(ABC):
     """
 
     name: str
-    max_hits: int | None = None
     takes_writers = True  # whether several processes may put at once
+    max_hits: int | None = None
 
     def __init__(self, place: str, info: IndexInfo):
         self.place = place
@@ -148,7 +148,11 @@ def nearest_video(video_id: str, known: Mapping[str, VideoEntry]) -> str:
 
 
 # Imported when they are asked for, since they may need a library that is not there.
-ENGINES = {"exact": "mmn.index.exact_engine:ExactEngine"}
+ENGINES = {
+    "exact": "mmn.index.exact_engine:ExactEngine",
+    "lance": "mmn.index.lance_engine:LanceEngine",
+    "milvus": "mmn.index.milvus_engine:MilvusEngine",
+}
 DEFAULT_EXACT_MOMENTS = 3_000_000
 """Up to so many moments the exact engine is the default."""
 

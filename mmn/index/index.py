@@ -25,10 +25,13 @@ from mmn.index.identity import model_identity
 from mmn.index.ranking import DEFAULT_PER_VIDEO, DEFAULT_RULE, find_rule
 from mmn.index.records import HEADS, MomentFilter, QueryVectors, VideoMoments
 from mmn.index.retrieval import Plan, RankedMoments, Span, retrieve
-from mmn.localizer import EncodedVideo, MomentLocalizer, check_top_k, checked_queries
+from mmn.localizer import EncodedVideo, MomentLocalizer, check_top_k, checked_queries, usable_device
 from mmn.modeling.scoring import IOU_SCORE_SCALE
 from mmn.structures.moments import temporal_iou
 from mmn.utils.errors import ConfigError
+
+EXAMPLE_RULE = "contrastive"
+"""Of queries by example, for which it was better than the rules that are made for sentences (docs/SEARCH.md)."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,9 @@ class FoundMoment:
         contrastive: cosine of the contrastive head, in [-1, 1].
         iou: the IoU that the other head expects between the moment and what the query describes, in (0, 1).
         path: of the video file; "" where the index does not know it.
-        confidence: the chance that no wrong video of those searched has a moment with so high a contrastive cosine, see
-            `mmn.index.calibration`; None where the index is not calibrated, and where the query is a moment.
+        confidence: that the video is a right one: the chance that no wrong video of those searched has a moment with so
+            high a contrastive cosine as the best one of this video, see `mmn.index.calibration`. None where the index
+            is not calibrated, and where the query is a moment.
     """
 
     video: str
@@ -63,7 +67,7 @@ class SearchResult:
     Attributes:
         query: the sentence; of a search by example, the example in words.
         moments: as many as were asked for, or fewer where no more pass.
-        confidence: that of the moment with the highest contrastive cosine in the library; None as for moments.
+        confidence: that a right video is in the library: the same for the best moment of all; None as for moments.
         nothing_fits: whether there are no moments since the confidence is below the threshold that was asked for.
     """
 
@@ -85,17 +89,23 @@ class MomentIndex:
     """
 
     def __init__(self, engine: Engine, localizer: MomentLocalizer):
-        _check_model(engine, localizer)
+        check_model(engine, localizer)
         self.engine = engine
         self.localizer = localizer
         self._refresh_lock = threading.Lock()
 
     @classmethod
-    def open(cls, place: str | os.PathLike, localizer: MomentLocalizer | str | os.PathLike) -> "MomentIndex":
+    def open(
+        cls,
+        place: str | os.PathLike,
+        localizer: MomentLocalizer | str | os.PathLike,
+        device: torch.device | str | None = None,
+    ) -> "MomentIndex":
         """The index in a folder, or at a server's address.
 
         Args:
             localizer: the model that built it, or its checkpoint.
+            device: where the exact engine compares moments, which then stay there; by default on the CPU, from the files.
         Raises:
             DataError: there is no index, or it is damaged.
             ConfigError: it was built by another model, or from other features.
@@ -104,7 +114,10 @@ class MomentIndex:
         try:
             if not isinstance(localizer, MomentLocalizer):
                 localizer = MomentLocalizer.from_checkpoint(localizer)
-            return cls(engine, localizer)
+            index = cls(engine, localizer)
+            if device is not None:
+                engine.use_device(usable_device(device))
+            return index
         except BaseException:
             engine.close()
             raise
@@ -168,7 +181,13 @@ class MomentIndex:
         return self._search(mean, [" / ".join(distinct)], plan, threshold)[0]
 
     def search_like(
-        self, video: str | EncodedVideo, start: float, end: float, top_k: int = 10, **options
+        self,
+        video: str | EncodedVideo,
+        start: float,
+        end: float,
+        top_k: int = 10,
+        rule: str = EXAMPLE_RULE,
+        **options,
     ) -> SearchResult:
         """Moments that are like one moment: query by example.
 
@@ -178,10 +197,10 @@ class MomentIndex:
         Args:
             video: an id of the index, or a video that the index's model has encoded.
             start, end: seconds.
-            top_k, options: as in `search`.
+            top_k, rule, options: as in `search`.
         Raises ConfigError where the index has no such video, the video no such span, or another model encoded it.
         """
-        plan = self.plan(top_k, **options)
+        plan = self.plan(top_k, rule=rule, **options)
         moments = self._moments_of(video)
         if not all(isinstance(bound, Real) for bound in (start, end)) or not 0 <= start < end <= moments.duration + 0.1:
             raise ConfigError(
@@ -237,7 +256,7 @@ class MomentIndex:
             if calibration is None:
                 results.append(SearchResult(name, self._found_moments(ranked)))
                 continue
-            confidence = calibration.confidence(np.append(ranked.contrastive, ranked.best), num_videos).tolist()
+            confidence = calibration.confidence(np.append(ranked.video_best, ranked.best), num_videos).tolist()
             nothing_fits = threshold is not None and confidence[-1] < threshold
             moments = () if nothing_fits else self._found_moments(ranked, confidence[:-1])
             results.append(SearchResult(name, moments, confidence[-1], nothing_fits))
@@ -283,7 +302,7 @@ def _unit_mean(vectors: np.ndarray) -> np.ndarray:
     return mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
 
-def _check_model(engine: Engine, localizer: MomentLocalizer) -> None:
+def check_model(engine: Engine, localizer: MomentLocalizer) -> None:
     """Raise ConfigError where the index's vectors do not compare with the model's."""
     info, identity = engine.info, model_identity(localizer)
     if info.model != identity:

@@ -17,8 +17,11 @@ from mmn.utils.errors import ConfigError, nearest
 
 DEFAULT_PER_VIDEO = 3
 """Moments of one video in a list, at most."""
-VIDEO_MOMENTS = 4
-"""The rule rerank places a video by the mean of so many of its moments."""
+VIDEO_TEMPERATURE = 0.05
+"""How soft the maximum is over a video's cosines by which the rule rerank places it."""
+MOMENT_POWER = 16.0
+"""Of the contrastive score in the product by which rerank orders the moments of a video. A step of cosine then counts about
+as much in one head as in the other, whose score is sigmoid(10 cos)."""
 
 
 @dataclass(frozen=True)
@@ -66,53 +69,53 @@ def rank_scores(contrastive: Tensor, iou: Tensor, videos: Tensor, power: float, 
 
     * "contrastive", "iou", "product": `mmn.modeling.scoring.final_score` of that kind.
     * "rerank": videos by the contrastive head, which alone saw other videos in training, and the moments of a video by
-      both heads. A video's place is decided by the mean of its VIDEO_MOMENTS best cosines, since one moment alone is
-      easily high by chance; a moment gets that mean, scaled to [0, 1] as in the product, times its product as a share of
-      the best product in its video.
+      both heads. A video has the soft maximum t log(sum of exp(cos / t) / K) of its candidates' cosines, t being
+      VIDEO_TEMPERATURE, since one moment alone is easily high by chance; a moment gets that, scaled to [0, 1] as in the
+      product, times its product (with MOMENT_POWER) as a share of the best product in its video.
 
     Args:
         contrastive, iou: [Q, K] float32, the candidates' cosines with the query in the two spaces; where `videos` is
             below 0, any finite number.
         videos: [Q, K] int64, the same number for the moments of one video; below 0 where there is no candidate.
-        power: TEST.CONTRASTIVE_SCORE_POW.
+        power: TEST.CONTRASTIVE_SCORE_POW, of the product alone.
     Returns:
         [Q, K] float32 in [0, 1]; 0 where there is no candidate.
     """
     is_there = videos >= 0
     if kind != "rerank":
         return final_score(contrastive, iou_score(iou), power, kind) * is_there
-    product = final_score(contrastive, iou_score(iou), power)
-    groups, places = group_places(contrastive, videos)
-    # A video with fewer candidates has its other moments behind the last of them.
-    last = contrastive.masked_fill(~is_there, torch.inf).amin(dim=1, keepdim=True)
-    above_last = ((contrastive - last) * (places < VIDEO_MOMENTS)).masked_fill(~is_there, 0)
-    mean = last + torch.zeros_like(above_last).scatter_add(1, groups, above_last) / VIDEO_MOMENTS  # [Q, groups]
-    best = torch.zeros_like(product).scatter_reduce(1, groups, product * is_there, "amax")
-    share = product / best.gather(1, groups).clamp(min=torch.finfo(product.dtype).tiny)
-    scores = final_score(mean.gather(1, groups), iou_score(iou), power, "contrastive") * share
-    return scores.clamp(max=1).masked_fill(~is_there, 0)
+    groups = number_groups(videos)
+    product = final_score(contrastive, iou_score(iou), MOMENT_POWER).masked_fill(~is_there, 0)
+    best = torch.zeros_like(product).scatter_reduce(1, groups, product, "amax").gather(1, groups)
+    video = soft_maximum(contrastive.masked_fill(~is_there, -torch.inf), groups).gather(1, groups)
+    match = ((video + 1) / 2).clamp(0, 1)
+    share = product / best.clamp(min=torch.finfo(product.dtype).tiny)
+    return (match * share).masked_fill(~is_there, 0)
 
 
-def group_places(values: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
-    """Numbers the groups of every row, and the places within them.
+def soft_maximum(cosines: Tensor, groups: Tensor) -> Tensor:
+    """t log(sum of exp(cos / t) / K) over each group, K being all finite cosines of the row; t is VIDEO_TEMPERATURE.
 
     Args:
-        values: [Q, K].
-        groups: [Q, K] integers.
+        cosines: [Q, K], -inf where there is none.
+        groups: [Q, K] int64 in 0 .. K - 1.
     Returns:
-        For every entry the number of its group in 0 .. K - 1, and its place in the group from 0 by descending value, the
-        earlier first where values are equal; int64 [Q, K] each.
-
-    >>> group_places(torch.tensor([[0.1, 0.3, 0.2]]), torch.tensor([[7, 7, 4]]))
-    (tensor([[1, 1, 0]]), tensor([[1, 0, 0]]))
+        [Q, K] by the groups' numbers, at most the group's highest; for one without a cosine -inf or nan.
     """
-    order = values.argsort(dim=1, descending=True, stable=True)
-    order = order.gather(1, groups.gather(1, order).argsort(dim=1, stable=True))
-    grouped = groups.gather(1, order)
-    is_first = torch.ones_like(grouped, dtype=torch.bool)
-    is_first[:, 1:] = grouped[:, 1:] != grouped[:, :-1]
-    numbers = is_first.cumsum(dim=1) - 1
-    along = torch.arange(grouped.shape[1], device=grouped.device).expand_as(grouped)
-    places = along - (along * is_first).cummax(dim=1).values
-    back = torch.zeros_like(order)
-    return back.scatter(1, order, numbers), back.scatter(1, order, places)
+    highest = cosines.amax(dim=1, keepdim=True)  # so that nothing overflows
+    parts = ((cosines - highest) / VIDEO_TEMPERATURE).exp()
+    count = cosines.isfinite().sum(dim=1, keepdim=True)
+    sums = torch.zeros_like(parts).scatter_add(1, groups, parts)
+    return highest + VIDEO_TEMPERATURE * (sums / count).log()
+
+
+def number_groups(groups: Tensor) -> Tensor:
+    """Integers [Q, K] -> [Q, K] int64 in 0 .. K - 1, equal in a row where they were.
+
+    >>> number_groups(torch.tensor([[700, 700, -1]]))
+    tensor([[1, 1, 0]])
+    """
+    ordered, order = groups.sort(dim=1, stable=True)
+    is_next = torch.zeros_like(order)
+    is_next[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    return torch.zeros_like(order).scatter(1, order, is_next.cumsum(dim=1))

@@ -62,8 +62,9 @@ class RankedMoments:
         moments: [n, 2] float32 seconds.
         scores: [n] float32, of the rule; beyond its depth, of the head.
         contrastive, iou: [n] float32, the cosines.
-        best: the highest contrastive cosine of all hits they were chosen from; -1 where there is none.
-        depth: how many hits these are.
+        video_best: [n] float32, the highest contrastive cosine among the hits of each one's video.
+        best: that of all hits; -1 where there is none.
+        depth: how many hits these were chosen from.
     """
 
     videos: np.ndarray
@@ -71,6 +72,7 @@ class RankedMoments:
     scores: np.ndarray
     contrastive: np.ndarray
     iou: np.ndarray
+    video_best: np.ndarray
     best: float
     depth: int
 
@@ -145,5 +147,7 @@ def _rank(hits: Hits, plan: Plan, without: Span | None) -> tuple[np.ndarray, np.
 def _ranked(hits: Hits, scores: np.ndarray, row: int, places: np.ndarray) -> RankedMoments:
     kept = places[places >= 0]
     columns = (hits.videos, hits.moments, scores, hits.contrastive, hits.iou)
-    best = float(hits.contrastive[row].max(initial=-1))
-    return RankedMoments(*(column[row, kept] for column in columns), best, int(hits.counts[row]))
+    cosines = hits.contrastive[row]
+    video_best = [cosines[hits.videos[row] == video].max() for video in hits.videos[row, kept]]
+    values = (np.array(video_best, np.float32), float(cosines.max(initial=-1)), int(hits.counts[row]))
+    return RankedMoments(*(column[row, kept] for column in columns), *values)

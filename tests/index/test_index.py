@@ -4,6 +4,7 @@ import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from tiny import run_python, tiny_config
 
 from mmn import MomentIndex, MomentLocalizer, SearchResult
 from mmn.index.calibration import fit_calibration
+from mmn.index.encoding import BuildSettings, index_info
+from mmn.index.engine import create_engine, open_engine
 from mmn.index.identity import model_identity
 from mmn.index.ranking import RULES
 from mmn.index.records import QueryVectors, VideoMoments
@@ -145,7 +148,7 @@ def test_results_are_frozen(index):
 def test_moments_like_one_are_those_nearest_to_its_vectors(index, videos, localizer):
     example = videos[2]
     start, end = example.moments[20]
-    near = index.search_like("film_2", start + 0.05, end - 0.05, top_k=6, rule="contrastive")
+    near = index.search_like("film_2", start + 0.05, end - 0.05, top_k=6)
     vectors = QueryVectors(*(part[20:21].astype(np.float32) for part in (example.contrastive, example.iou)))
     apart = lambda name, moment: name != "film_2" or moment[1] <= start + 0.05 or moment[0] >= end - 0.05  # noqa: E731
     ranking = [entry[:3] for entry in whole_ranking(videos, vectors, 0) if apart(entry[0], entry[1])]
@@ -202,13 +205,16 @@ def calibrated(index, engine):
     return index, calibration
 
 
-def test_confidence_is_that_of_the_cosine_among_the_videos_searched(calibrated):
+def test_confidence_is_that_of_the_best_cosine_of_the_video(calibrated, localizer, videos):
     index, calibration = calibrated
     assert index.calibration == calibration
-    for videos, count in ((None, 5), (["film_0", "film_3", "film_0"], 2)):
-        for result in index.search(QUERIES, videos=videos):
-            wanted = [calibration.confidence(moment.contrastive, count) for moment in result.moments]
-            assert [moment.confidence for moment in result.moments] == pytest.approx(wanted)
+    vectors = localizer.encode_queries(QUERIES)
+    for names, count in ((None, 5), (["film_0", "film_3", "film_0"], 2)):
+        for row, result in enumerate(index.search(QUERIES, videos=names)):
+            ranking = whole_ranking(videos, vectors, row)
+            for moment in result.moments:
+                best = max(entry[2] for entry in ranking if entry[0] == moment.video)
+                assert moment.confidence == pytest.approx(calibration.confidence(best, count), abs=1e-4)
             assert result.confidence >= max(moment.confidence for moment in result.moments)
 
 
@@ -304,6 +310,57 @@ def test_option_that_cannot_be_is_a_sentence(index, options, named):
     with pytest.raises(UserError, match=named) as error:
         index.search(QUERIES, **options)
     assert "\n" not in str(error.value)
+
+
+# ---- Files -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def place(localizer, videos, tmp_path):
+    """An exact index of the first four videos."""
+    place = str(tmp_path / "library")
+    with create_engine(place, index_info(localizer, BuildSettings()), "exact") as engine:
+        engine.put(videos[:4])
+    return place
+
+
+def test_index_of_a_folder_finds_what_one_in_memory_does(place, index, localizer, checkpoint):
+    names = [f"film_{number}" for number in range(4)]
+    with MomentIndex.open(place, localizer) as opened:
+        for found, wanted in zip(opened.search(QUERIES), index.search(QUERIES, videos=names), strict=True):
+            assert spans(found) == spans(wanted)
+    with MomentIndex.open(Path(place), checkpoint, device="cpu") as opened:
+        assert spans(opened.search(QUERIES[0])[0]) == spans(index.search(QUERIES[0], videos=names)[0])
+
+
+def test_what_another_process_adds_is_found_after_a_refresh(place, localizer, videos):
+    with MomentIndex.open(place, localizer) as index, open_engine(place) as writer:
+        before = spans(index.search(QUERIES[0])[0])
+        writer.put(videos[4:])
+        assert spans(index.search(QUERIES[0])[0]) == before
+        with pytest.raises(ConfigError, match="no video 'film_4'"):
+            index.search(QUERIES[0], videos=["film_4"])
+        index.refresh()
+        assert {moment.video for moment in index.search(QUERIES[0], videos=["film_4"])[0].moments} == {"film_4"}
+
+
+def test_threads_search_while_videos_come_and_go(place, localizer, videos):
+    with MomentIndex.open(place, localizer) as index, open_engine(place) as writer, ThreadPoolExecutor(4) as pool:
+        allowed = [spans(index.search(QUERIES[0], top_k=30)[0])]
+        writer.put(videos[4:])
+        index.refresh()
+        allowed.append(spans(index.search(QUERIES[0], top_k=30)[0]))
+        assert allowed[0] != allowed[1]
+        searches = [pool.submit(index.search, QUERIES[0], top_k=30) for _ in range(40)]
+        for turn in range(10):
+            writer.remove(["film_4"]) if turn % 2 == 0 else writer.put(videos[4:])
+            index.refresh()
+        assert all(spans(search.result()[0]) in allowed for search in searches)
+
+
+def test_device_that_is_not_there_is_a_sentence(place, localizer):
+    with pytest.raises(ConfigError, match="device 'cuda:99' cannot be used"):
+        MomentIndex.open(place, localizer, device="cuda:99")
 
 
 # ---- Threads, and the package ------------------------------------------------------------------------------------------
