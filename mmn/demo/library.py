@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mmn.demo.search import best_ious
 from mmn.demo.videos import plain
 from mmn.index.engine import is_address
-from mmn.index.index import DEFAULT_PER_VIDEO
+from mmn.index.ranking import DEFAULT_PER_VIDEO
 from mmn.utils.clock import clock
 from mmn.utils.errors import DataError
 

@@ -11,6 +11,7 @@ from mmn.demo.page import build_app, import_gradio, serve
 from mmn.demo.search import VideoSearch
 from mmn.demo.videos import ListedVideo, find_videos, read_sentences
 from mmn.engine.localization import ModelSource, load_localizer
+from mmn.index.cli import checkpoint_of
 from mmn.index.engine import Engine, open_engine
 from mmn.index.index import MomentIndex
 from mmn.utils.errors import UserError
@@ -75,11 +76,7 @@ def _with_defaults(source: ModelSource, videos: PageVideos, engine: Engine | Non
     if source.ckpt:
         return source, videos
     if engine is not None:
-        if not os.path.isfile(engine.info.model_name):
-            raise UserError(
-                f"the index {engine.place} was built by {engine.info.model_name}, which is no file here: give --ckpt"
-            )
-        return replace(source, ckpt=engine.info.model_name), videos
+        return replace(source, ckpt=checkpoint_of(engine)), videos
     if not os.path.exists(EXAMPLE.ckpt):
         raise UserError(f"there is no {EXAMPLE.ckpt}: make the example model by bash scripts/pixels.sh, or give --ckpt")
     source = replace(source, ckpt=EXAMPLE.ckpt, backbone_weights=source.backbone_weights or EXAMPLE.backbone_weights)

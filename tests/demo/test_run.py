@@ -64,7 +64,7 @@ def test_index_names_its_model(served, place):
     (source,) = served[1]
     assert source.ckpt.endswith("model.pth")
     Path(source.ckpt).unlink()
-    with pytest.raises(UserError, match=r"was built by .*model\.pth, which is no file here: give --ckpt"):
+    with pytest.raises(UserError, match=r"was built by .*model\.pth, which is not there: say where the model is"):
         run_demo(ModelSource(""), PageVideos(index=place), "h", 1)
 
 
