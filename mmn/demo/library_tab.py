@@ -2,18 +2,19 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
-from mmn.demo.library import VideoLibrary, Wanted
+from mmn.demo.library import LibraryFound, VideoLibrary, Wanted
 from mmn.demo.library_results import add_label, library_html, player_html, state_html
-from mmn.demo.parts import NO_QUERY, NUM_EXAMPLES, PRIVATE, examples_of, query_row, readable
+from mmn.demo.parts import NO_QUERY, PRIVATE, examples_of, query_row, readable
 from mmn.demo.results import message_html
 from mmn.utils.errors import ConfigError, UserError
 
 INVITATION = "Type a sentence: the best moments of all videos will be listed here."
 NOTHING_THERE = "The library is empty: add videos to it first."
+NUM_EXAMPLES = 4  # each may take a line above what is found
 MAX_NAMES = 500  # in the list of videos; ids of others are typed
 SEARCHES_AT_ONCE = 4
 POLL_SECONDS = 0.3
@@ -48,10 +49,10 @@ class LibraryTab:
         video, start, end = (getattr(example, name, None) for name in ("video", "start", "end"))
         return self._results(lambda: self.library.find_like(str(video), start, end, wanted_of(*wanted)))
 
-    def _results(self, search) -> str:
-        if not self.library.index.engine.videos():
-            return message_html(NOTHING_THERE, is_error=True)
+    def _results(self, search: Callable[[], LibraryFound]) -> str:
         try:
+            if not self.library.state().num_videos:
+                return message_html(NOTHING_THERE, is_error=True)
             return library_html(search())
         except UserError as error:
             return message_html(readable(error), is_error=True)

@@ -5,7 +5,7 @@ from types import ModuleType
 
 import numpy as np
 
-from mmn.demo.parts import NO_QUERY, NUM_EXAMPLES, PRIVATE, examples_of, query_row, readable
+from mmn.demo.parts import NO_QUERY, PRIVATE, examples_of, query_row, readable
 from mmn.demo.results import message_html, results_html
 from mmn.demo.search import VideoSearch
 from mmn.demo.videos import ListedVideo, PlayableCopies
@@ -16,6 +16,7 @@ LEGEND = (
     "Circles are the first moments of the list, squares the true ones."
 )
 EMPTY = "The moments will be listed here."
+NUM_EXAMPLES = 8
 NO_VIDEO = "Pick a video from the list, or upload one, before you ask."
 
 

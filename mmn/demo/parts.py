@@ -6,7 +6,6 @@ from types import ModuleType
 from mmn.utils.errors import UserError
 
 NO_QUERY = "Type what happens in the moment you look for, for example “a person opens a door”."
-NUM_EXAMPLES = 8
 PRIVATE = {"api_visibility": "private"}  # of every event: programs are not offered it
 
 
