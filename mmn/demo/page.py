@@ -1,7 +1,9 @@
 """The page itself, in Gradio, and the server that delivers it. Nothing on it is fetched from elsewhere."""
 
 import os
+import signal
 import socket
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -114,5 +116,7 @@ def serve(app, host: str, port: int) -> None:
             probe.bind((host, port))
         except (OSError, OverflowError) as error:
             raise UserError(f"the demo cannot listen on {host}:{port} ({error}): choose another --port") from error
+    # The server raises the signal again when it has ended; only as an exit does it let temporary folders be deleted.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     get_logger().info("open http://%s:%d in a browser; Ctrl-C ends the demo", host, port)
     import_module("uvicorn").run(app, host=host, port=port, log_level="warning")

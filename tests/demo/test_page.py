@@ -2,7 +2,9 @@
 
 import re
 import runpy
+import signal
 import socket
+import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -178,6 +180,31 @@ def test_port_that_is_taken_is_named():
         taken.listen()
         with pytest.raises(UserError, match="choose another --port"):
             serve(None, *taken.getsockname())
+
+
+def test_what_is_temporary_goes_when_the_demo_is_told_to_end(tmp_path):
+    program = """if True:
+        import os, signal, sys, tempfile, threading
+        import uvicorn
+        from mmn.demo.page import serve
+
+        folder = tempfile.TemporaryDirectory(dir=sys.argv[1])
+
+        async def app(scope, receive, send):
+            while scope["type"] == "lifespan":
+                message = (await receive())["type"]
+                await send({"type": message + ".complete"})
+                if message == "lifespan.startup":
+                    os.kill(os.getpid(), signal.SIGTERM)
+                else:
+                    return
+
+        serve(app, "127.0.0.1", 0)
+    """
+    pytest.importorskip("uvicorn")
+    ended = subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, timeout=60, capture_output=True)
+    assert ended.returncode == 128 + signal.SIGTERM, ended.stderr.decode()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_tool_without_a_model_says_how_to_make_one(tmp_path, monkeypatch):
