@@ -31,6 +31,8 @@ setup(
         "torchvision": ["torchvision>=0.21"],
         "plots": ["matplotlib"],
         "mlflow": ["mlflow-skinny>=2.10"],
+        "search": ["lancedb>=0.40"],
+        "milvus": ["pymilvus>=3.0"],
         "demo": ["gradio>=6.0", "av>=18.0", "matplotlib"],
         "test": ["pytest", "hypothesis", "ruff"],
     },

@@ -176,6 +176,31 @@ def test_sentences_are_one_forward_and_equal_ones_are_encoded_once(localizer, vi
     assert results[0] == results[2] == results[3] != results[1]
 
 
+def test_vectors_of_queries_are_those_that_moments_are_compared_with(localizer, video):
+    vectors = localizer.encode_queries(QUERIES)
+    assert len(vectors) == len(QUERIES) and vectors.contrastive.dtype == vectors.iou.dtype == np.float32
+    for number, result in enumerate(localizer.localize(video, QUERIES)):
+        for moment in result.moments:
+            place = (video.moments[0] == torch.tensor([moment.start, moment.end])).all(dim=1).nonzero().item()
+            cosines = [
+                float(getattr(video, f"moments_{head}")[0, place] @ torch.from_numpy(vectors.vectors(head)[number]))
+                for head in ("contrastive", "iou")
+            ]
+            wanted = [moment.contrastive, float(torch.tensor(moment.iou).logit()) / 10]
+            assert cosines == pytest.approx(wanted, abs=1e-5)
+
+
+def test_many_queries_are_encoded_in_parts_and_equal_ones_once(localizer, calls, monkeypatch):
+    wanted = localizer.encode_queries(QUERIES)
+    calls.clear()
+    monkeypatch.setattr("mmn.localizer.SENTENCES_AT_ONCE", 2)
+    vectors = localizer.encode_queries([*QUERIES, QUERIES[0]])
+    assert calls == [("encode_sentences", 2), ("encode_sentences", 1)]
+    for head in ("contrastive", "iou"):
+        assert_close(vectors.vectors(head)[:3], wanted.vectors(head), rtol=1e-5, atol=1e-6)
+        assert (vectors.vectors(head)[3] == vectors.vectors(head)[0]).all()
+
+
 def test_video_is_encoded_once_for_many_queries(localizer, calls):
     video = localizer.encode_video(random_rows(30), duration=9.0)
     for query in QUERIES:

@@ -15,6 +15,7 @@ from mmn.index.build import build_index
 from mmn.index.calibration import Calibration, Rates, best_cosines, fit_calibration, measure_rates
 from mmn.index.encoding import BuildSettings
 from mmn.index.engine import open_engine
+from mmn.index.identity import model_identity
 from mmn.index.index import check_model
 from mmn.index.sources import FeatureCollection
 from mmn.localizer import MomentLocalizer
@@ -45,7 +46,7 @@ def calibrate_index(
     split = split or _validation_split(cfg)
     measured = split_names(cfg, "TEST") if measured is None else measured
     with open_engine(place) as index:
-        check_model(index, localizer)
+        check_model(index, localizer, model_identity(localizer))
         settings = BuildSettings.of(index.info.build)
         best, is_own = _compare(localizer, cfg, split, settings)
         calibration = fit_calibration(split, best, is_own)

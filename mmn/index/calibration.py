@@ -182,10 +182,12 @@ def _searched(is_own: np.ndarray, num_videos: int | None, generator: np.random.G
     """[Q, V] bool twice: the videos that a query is searched in, with one of its own and without."""
     if num_videos is None:
         return np.ones_like(is_own), ~is_own
-    order = np.where(is_own, 2, generator.random(is_own.shape)).argsort(axis=1).argsort(axis=1)  # wrong ones first
-    gone = (order < num_videos) & ~is_own
-    first_own = is_own & (is_own.cumsum(axis=1) == 1)
-    return ((order < num_videos - 1) & ~is_own) | first_own, gone
+    there, gone = np.zeros_like(is_own), np.zeros_like(is_own)
+    for row, own in enumerate(is_own):
+        drawn = generator.choice(np.flatnonzero(~own), num_videos, replace=False)
+        gone[row, drawn] = True
+        there[row, [*drawn[1:], own.argmax()]] = True
+    return there, gone
 
 
 def equal_error_rate(absent: np.ndarray, present: np.ndarray) -> float:

@@ -75,8 +75,8 @@ class Answers:
     def to(self, device: torch.device) -> "Answers":
         return Answers(self.videos.to(device), self.moments.to(device))
 
-    def rows(self, part: slice) -> "Answers":
-        return Answers(self.videos[part], self.moments[part])
+    def rows(self, places: Tensor) -> "Answers":
+        return Answers(self.videos[places], self.moments[places])
 
     def video_counts(self) -> np.ndarray:
         """[Q] int64, the distinct right videos of each query."""
@@ -89,11 +89,18 @@ class Answers:
 
 @dataclass(frozen=True, eq=False)
 class Queries:
-    """The sentences of a split in annotation order: unit vectors [Q, C] float32 in the two spaces, and the answers."""
+    """The sentences of a split in annotation order.
+
+    Attributes:
+        contrastive, iou: [Q, C] float32 unit vectors.
+        answers: what counts as found.
+        same_as: [Q] int64, the first query that says the same in the same letters: it has the same vectors and answers.
+    """
 
     contrastive: Tensor
     iou: Tensor
     answers: Answers
+    same_as: Tensor
 
     def __len__(self) -> int:
         return len(self.answers)
@@ -160,6 +167,13 @@ def find_answers(videos: Sequence[VideoAnnotation]) -> Answers:
     return Answers(places, moments)
 
 
+def find_repeats(videos: Sequence[VideoAnnotation]) -> Tensor:
+    """`Queries.same_as` of a split."""
+    first: dict[str, int] = {}
+    sentences = [sentence for video in videos for sentence in video.sentences]
+    return torch.tensor([first.setdefault(sentence, place) for place, sentence in enumerate(sentences)])
+
+
 @torch.no_grad()
 def encode_split(
     model: nn.Module, loader: DataLoader, cells: ProposalCells, device: torch.device
@@ -177,8 +191,9 @@ def encode_split(
         moments.append((cell_moments(cells, batch.durations), *vectors))
         sentences.append((output.sentences_contrastive, output.sentences_iou))
     corpus = Corpus(*(torch.cat(part) for part in zip(*moments, strict=True)))
-    answers = find_answers(loader.dataset.videos).to(device)
-    return corpus, Queries(*(torch.cat(part) for part in zip(*sentences, strict=True)), answers)
+    videos = loader.dataset.videos
+    answers, same_as = find_answers(videos).to(device), find_repeats(videos).to(device)
+    return corpus, Queries(*(torch.cat(part) for part in zip(*sentences, strict=True)), answers, same_as)
 
 
 # ---- Ranking ---------------------------------------------------------------------------------------------------------
@@ -238,9 +253,8 @@ def rank_corpus(
     """
     rules = list(rules)
     parts: dict[str, list[tuple[Tensor, ...]]] = {rule.name: [] for rule in rules}
-    size = max(1, block // corpus.num_moments)
-    for start in range(0, len(queries), size):
-        rows = slice(start, start + size)
+    distinct, back = queries.same_as.unique(return_inverse=True)
+    for rows in distinct.split(max(1, block // corpus.num_moments)):
         heads = (cosines(getattr(queries, head)[rows], getattr(corpus, head)) for head in HEADS)
         orders, answers = Orders(*heads, corpus.moments.shape[1], listing.power), queries.answers.rows(rows)
         for rule in rules:
@@ -253,7 +267,7 @@ def rank_corpus(
                 )
             )
     return {
-        name: Ranks(*(torch.cat(part).cpu().numpy() for part in zip(*blocks, strict=True)))
+        name: Ranks(*(torch.cat(part)[back].cpu().numpy() for part in zip(*blocks, strict=True)))
         for name, blocks in parts.items()
     }
 

@@ -174,7 +174,7 @@ def default_engine(place: str, num_moments: int) -> str:
     """The engine that a new index gets unless one is asked for."""
     if is_address(place):
         return "milvus"
-    return "exact" if num_moments <= DEFAULT_EXACT_MOMENTS or len(ENGINES) == 1 else list(ENGINES)[1]
+    return "exact" if num_moments <= DEFAULT_EXACT_MOMENTS else "lance"
 
 
 def has_index(place: str) -> bool:

@@ -89,7 +89,8 @@ class MomentIndex:
     """
 
     def __init__(self, engine: Engine, localizer: MomentLocalizer):
-        check_model(engine, localizer)
+        self.identity = model_identity(localizer)
+        check_model(engine, localizer, self.identity)
         self.engine = engine
         self.localizer = localizer
         self._refresh_lock = threading.Lock()
@@ -123,9 +124,13 @@ class MomentIndex:
             raise
 
     def refresh(self) -> None:
-        """See what was written to the index since it was opened or last refreshed."""
+        """See what was written to the index since it was opened or last refreshed.
+
+        Raises ConfigError where another index has taken its place, of another model.
+        """
         with self._refresh_lock:
             self.engine.refresh()
+            check_model(self.engine, self.localizer, self.identity)
 
     def close(self) -> None:
         """Let go of files and connections."""
@@ -256,7 +261,7 @@ class MomentIndex:
             if calibration is None:
                 results.append(SearchResult(name, self._found_moments(ranked)))
                 continue
-            confidence = calibration.confidence(np.append(ranked.video_best, ranked.best), num_videos).tolist()
+            confidence = calibration.confidence(np.append(ranked.video_best, ranked.best), max(num_videos, 1)).tolist()
             nothing_fits = threshold is not None and confidence[-1] < threshold
             moments = () if nothing_fits else self._found_moments(ranked, confidence[:-1])
             results.append(SearchResult(name, moments, confidence[-1], nothing_fits))
@@ -265,10 +270,8 @@ class MomentIndex:
     def _found_moments(
         self, ranked: RankedMoments, confidence: Sequence[float | None] | None = None
     ) -> tuple[FoundMoment, ...]:
-        known = self.engine.videos()
-        paths = [
-            known[video].path if video in known else "" for video in ranked.videos
-        ]  # one may just have been removed
+        known = self.engine.videos()  # without those that were just removed
+        paths = [known[video].path if video in known else "" for video in ranked.videos]
         expected = 1 / (1 + np.exp(-IOU_SCORE_SCALE * ranked.iou))
         numbers = (*ranked.moments.T, ranked.scores, ranked.contrastive, expected)
         confidence = [None] * len(paths) if confidence is None else confidence
@@ -302,9 +305,9 @@ def _unit_mean(vectors: np.ndarray) -> np.ndarray:
     return mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
 
-def check_model(engine: Engine, localizer: MomentLocalizer) -> None:
-    """Raise ConfigError where the index's vectors do not compare with the model's."""
-    info, identity = engine.info, model_identity(localizer)
+def check_model(engine: Engine, localizer: MomentLocalizer, identity: str) -> None:
+    """Raise ConfigError where the index's vectors do not compare with the model's, whose `model_identity` is given."""
+    info = engine.info
     if info.model != identity:
         raise ConfigError(
             f"the index {engine.place} was built by {info.model_name} ({info.model[:12]}), but {localizer.source} "

@@ -39,7 +39,7 @@ GROUP_SIZE = 2500  # moments of a group, about
 TRAINING_ROWS = 64  # moments per group that k-means looks at
 OUTGROWN = 3  # the groups are made anew where the index has so many times the moments of when they were made
 GROUPS = "groups_"  # in the name of the structure, before their number
-PROBES = 40
+PROBES = 256
 CANDIDATES = 1000
 FEW_ROWS = 50_000  # moments of the videos that are searched, up to which they are compared whole
 AFTERWARDS = 4  # hits per wanted one that are looked through for moments of the right length, before others are
@@ -116,7 +116,7 @@ class LanceEngine(EntryEngine):
     def _clean(self) -> None:
         for table in (self._moments, self._videos):
             # Readers of a former version read again (`_read`). Nobody else writes, so what no version names is abandoned.
-            table.optimize(cleanup_older_than=datetime.timedelta(microseconds=1), delete_unverified=True)
+            table.optimize(cleanup_older_than=datetime.timedelta(seconds=1), delete_unverified=True)
 
     def _build(self) -> bool:
         """Make the structures that are missing or have been outgrown; whether there were any."""

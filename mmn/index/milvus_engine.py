@@ -7,8 +7,9 @@ server. The environment variable MILVUS_TOKEN may hold `user:password` or a toke
     NAME_videos        a row per video: which entry of the moments counts
     NAME_description   one row, the description as json
 
-Everything is there for all clients as soon as it is written, so what `refresh` looks at is the list of the videos. The server
-groups the vectors by itself; INDEX and SEARCH are what it is told. It has no comparison with everything (`exact`).
+Everything is there for all clients as soon as it is written, so what `refresh` looks at is the list of the videos. The
+server groups the vectors by itself; INDEX and SEARCH_WIDTH are what it is told. It has no comparison with everything
+(`exact`).
 Milvus keeps float16; Milvus Lite, which the tests run, lacks it, and keeps the same values as float32.
 """
 
@@ -41,7 +42,7 @@ class MilvusEngine(EntryEngine):
     """See the module."""
 
     name = "milvus"
-    most_rows = 16384  # Milvus's own limit
+    max_hits = most_rows = 16384  # Milvus's own limit
 
     def __init__(self, place: str, info: IndexInfo, client: Any):
         super().__init__(place, info)

@@ -9,6 +9,7 @@ from moment_library import random_library, random_queries
 from mmn.index.calibration import (
     TAIL_SHARE,
     Calibration,
+    _searched,
     best_cosines,
     equal_error_rate,
     fit_calibration,
@@ -93,6 +94,15 @@ def test_rates_are_those_of_a_plain_count():
         assert 0 < rates.false_reject[number] < 1
         assert rates.false_accept[number] == pytest.approx(accepted / 200)
         assert rates.false_reject[number] == pytest.approx(rejected / 200)
+
+
+def test_rates_in_a_part_are_of_so_many_videos_with_one_own_and_without():
+    best, is_own = sample(50, 30, seed=2)
+    there, gone = _searched(is_own, 8, np.random.default_rng(0))
+    assert (there.sum(axis=1) == 8).all() and (gone.sum(axis=1) == 8).all()
+    assert ((there & is_own).sum(axis=1) == 1).all() and not (gone & is_own).any()
+    assert (gone.sum(axis=0) > 3).all()  # others for each query
+    assert measure_rates(fit_calibration("val", best, is_own), "test", best, is_own, 8).num_videos == 8
 
 
 def test_query_whose_own_video_stands_out_is_told_from_one_that_is_not_there():

@@ -21,6 +21,7 @@ from mmn.index.corpus_evaluation import (
     Ranks,
     encode_split,
     find_answers,
+    find_repeats,
     rank_corpus,
     recall_names,
     score_ranks,
@@ -60,7 +61,8 @@ def corpus():
 @pytest.fixture
 def queries():
     answers = find_answers(VIDEOS)
-    return Queries(*(F.normalize(torch.randn(len(answers), 6), dim=-1) for _ in range(2)), answers)
+    heads = (F.normalize(torch.randn(len(answers), 6), dim=-1) for _ in range(2))
+    return Queries(*heads, answers, find_repeats(VIDEOS))
 
 
 def iou(a, b):
@@ -174,6 +176,22 @@ def test_answers_are_all_moments_of_the_sentence_in_any_video():
     assert answers.video_counts().tolist() == [2, 2, 2, 2, 1, 1, 2, 1, 1]
 
 
+def test_query_in_the_same_letters_as_an_earlier_one_is_ranked_once(corpus):
+    videos = [
+        video("a", ("He sits", 0, 5), ("he sits", 1, 2)),
+        video("b", ("He runs", 0, 1)),
+        video("c", ("He sits", 3, 4)),
+    ]
+    same_as = find_repeats(videos)
+    assert same_as.tolist() == [0, 1, 2, 0]
+    vectors = F.normalize(torch.randn(4, 6), dim=-1)[same_as]
+    queries = Queries(vectors, vectors, find_answers(videos), same_as)
+    ranks = rank_corpus(corpus, queries, [RULES["iou"]], LISTING)["iou"]
+    alone = rank_corpus(corpus, replace(queries, same_as=torch.arange(4)), [RULES["iou"]], LISTING)["iou"]
+    for field in ("video", "listed", "overall"):
+        np.testing.assert_array_equal(getattr(ranks, field), getattr(alone, field))
+
+
 def test_recall_is_the_share_of_queries_whose_rank_is_that_low():
     ranks = Ranks(np.array([1, 5, 11]), np.array([[1, 2], [6, NOT_LISTED], [100, NOT_LISTED]]), np.full((3, 2), np.nan))
     recalls = {name: values.tolist() for name, values in score_ranks(ranks).recalls.items()}
@@ -188,7 +206,7 @@ def test_queries_without_a_second_answer_have_no_padding_that_counts():
     answers = Answers(torch.tensor([[1, -1]]), torch.tensor([[[0.0, 10.0], [0.0, 0.0]]]))
     moments = torch.tensor([[[0.0, 0.0]], [[5.0, 6.0]]])
     vectors = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]).half()
-    queries = Queries(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0]]), answers)
+    queries = Queries(*(torch.tensor([[1.0, 0.0]]) for _ in range(2)), answers, torch.tensor([0]))
     ranks = rank_corpus(Corpus(moments, vectors, vectors), queries, [RULES["iou"]], LISTING)["iou"]
     assert ranks.video.tolist() == [2]
     assert (ranks.listed == NOT_LISTED).all() and np.isnan(ranks.overall).all()

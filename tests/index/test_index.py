@@ -241,6 +241,15 @@ def test_query_below_the_threshold_gets_no_moments(calibrated):
     assert index.search_paraphrases(QUERIES[:2], threshold=1.0).moments in ((), paraphrases.moments)
 
 
+@pytest.mark.parametrize("options", [{"min_length": 1000.0}, {}], ids=["none passes", "no video"])
+def test_query_without_any_moment_has_no_confidence_at_all(calibrated, engine, options):
+    index, _ = calibrated
+    if not options:
+        engine.remove(list(engine.videos()))
+    (result,) = index.search(QUERIES[0], threshold=0.1, **options)
+    assert result == SearchResult(QUERIES[0], (), 0.0, nothing_fits=True)
+
+
 def test_confidence_is_none_without_calibration_and_by_example(index, calibrated, engine):
     assert {moment.confidence for moment in index.search_like("film_0", 2.0, 9.0).moments} == {None}
     engine.write_info(replace(engine.info, calibration=None))
@@ -266,6 +275,12 @@ def test_model_that_did_not_build_the_index_is_refused(engine, localizer, datase
         ConfigError, match=r"memory was built by a model \(\w{12}\), but the checkpoint .*other.pth \(\w{12}\)"
     ):
         MomentIndex(engine, other)
+
+
+def test_index_of_another_model_in_its_place_is_refused_at_a_refresh(index, engine):
+    engine.write_info(replace(engine.info, model="0" * 64))
+    with pytest.raises(ConfigError, match="is another model"):
+        index.refresh()
 
 
 def test_features_of_another_recipe_are_refused(engine, localizer):
@@ -315,20 +330,31 @@ def test_option_that_cannot_be_is_a_sentence(index, options, named):
 # ---- Files -------------------------------------------------------------------------------------------------------------
 
 
+def folder_of(engine, path, localizer, videos):
+    """An index of some videos in a folder, kept by an engine."""
+    with create_engine(str(path), index_info(localizer, BuildSettings()), engine) as index:
+        index.put(videos)
+    return str(path)
+
+
 @pytest.fixture
 def place(localizer, videos, tmp_path):
     """An exact index of the first four videos."""
-    place = str(tmp_path / "library")
-    with create_engine(place, index_info(localizer, BuildSettings()), "exact") as engine:
-        engine.put(videos[:4])
-    return place
+    return folder_of("exact", tmp_path / "library", localizer, videos[:4])
 
 
-def test_index_of_a_folder_finds_what_one_in_memory_does(place, index, localizer, checkpoint):
+@pytest.mark.parametrize("keeper", ["exact", "lance"])
+def test_index_of_a_folder_finds_what_one_in_memory_does(keeper, index, localizer, checkpoint, videos, tmp_path):
+    if keeper == "lance":
+        pytest.importorskip("lancedb")
+    place = folder_of(keeper, tmp_path / "library", localizer, videos[:4])
     names = [f"film_{number}" for number in range(4)]
-    with MomentIndex.open(place, localizer) as opened:
-        for found, wanted in zip(opened.search(QUERIES), index.search(QUERIES, videos=names), strict=True):
-            assert spans(found) == spans(wanted)
+    for options in ({}, {"rule": "contrastive", "top_k": 50, "per_video": 1}, {"min_length": 9.0, "exact": True}):
+        with MomentIndex.open(place, localizer) as opened:
+            for found, wanted in zip(
+                opened.search(QUERIES, **options), index.search(QUERIES, videos=names, **options), strict=True
+            ):
+                assert spans(found) == spans(wanted)
     with MomentIndex.open(Path(place), checkpoint, device="cpu") as opened:
         assert spans(opened.search(QUERIES[0])[0]) == spans(index.search(QUERIES[0], videos=names)[0])
 

@@ -10,6 +10,7 @@ import traceback
 
 import numpy as np
 import pytest
+import torch
 from index_data import INFO, assert_same_hits, assert_same_video, plain_search, queries, video, videos
 
 from mmn.index import exact_engine
@@ -432,3 +433,21 @@ def test_index_of_another_engine_is_not_opened(engine, place):
         file.write(content)
     with pytest.raises(ConfigError, match="kept by the engine other"):
         type(engine).open(place)
+
+
+def test_segment_deleted_while_it_is_opened_is_looked_for_in_the_new_state(engine, place, monkeypatch):
+    """As by a writer that optimizes between two steps of a reader."""
+    held, map_file, mapped = [video("a"), video("b")], torch.from_file, []
+    for part in held:
+        engine.put([part])
+
+    def late(*args, **kwargs):
+        if not mapped:
+            mapped.append(args)
+            engine.optimize()
+        return map_file(*args, **kwargs)
+
+    monkeypatch.setattr(torch, "from_file", late)
+    with open_engine(place) as reader:
+        check(reader, held)
+    assert mapped
