@@ -26,7 +26,7 @@ from mmn.utils.cli import run_tool
 from mmn.utils.logger import get_logger
 from mmn.utils.memory import reuse_freed_memory
 
-VIDEOS = {"charades": 192, "activitynet": 96, "tacos": 32}
+VIDEOS = {"charades": 160, "activitynet": 64, "tacos": 32}
 COLUMNS = ("", "videos", "build s", "forward s", "forward / build", "of one turn", "build CPU s", "forward CPU s")
 
 

@@ -167,7 +167,6 @@ class ExactEngine(Engine):
             snapshot = self._snapshot
             old = {name: place for name in names if (place := snapshot.videos.locations.get(name)) is not None}
             if not old:
-                writer.discard()
                 return
             counts = [snapshot.videos.entries[name].num_moments for name in old]
             parts = {part: _mapped(snapshot, old, part) for part in (*HEADS, MOMENTS)}
@@ -238,7 +237,7 @@ class ExactEngine(Engine):
 
     @contextlib.contextmanager
     def _new_segment(self) -> Iterator[SegmentWriter]:
-        """A segment to be written, and committed within; it goes again where that fails."""
+        """A segment to be written, and committed within; it goes again where the journal does not have it by then."""
         with _writing(self.place):
             with self._mutex, self._locked():
                 self._look()
@@ -246,9 +245,15 @@ class ExactEngine(Engine):
                 writer = SegmentWriter(self._segments)
             try:
                 yield writer
-            except BaseException:
-                writer.discard()
-                raise
+            finally:
+                if not writer.lock.closed:
+                    self._abandon(writer)
+
+    def _abandon(self, writer: SegmentWriter) -> None:
+        writer.lock.close()
+        with self._mutex, self._locked():
+            self._journal.refresh()
+            remove_abandoned(self._segments, self._journal.videos.segments)
 
     def _look(self) -> None:
         """Take the snapshot of what the journal says now."""

@@ -1,8 +1,9 @@
 """The k nearest of very many vectors, exactly and in little memory: a blocked matrix product and a running threshold.
 
 The vectors stay as they are stored, in float16. A block of them at a time becomes float32, small enough to stay in a
-core's cache until it is multiplied. Most scores are only ever compared: those of a group whose largest one does not reach
-the k-th best so far are not looked at again. So the cost is that of the product and of one reading of the vectors.
+processor's cache until it is multiplied. Most scores are only ever compared: those of a group whose largest one does
+not reach the k-th best so far are not looked at again. So the cost is that of the product and of one reading of the
+vectors.
 """
 
 import functools
@@ -16,10 +17,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BLOCK_BYTES = 2**21  # of a block's float32 vectors: a core's cache
+BLOCK_BYTES = 2**23  # of a block's float32 vectors, near a core; smaller ones make threads wait for the interpreter
 DEVICE_BLOCK_BYTES = 2**26  # where the device is no CPU, which wants larger pieces of work
 SCORES = 2**21  # that a thread keeps at once
-BLOCKS = 32  # that it looks through at once
+BLOCKS = 8  # that it looks through at once
 MOST_THREADS = 16  # more would wait for the interpreter
 QUERIES = 512  # that are compared at once
 GROUP = 64  # scores that are looked at together

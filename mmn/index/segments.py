@@ -120,11 +120,6 @@ class SegmentWriter:
         os.unlink(os.path.join(self.folder, WRITING))
         self.lock.close()
 
-    def discard(self) -> None:
-        """Take it all back."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.lock.close()
-
 
 def remove_abandoned(folder: str, known: Iterable[str]) -> None:
     """Delete the segments that no journal has and no living process is writing. For who holds the index's lock.

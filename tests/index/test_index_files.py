@@ -21,7 +21,8 @@ from mmn.utils.errors import ConfigError, DataError, UserError
 from mmn.utils.files import file_lock
 
 FILES = ("/mmn/index/", "/mmn/utils/files.py")
-STRIDE = 29  # lines from one kill to the next; every line takes a minute
+INTERRUPTED = 130
+STRIDE = 37  # lines from one kill to the next; every line takes a minute
 
 
 @pytest.fixture
@@ -72,15 +73,24 @@ def states():
         yield list(held.values())
 
 
-def write(place, done, kill_after):
-    """All steps, in a process that is killed when it comes to the line `kill_after` of our files."""
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def write(place, done, end, end_after):
+    """All steps, in a process that is ended when it comes to the line `end_after` of our files."""
     count = 0
 
     def on_line(frame, event, argument):
         nonlocal count
         count += event == "line"
-        if count == kill_after:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if count == end_after:
+            sys.settrace(None)
+            end()
         return on_line
 
     engine = open_engine(place)
@@ -99,29 +109,32 @@ def in_a_fork(function):
     try:
         function()
         code = 0
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     except BaseException:
         traceback.print_exc()
     finally:
         os._exit(code)
 
 
-def test_kill_at_any_line_leaves_an_index_of_before_or_after_the_step(engine, place, tmp_path, monkeypatch):
+@pytest.mark.parametrize("end", [kill, interrupt])
+def test_end_at_any_line_leaves_an_index_of_before_or_after_the_step(engine, place, tmp_path, monkeypatch, end):
     monkeypatch.setattr(
         os, "fsync", lambda handle: None
     )  # a kill loses nothing that the system has, and disks are slow
     empty = str(tmp_path / "empty")
     engine.close()
     shutil.copytree(place, empty)
-    wanted, kill_after, ended = list(states()), 1, None
+    wanted, end_after, ended = list(states()), 1, None
     while ended != 0:
         shutil.rmtree(place)
         shutil.copytree(empty, place)
         read_end, write_end = os.pipe()
-        ended = in_a_fork(lambda end=write_end, line=kill_after: write(place, end, line))
+        ended = in_a_fork(lambda pipe=write_end, line=end_after: write(place, pipe, end, line))
         os.close(write_end)
         num_done = len(os.read(read_end, len(STEPS)))
         os.close(read_end)
-        assert ended in (0, -signal.SIGKILL)
+        assert ended in (0, -signal.SIGKILL, INTERRUPTED)
         with open_engine(place) as found:
             names = [part.entry for part in wanted[num_done]]
             step = num_done if list(found.videos().values()) == names else num_done + 1
@@ -129,8 +142,8 @@ def test_kill_at_any_line_leaves_an_index_of_before_or_after_the_step(engine, pl
             found.put([video("last", 2)])
             check(found, [*wanted[step], video("last", 2)])
             assert segments(place) == {location.segment for location in found._journal.videos.locations.values()}
-        kill_after += STRIDE
-    assert kill_after > 50 * STRIDE
+        end_after += STRIDE
+    assert end_after > 50 * STRIDE
 
 
 def test_every_torn_end_of_the_journal_is_a_change_that_did_not_happen(engine, place):

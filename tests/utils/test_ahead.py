@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from mmn.utils.ahead import ahead
+from mmn.utils.ahead import Behind, ahead
 
 
 def test_items_come_in_their_order():
@@ -70,3 +70,47 @@ def test_steps_run_side_by_side():
         taken.append(number)
         gate.set()
     assert taken == [1, 2]
+
+
+def test_calls_behind_come_in_their_order_and_are_done_at_the_end():
+    done = []
+    with Behind(2) as behind:
+        for number in range(20):
+            behind.call(done.append, number)
+    assert done == list(range(20))
+
+
+def test_failure_behind_is_raised_by_a_later_call_or_at_the_end():
+    def fail():
+        raise KeyError("broken")
+
+    with pytest.raises(KeyError, match="broken"), Behind(3) as behind:
+        behind.call(fail)
+    with pytest.raises(KeyError, match="broken"), Behind(1) as behind:
+        behind.call(fail)
+        behind.call(fail)
+        pytest.fail("not raised")
+
+
+def test_no_more_calls_wait_than_were_allowed():
+    gate, behind = threading.Event(), Behind(2)
+    behind.call(gate.wait)
+    behind.call(gate.wait)
+    asking = threading.Thread(target=behind.call, args=(gate.wait,))
+    asking.start()
+    asking.join(0.05)
+    assert asking.is_alive()
+    gate.set()
+    asking.join(5)
+    assert not asking.is_alive()
+    behind.finish()
+
+
+def test_failure_of_who_calls_leaves_out_the_calls_that_wait():
+    done, gate = [], threading.Event()
+    with pytest.raises(ValueError, match="stopped"), Behind(9) as behind:
+        behind.call(gate.wait, 0.1)
+        for number in range(5):
+            behind.call(done.append, number)
+        raise ValueError("stopped")
+    assert done == []
