@@ -159,7 +159,6 @@ class VideoLibrary:
                 own = self._truth[plain(sentence)]
                 own[video_id] = (*own.get(video_id, ()), *moments)
         self._refreshed = time.monotonic()
-        self._model = index.engine.info.model
 
     def close(self) -> None:
         """Let go of the index."""
@@ -264,11 +263,10 @@ class VideoLibrary:
         return ""
 
     def _refresh(self) -> None:
-        """See what other processes have written, where the view is older than REFRESH_SECONDS."""
+        """See what other processes have written, where the view is older than REFRESH_SECONDS.
+
+        Raises ConfigError, again and again, where another model has built the index anew.
+        """
         if time.monotonic() - self._refreshed > REFRESH_SECONDS:
-            self._refreshed = time.monotonic()
             self.index.refresh()
-        if self.index.engine.info.model != self._model:
-            raise DataError(
-                f"the index {self.index.engine.place} was built anew by another model: start the page again"
-            )
+            self._refreshed = time.monotonic()

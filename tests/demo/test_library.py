@@ -220,7 +220,7 @@ def test_index_that_another_model_has_built_anew_is_refused(written):
     library, engine = written
     engine.write_info(replace(engine.info, model="another"))
     for ask in (library.state, lambda: library.find("a man", ALL), lambda: library.find_like("walk", 3, 9, ALL)):
-        with pytest.raises(DataError, match="built anew by another model: start the page again"):
+        with pytest.raises(ConfigError, match="is another model"):
             ask()
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from small_videos import write_plain_video
 
-from mmn.demo import library_tab
+from mmn.demo import library, library_tab
 from mmn.demo.library import VideoLibrary
 from mmn.demo.library_tab import LibraryTab
 
@@ -47,11 +47,12 @@ def test_what_cannot_be_searched_is_a_sentence(tab):
         assert tab.search("a man", *wanted).startswith('<div class="problem"')
 
 
-def test_index_that_another_model_has_built_anew_says_so_without_places_on_the_server(tab):
+def test_index_that_another_model_has_built_anew_says_so_without_places_on_the_server(tab, monkeypatch):
+    monkeypatch.setattr(library, "REFRESH_SECONDS", 0.0)
     engine = tab.library.index.engine
     engine.write_info(replace(engine.info, model="another"))
     for text in (tab.search("a man", *ANYTHING), tab.show()[0]):
-        assert text.startswith('<div class="problem"') and "built anew by another model" in text
+        assert text.startswith('<div class="problem"') and "is another model" in text
         assert engine.place not in text
 
 
