@@ -101,11 +101,15 @@ def build_app(
         allowed_paths=[*(video.path for video in listed), page.playable.folder],
         max_file_size=MAX_UPLOAD,
         theme=gradio.themes.Default(primary_hue="blue", font=fonts, font_mono=["ui-monospace", "monospace"]),
-        css=(HERE / "page.css").read_text(encoding="utf-8"),
-        head=f"<script>{(HERE / 'player.js').read_text(encoding='utf-8')}</script>",
+        css=_text_of("page.css"),
+        head=f"<style>{_text_of('narrow.css')}</style><script>{_text_of('player.js')}</script>",
         ssr_mode=False,
         footer_links=[],
     )
+
+
+def _text_of(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
 
 
 def serve(app, host: str, port: int) -> None:
