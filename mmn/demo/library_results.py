@@ -18,20 +18,21 @@ NOTHING_FITS = (
 )
 NOTHING_LEFT = "No moment is left: search more videos, or other lengths."
 HINT = "Click a moment to play it. The bars show where it lies in its video."
+TRUTH_HINT = " Orange is true, as annotated; IoU is the overlap with it, from 0 to 1."
 
 
 def library_html(found: LibraryFound) -> str:
     """The ranked moments, each with its video, a frame and a bar, and below them those that are known to be true."""
     rows = [_row(rank, moment) for rank, moment in enumerate(found.moments, start=1)]
-    if not rows:
+    if rows:
+        videos = len({moment.video for moment in found.moments})
+        summary = f"{_count(len(rows), 'moment')} in {videos} of {_count(found.num_videos, 'video')}. {HINT}"
+        rows.insert(0, f'<p class="hint">{summary}{TRUTH_HINT if found.truth else ""}</p>')
+    else:
         sentence = NOTHING_FITS.format(confidence=100 * found.confidence) if found.nothing_fits else NOTHING_LEFT
-        rows = [message_html(sentence)]
-    videos = len({moment.video for moment in found.moments})
-    hint = f"{_count(len(found.moments), 'moment')} in {videos} of {_count(found.num_videos, 'video')}. {HINT}"
-    if found.truth:
-        hint += " Orange is true, as annotated; IoU is the overlap with it, from 0 to 1."
+        rows.append(message_html(sentence))
     return (
-        f'<div class="found"><p class="asked">{html.escape(found.asked)}</p><p class="hint">{hint}</p>'
+        f'<div class="found"><p class="asked">{html.escape(found.asked)}</p>'
         f"{''.join(rows)}{_truth_html(found.truth)}</div>"
     )
 

@@ -139,7 +139,7 @@ class LibraryTab:
     def _build_filters(self) -> list:
         """The boxes that say which moments are wanted, in the order of `Wanted`."""
         gradio = self.gradio
-        with gradio.Accordion("Only some videos, or some lengths", open=False, elem_id="library-filters"):
+        with gradio.Accordion("Which moments", open=False, elem_id="library-filters"):
             videos = gradio.Dropdown(
                 [], label="Videos", info="None chosen: all", multiselect=True, elem_id="library-videos"
             )

@@ -160,7 +160,7 @@ def test_more_like_this_lists_other_moments(page):
 
 
 def test_only_wanted_videos_and_lengths_are_found(page):
-    page.get_by_text("Only some videos").click()
+    page.get_by_text("Which moments").click()
     page.locator("#library-videos input").click()
     page.get_by_role("option", name="garden").click()
     page.locator("#library-max input, #library-max textarea").first.fill("3,5")
