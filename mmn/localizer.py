@@ -328,7 +328,7 @@ class MomentLocalizer:
 
     def use_extractor(self, extractor: FeatureExtractor) -> None:
         """Make the features of video files by `extractor`; DataError where the model was trained on other features."""
-        self._check_recipe(extractor.recipe, "those of the extractor")
+        self.check_recipe(extractor.recipe, "those of the extractor")
         self._extractor = extractor
 
     def extraction_recipe(self, path: str) -> FeatureRecipe:
@@ -364,7 +364,7 @@ class MomentLocalizer:
         if not isinstance(duration, Real) or not SHORTEST <= duration <= LONGEST:
             raise DataError(f"{name} has a duration of {duration} seconds: it must be a finite number above 0")
         if recipe is not None:
-            self._check_recipe(recipe, f"the features of {name}")
+            self.check_recipe(recipe, f"the features of {name}")
         return checked_rows(video, self.input_size, name), float(duration), name
 
     def _extract(self, path: str, on_progress: Callable[[float, float], None] | None) -> tuple[np.ndarray, float]:
@@ -404,7 +404,8 @@ class MomentLocalizer:
                 "(backbone_weights= in Python, --backbone-weights on the command line)"
             ) from error
 
-    def _check_recipe(self, recipe: FeatureRecipe, what: str) -> None:
+    def check_recipe(self, recipe: FeatureRecipe, what: str) -> None:
+        """Raise DataError where features of `recipe`, called `what`, are known to be others than the model's."""
         if self.recipe is not None and recipe != self.recipe:
             raise DataError(
                 f"{self.source} was trained on features of {self.recipe}, but {what} are {recipe}, which differs in "

@@ -3,7 +3,7 @@
 python -m mmn.benchmark.exact_search [--moments 5400000] [--width 256] [--k 100] [--repeats 5] [--threads 2]
     [--index FOLDER]
 
-The index is one of random unit vectors in videos of 2080 moments. It is made in a temporary folder, or in --index, where
+The index is one of random unit vectors in videos of 1104 moments. It is made in a temporary folder, or in --index, where
 it stays for the next time.
 """
 
@@ -25,7 +25,7 @@ from mmn.index.exact_engine import ExactEngine
 from mmn.index.records import IndexInfo, MomentFilter, QueryVectors, VideoMoments
 from mmn.utils.cli import run_tool
 
-VIDEO_MOMENTS = 2080  # the valid cells of ActivityNet's map
+VIDEO_MOMENTS = 1104  # the valid cells of ActivityNet's map
 DURATION = 120.0
 PLAIN_MOMENTS = 540_000  # that the plain form takes at once: its float32 vectors and scores must fit the memory
 BATCHES = (1, 50)

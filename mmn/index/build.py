@@ -70,9 +70,11 @@ def build_index(
         removes_others: take out the videos that the collection has not.
     Raises:
         ConfigError: where the index is of another model, or of other settings, or kept by another engine.
-        DataError: where it is of other features, or damaged.
+        DataError: where it, or the model, is of other features, or it is damaged.
         UserError: at the end, where videos could not be used; each of them is logged with its reason by then.
     """
+    if collection.recipe is not None:
+        localizer.check_recipe(collection.recipe, "those of the videos")
     videos = collection.videos()
     if comm.get_rank() == 0:
         _open_or_create(localizer, collection, place, engine, settings or BuildSettings(), len(videos)).close()

@@ -249,6 +249,13 @@ def test_features_of_another_recipe_are_refused(dataset_root, write_features, pl
         build(localizer, write_features(recipe=other), place)
 
 
+def test_features_that_the_model_was_not_trained_on_are_refused_at_once(localizer, write_features, place):
+    other = type(RECIPE)(**{**RECIPE.to_dict(), "fps": 5.0})
+    with pytest.raises(DataError, match="was trained on .* differs in fps"):
+        build(localizer, write_features(recipe=other), place)
+    assert not os.path.exists(place)
+
+
 @pytest.mark.parametrize("settings", [BuildSettings(window=12.0), BuildSettings(prune=0.99)])
 def test_other_settings_than_those_of_the_index_are_refused(localizer, write_features, place, settings):
     path = write_features()
