@@ -1,6 +1,6 @@
 """Measure on a validation split what the scores of an index mean, so that a search can say that nothing fits.
 
-python tools/calibrate_index.py --index PLACE --ckpt W [--config-file F] [--split NAME] [--measure NAME ...] [KEY VALUE ...]
+python tools/calibrate_index.py --index PLACE --ckpt W [--config-file F] [--split NAME] [--measure NAME] [KEY VALUE ...]
 
 Writes it into the index, and prints how often thresholds err. docs/SEARCH.md says what the numbers mean.
 """
@@ -23,7 +23,10 @@ def main() -> None:
     parser.add_argument("--config-file", help="yaml file, for a checkpoint that does not carry its config")
     parser.add_argument("--split", metavar="NAME", help="to calibrate on; by default DATASETS.VAL")
     parser.add_argument(
-        "--measure", nargs="*", metavar="NAME", help="splits to count errors on besides; by default DATASETS.TEST"
+        "--measure",
+        action="append",
+        metavar="NAME",
+        help="a split to count errors on besides, may be given several times; by default those of DATASETS.TEST",
     )
     parser.add_argument("options", nargs="*", metavar="KEY VALUE", help="config keys to override")
     args = parser.parse_intermixed_args()

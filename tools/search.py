@@ -51,12 +51,13 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     sentences, options = split_queries(args.words)
+    videos, more_options = split_queries(args.videos or [])  # ids take all words up to the next flag
     check_words(sentences, args.like, args.paraphrases, args.threshold)  # before the model is loaded
-    index = open_index(args.index, args.ckpt, args.config_file, options)
+    index = open_index(args.index, args.ckpt, args.config_file, [*options, *more_options])
     wanted = {
         "top_k": args.top_k,
         "per_video": args.per_video,
-        "videos": args.videos,
+        "videos": videos or None,
         "min_length": args.min_length,
         "max_length": args.max_length,
         "rule": args.rule or (EXAMPLE_RULE if args.like else DEFAULT_RULE),

@@ -171,7 +171,7 @@ def test_json_lines_are_read_as_a_prediction_file(index, tmp_path, capsys):
 
 
 def test_tool_finds_the_model_by_the_index(calibrated, checkpoint):
-    words = [QUERIES[0], "MODEL.DEVICE", "cpu", "--top-k", "2", "--videos", "test_3"]
+    words = [QUERIES[0], "--top-k", "2", "--videos", "test_3", "MODEL.DEVICE", "cpu"]
     result = launch(1, "search.py", "--index", calibrated, *words)
     assert result.returncode == 0, result.stderr
     assert [row[1] for row in table_rows(result.stdout)] == ["video", "test_3", "test_3"]
