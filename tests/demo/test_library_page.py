@@ -1,18 +1,20 @@
 """The tab "Library" in a real browser; without one these tests are skipped."""
 
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from serving import served
 from small_videos import write_avi, write_plain_video
 
+from mmn.demo import library
 from mmn.demo.growing import GrowingLibrary
 from mmn.demo.library import VideoLibrary
 from mmn.demo.page import build_app
 from mmn.demo.search import VideoSearch
 from mmn.demo.videos import ListedVideo
 from mmn.index.encoding import BuildSettings, index_info, video_moments
-from mmn.index.engine import create_engine
+from mmn.index.engine import create_engine, open_engine
 from mmn.index.index import MomentIndex
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:gradio")
@@ -26,7 +28,7 @@ def server(demo_localizer, listed, tmp_path_factory):
     odd = write_plain_video(tmp_path_factory.mktemp("odd") / f"{ODD_NAME}.mp4", num_frames=100, fps=10)
     listed = [*listed, ListedVideo(ODD_NAME, str(odd))]
     search = VideoSearch(demo_localizer)
-    with closing(GrowingLibrary(search, listed)) as library, served(build_app(search, listed, library)) as address:
+    with closing(GrowingLibrary(search, listed)) as growing, served(build_app(search, listed, growing)) as address:
         yield address
 
 
@@ -231,8 +233,8 @@ def index_server(demo_localizer, listed, tmp_path_factory):
         for name, path in (("walk", listed[0].path), ("lost", "/nowhere/lost.mp4")):
             engine.put([video_moments(video, BuildSettings(), path=path, video_id=name)])
     search = VideoSearch(demo_localizer)
-    library = VideoLibrary(MomentIndex.open(place, demo_localizer))
-    with closing(library), served(build_app(search, listed, library, begins_with_library=True)) as address:
+    opened = VideoLibrary(MomentIndex.open(place, demo_localizer))
+    with closing(opened), served(build_app(search, listed, opened, begins_with_library=True)) as address:
         yield address, place
 
 
@@ -270,3 +272,15 @@ def test_video_that_the_server_does_not_deliver_says_why(index_page):
     button.evaluate("element => { element.dataset.source = 'library/video?id=none'; }")
     button.click()
     index_page.wait_for_selector("#library-player .blank >> text=the library has no video none")
+
+
+def test_index_that_another_model_has_built_anew_says_so_until_it_is_the_old_one(index_page, index_server, monkeypatch):
+    monkeypatch.setattr(library, "REFRESH_SECONDS", 0.0)
+    with open_engine(index_server[1]) as engine:
+        info = engine.info
+        engine.write_info(replace(info, model="another"))
+        ask(index_page, "a man")
+        index_page.wait_for_selector("#library-results .problem >> text=is another model")
+        engine.write_info(info)
+    ask(index_page, "a man")
+    hits(index_page)
