@@ -1,14 +1,14 @@
-"""A web page on which to find moments in videos. docs/PICTURES.md shows it.
+"""A web page on which to find moments in a video, or in a library of videos. docs/PICTURES.md shows it.
 
-`python tools/demo.py [--ckpt W] [--videos FOLDER|FILE ...] [--annotations FILE] [KEY VALUE ...]`; without arguments it
-takes the model and the test videos of scripts/pixels.sh.
+`python tools/demo.py [--ckpt W] [--videos FOLDER|FILE ...] [--annotations FILE] [--index PLACE] [KEY VALUE ...]`; without
+arguments it takes the model and the test videos of scripts/pixels.sh.
 """
 
 import argparse
 
 import _path  # noqa: F401
 
-from mmn.demo.run import run_demo
+from mmn.demo.run import PageVideos, run_demo
 from mmn.engine.localization import ModelSource
 from mmn.utils.cli import run_tool
 
@@ -19,6 +19,9 @@ def main() -> None:
     parser.add_argument("--config-file", help="yaml file, for a checkpoint that does not carry its config")
     parser.add_argument("--videos", nargs="+", metavar="PLACE", help="video files and folders that can be picked")
     parser.add_argument("--annotations", metavar="FILE", help="json with what is known to happen in them")
+    parser.add_argument(
+        "--index", metavar="PLACE", help="of tools/build_index.py: the library; default: one of --videos"
+    )
     parser.add_argument("--backbone", help="extract features with this one and its usual sampling")
     parser.add_argument("--recipe", metavar="H5", help="extract them as those of this file were")
     parser.add_argument("--backbone-weights", metavar="W", help="a name, a file or random:SEED")
@@ -29,7 +32,7 @@ def main() -> None:
 
     weights = args.backbone_weights
     source = ModelSource(args.ckpt, args.config_file, args.options, args.backbone, args.recipe, weights)
-    run_demo(source, args.videos, args.annotations, args.host, args.port)
+    run_demo(source, PageVideos(args.videos, args.annotations, args.index), args.host, args.port)
 
 
 if __name__ == "__main__":

@@ -42,12 +42,18 @@ def _truth_row(found: Found, moment: tuple[float, float]) -> str:
 
 def _row(kind: str, label: str, duration: float, start: float, end: float, notes: Sequence[str]) -> str:
     times = f"{clock(start)} – {clock(end)}"
-    left = 100 * min(max(start / duration, 0), 1)
-    width = max(100 * min(end / duration, 1) - left, 0.8)
     return (
         f'<button type="button" class="{kind}" data-start="{start:.3f}" data-end="{end:.3f}" '
         f'aria-label="Play from {clock(start)} to {clock(end)}">'
         f'<span class="rank">{html.escape(label)}</span><span class="times">{times}</span>'
         f'<span class="notes">{html.escape(" · ".join(notes))}</span>'
-        f'<span class="track"><span style="left:{left:.2f}%;width:{width:.2f}%"></span></span></button>'
+        f'<span class="track">{bar_html(duration, start, end)}</span></button>'
     )
+
+
+def bar_html(duration: float, start: float, end: float, kind: str = "") -> str:
+    """The part of a video's time axis that a moment takes."""
+    left = 100 * min(max(start / duration, 0), 1)
+    width = max(100 * min(end / duration, 1) - left, 0.8)
+    marked = f' class="{kind}"' if kind else ""
+    return f'<span{marked} style="left:{left:.2f}%;width:{width:.2f}%"></span>'

@@ -1,18 +1,20 @@
 """Asking a model about a video: what the page shows, without the page."""
 
-import os
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from mmn.demo.videos import file_state
 from mmn.structures.moments import temporal_iou
 from mmn.visual import draw_score_map, image_of, styled_figure
 
 if TYPE_CHECKING:
+    from mmn.index.index import FoundMoment
     from mmn.localizer import EncodedVideo, LocalizedMoment, MomentLocalizer
 
 TOP_K = 5
@@ -54,18 +56,16 @@ class VideoSearch:
         self._videos: OrderedDict[tuple, EncodedVideo] = OrderedDict()
         self._lock = threading.Lock()
 
-    def encode(self, path: str) -> "EncodedVideo":
-        """A video file as the model sees it. Raises UserError where the file cannot be used."""
-        try:
-            state = os.stat(path)
-            key = (path, state.st_size, state.st_mtime_ns)
-        except OSError:
-            key = (path,)  # decoding says what is wrong
+    def encode(self, path: str, keep: bool = True) -> "EncodedVideo":
+        """A video file as the model sees it, kept for those who ask about it. Raises UserError where it cannot be used."""
+        key = file_state(path)
         with self._lock:
             if key in self._videos:
                 self._videos.move_to_end(key)
                 return self._videos[key]
         video = self.localizer.encode_video(path)
+        if not keep:
+            return video
         with self._lock:
             self._videos[key] = video
             while len(self._videos) > self.num_kept:
@@ -77,10 +77,7 @@ class VideoSearch:
         video = self.encode(path)
         query = query.strip()
         (result,) = self.localizer.localize(video, [query], top_k=TOP_K)
-        ious = None
-        if truth:
-            moments = torch.tensor([(moment.start, moment.end) for moment in result.moments]).view(-1, 2)
-            ious = tuple(temporal_iou(moments[:, None], torch.tensor(truth)).amax(dim=1).tolist())
+        ious = best_ious(result.moments, truth) if truth else None
         return Found(query, video.duration, result.moments, truth, ious, self._draw_maps(video, query, result, truth))
 
     def _draw_maps(self, video: "EncodedVideo", query: str, result, truth: tuple) -> np.ndarray:
@@ -95,3 +92,11 @@ class VideoSearch:
                 scores = getattr(maps, name)[0, window]
                 draw_score_map(axes, scores, mask, end - start, title, moments, truth, start=start)
             return image_of(figure)
+
+
+def best_ious(
+    moments: "Sequence[LocalizedMoment | FoundMoment]", truth: Sequence[tuple[float, float]]
+) -> tuple[float, ...]:
+    """Of each moment, what has a start and an end in seconds: its best IoU with one of the true moments."""
+    bounds = torch.tensor([(moment.start, moment.end) for moment in moments]).view(-1, 2)
+    return tuple(temporal_iou(bounds[:, None], torch.tensor(truth)).amax(dim=1).tolist())

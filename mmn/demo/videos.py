@@ -14,7 +14,7 @@ from mmn.utils.errors import DataError
 
 
 @dataclass(frozen=True)
-class LibraryVideo:
+class ListedVideo:
     """A video of the list.
 
     Attributes:
@@ -29,14 +29,15 @@ class LibraryVideo:
 
     def truth(self, query: str) -> tuple[tuple[float, float], ...]:
         """The true moments of a query, where it is one of the sentences but for case, spaces and the full stop."""
-        return {_plain(sentence): moments for sentence, moments in self.sentences.items()}.get(_plain(query), ())
+        return {plain(sentence): moments for sentence, moments in self.sentences.items()}.get(plain(query), ())
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """A sentence without what does not matter: case, spaces and the full stop."""
     return " ".join(text.casefold().split()).rstrip(" .!")
 
 
-def find_videos(places: Iterable[str], annotations: str | None = None) -> list[LibraryVideo]:
+def find_videos(places: Iterable[str], annotations: str | None = None) -> list[ListedVideo]:
     """The videos of files and folders, in order, each once.
 
     Args:
@@ -45,14 +46,25 @@ def find_videos(places: Iterable[str], annotations: str | None = None) -> list[L
             Of folders, only the videos are taken that it has.
     Raises DataError where a place does not exist or a folder has no video.
     """
-    known = {video.video_id: video for video in read_annotations(annotations)} if annotations else {}
-    videos: dict[str, LibraryVideo] = {}
+    known = read_sentences(annotations) if annotations else {}
+    videos: dict[str, ListedVideo] = {}
     for path in dict.fromkeys(path for place in places for path in _files_of(place, known if annotations else None)):
-        name, number = path.stem, 2
-        while name in videos:
-            name, number = f"{path.stem} ({number})", number + 1
-        videos[name] = LibraryVideo(name, os.fspath(path), _sentences_of(known.get(path.stem)))
+        name = free_name(path.stem, videos)
+        videos[name] = ListedVideo(name, os.fspath(path), known.get(path.stem, {}))
     return list(videos.values())
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """The name itself, or with the first number that makes it another than those taken."""
+    free, number = name, 2
+    while free in taken:
+        free, number = f"{name} ({number})", number + 1
+    return free
+
+
+def read_sentences(annotations: str) -> dict[str, dict[str, tuple[tuple[float, float], ...]]]:
+    """Of a json file as training uses: video id -> sentence -> (start, end) in seconds, one or several."""
+    return {video.video_id: _sentences_of(video) for video in read_annotations(annotations)}
 
 
 def _files_of(place: str, wanted: Container[str] | None) -> list[Path]:
@@ -71,14 +83,22 @@ def _files_of(place: str, wanted: Container[str] | None) -> list[Path]:
     return [path]
 
 
-def _sentences_of(video: VideoAnnotation | None) -> dict[str, tuple[tuple[float, float], ...]]:
-    """Sentence -> its moments, of an annotated video or None."""
+def _sentences_of(video: VideoAnnotation) -> dict[str, tuple[tuple[float, float], ...]]:
+    """Sentence -> its moments."""
     sentences: dict[str, tuple[tuple[float, float], ...]] = {}
-    if video is not None:
-        for sentence, moment in zip(video.sentences, video.moments.tolist(), strict=True):
-            sentence = sentence.strip()
-            sentences[sentence] = (*sentences.get(sentence, ()), tuple(moment))
+    for sentence, moment in zip(video.sentences, video.moments.tolist(), strict=True):
+        sentence = sentence.strip()
+        sentences[sentence] = (*sentences.get(sentence, ()), tuple(moment))
     return sentences
+
+
+def file_state(path: str) -> tuple:
+    """Equal as long as a file has not changed."""
+    try:
+        state = os.stat(path)
+    except OSError:  # who reads it says what is wrong
+        return (path,)
+    return (path, state.st_size, state.st_mtime_ns)
 
 
 class PlayableCopies:
@@ -91,21 +111,28 @@ class PlayableCopies:
     def __init__(self):
         self._folder = tempfile.TemporaryDirectory(prefix="mmn_demo_")
         self.folder = self._folder.name
-        self._lock = threading.Lock()
+        self._known: dict[tuple, str] = {}
+        self._lock = threading.Lock()  # one video is converted at a time
 
     def path_of(self, path: str) -> str:
         """The file itself, or its copy, made anew the first time. Raises UserError where the file cannot be read."""
+        state = file_state(path)
+        if state not in self._known:
+            self._known[state] = self._find_or_make(path, state)
+        return self._known[state]
+
+    def _find_or_make(self, path: str, state: tuple) -> str:
         from mmn.video.decode import probe  # these need an optional library
         from mmn.video.encode import cut_video
 
+        duration = probe(path).duration
         if plays_in_browsers(path):
             return path
-        state = os.stat(path)
-        name = hashlib.sha256(repr((path, state.st_size, state.st_mtime_ns)).encode()).hexdigest()[:16]
+        name = hashlib.sha256(repr(state).encode()).hexdigest()[:16]
         copy = os.path.join(self.folder, f"{name}.mp4")
         with self._lock:
             if not os.path.exists(copy):
-                cut_video(path, 0.0, probe(path).duration, copy)
+                cut_video(path, 0.0, duration, copy)
         return copy
 
 

@@ -8,7 +8,7 @@ from terminaltables import AsciiTable
 
 from mmn.engine.localization import ModelSource, load_localizer
 from mmn.engine.prediction_file import prediction_record, write_records
-from mmn.index.engine import open_engine
+from mmn.index.engine import Engine, open_engine
 from mmn.index.index import FoundMoment, MomentIndex, SearchResult
 from mmn.localizer import checked_queries
 from mmn.utils.clock import clock
@@ -29,16 +29,21 @@ def open_index(
     """
     engine = open_engine(place)
     try:
-        if ckpt is None:
-            ckpt = engine.info.model_name
-            if not os.path.isfile(ckpt):
-                raise ConfigError(
-                    f"the index {place} was built by {ckpt}, which is not there: say where the model is, by --ckpt"
-                )
+        ckpt = checkpoint_of(engine) if ckpt is None else ckpt
         return MomentIndex(engine, load_localizer(ModelSource(ckpt, config_file, options)))
     except BaseException:
         engine.close()
         raise
+
+
+def checkpoint_of(engine: Engine) -> str:
+    """The checkpoint that an index was built by. Raises ConfigError where that is not there any more."""
+    ckpt = engine.info.model_name
+    if not os.path.isfile(ckpt):
+        raise ConfigError(
+            f"the index {engine.place} was built by {ckpt}, which is not there: say where the model is, by --ckpt"
+        )
+    return ckpt
 
 
 def check_words(

@@ -1,6 +1,7 @@
-"""A small untrained model, two videos, and what is known of one of them."""
+"""A small untrained model, two videos, what is known of one of them, and a browser."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from small_videos import write_plain_video
 from tiny import tiny_config
 
 from mmn import MomentLocalizer
+from mmn.demo.growing import GrowingLibrary
 from mmn.demo.search import VideoSearch
 from mmn.demo.videos import find_videos
 
@@ -42,6 +44,42 @@ def search(demo_localizer):
 
 
 @pytest.fixture(scope="session")
-def library(video_folder):
+def listed(video_folder):
     names = [str(video_folder / f"{name}.mp4") for name in ("walk", "garden")]
     return find_videos(names, str(video_folder / "annotations.json"))
+
+
+@pytest.fixture
+def growing(search, listed):
+    """A library with nothing in it yet."""
+    library = GrowingLibrary(search, listed)
+    yield library
+    library.close()
+
+
+# ---- A browser -------------------------------------------------------------------------------------------------------
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A context of Chromium without a window."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium on this machine: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        context = driver.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("profile"),
+            executable_path=CHROMIUM,
+            headless=True,
+            args=FLAGS,
+            viewport={"width": 1280, "height": 900},
+        )
+        context.set_default_timeout(20_000)
+        yield context
+        context.close()

@@ -3,7 +3,7 @@
 import pytest
 from small_videos import write_avi
 
-from mmn.demo.videos import LibraryVideo, PlayableCopies, find_videos, plays_in_browsers
+from mmn.demo.videos import ListedVideo, PlayableCopies, find_videos, plays_in_browsers
 from mmn.utils.errors import DataError
 from mmn.video.decode import probe
 
@@ -32,16 +32,16 @@ def test_of_a_folder_only_the_annotated_videos_are_listed(video_folder):
 
 
 @pytest.mark.parametrize("query", ["A man throws a ball.", " a man  THROWS a ball", "A man throws a ball!"])
-def test_truth_is_found_but_for_case_spaces_and_the_full_stop(library, query):
-    assert library[0].truth(query) == ((3, 9),)
+def test_truth_is_found_but_for_case_spaces_and_the_full_stop(listed, query):
+    assert listed[0].truth(query) == ((3, 9),)
 
 
-def test_truth_of_another_sentence_is_not_known(library):
-    assert library[0].truth("A man throws a box.") == library[1].truth("A man throws a ball.") == ()
+def test_truth_of_another_sentence_is_not_known(listed):
+    assert listed[0].truth("A man throws a box.") == listed[1].truth("A man throws a ball.") == ()
 
 
 def test_sentence_that_happens_twice_has_both_moments():
-    video = LibraryVideo("v", "v.mp4", {"A dog.": ((0, 1), (5, 6))})
+    video = ListedVideo("v", "v.mp4", {"A dog.": ((0, 1), (5, 6))})
     assert video.truth("a dog") == ((0, 1), (5, 6))
 
 

@@ -2,76 +2,41 @@
 
 import re
 import runpy
-import shutil
+import signal
 import socket
+import subprocess
 import sys
-import threading
-import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from serving import served
 from small_videos import write_avi
 from tiny import ROOT
 
+from mmn.demo.growing import GrowingLibrary
 from mmn.demo.page import DemoPage, build_app, import_gradio, serve
+from mmn.demo.run import PageVideos
 from mmn.demo.search import VideoSearch
 from mmn.engine.localization import ModelSource
 from mmn.utils.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:gradio")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-)
 
 
 @pytest.fixture(scope="module")
-def server(demo_localizer, library):
-    """The address of a page with two videos, served by a thread."""
+def server(demo_localizer, listed):
+    """The address of a page with two videos."""
     pytest.importorskip("gradio", reason="Gradio is not installed: pip install .[demo]")
-    import uvicorn
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config = uvicorn.Config(build_app(VideoSearch(demo_localizer), library), "127.0.0.1", port, log_level="warning")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive(), "the server has ended"
-        time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}/"
-    server.should_exit = True
-    thread.join(10)
-
-
-@pytest.fixture(scope="module")
-def browser(server, tmp_path_factory):
-    """(the browser, the addresses of all that its pages ask for)."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium on this machine: apt-get install chromium")
-    asked = []
-    with playwright.sync_playwright() as driver:
-        context = driver.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("profile"),
-            executable_path=CHROMIUM,
-            headless=True,
-            args=FLAGS,
-            viewport={"width": 1280, "height": 900},
-        )
-        context.set_default_timeout(20_000)
-        context.on("request", lambda request: asked.append(request.url))
-        yield context, asked
-        context.close()
+    search = VideoSearch(demo_localizer)
+    with closing(GrowingLibrary(search, listed)) as library, served(build_app(search, listed, library)) as address:
+        yield address
 
 
 @pytest.fixture
 def page(browser, server):
     """A new page, which begins with the first video of the list."""
-    page = browser[0].new_page()
+    page = browser.new_page()
     page.goto(server)
     page.wait_for_selector("#player video")
     page.wait_for_selector("#results >> text=24.0 seconds")
@@ -130,7 +95,7 @@ def test_sentence_that_is_known_is_asked_by_a_click(page):
 def test_other_video_of_the_list_is_shown_and_the_old_moments_go(page):
     ask(page, "a man throws a ball")
     page.wait_for_selector(".moment")
-    page.locator("#library input").click()
+    page.locator("#video-list input").click()
     page.get_by_role("option", name="garden").click()
     page.wait_for_selector("#results >> text=garden: 24.0 seconds")
     page.wait_for_function("document.querySelector('#player video').src.includes('garden')")
@@ -163,11 +128,15 @@ def test_uploaded_video_that_browsers_do_not_play_is_played_and_searched(page, t
     assert page.locator(".moment.truth").count() == 0
 
 
-def test_page_asks_nothing_of_other_servers(page, browser, server):
+def test_page_asks_nothing_of_other_servers(page, server):
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.reload()
+    page.wait_for_selector("#results >> text=24.0 seconds")
     ask(page, "a man")
     page.wait_for_selector("#maps img")
-    outside = [url for url in browser[1] if not url.startswith((server, "data:", "blob:"))]
-    assert len(browser[1]) > 20 and outside == []
+    outside = [url for url in asked if not url.startswith((server, "data:", "blob:"))]
+    assert len(asked) > 20 and outside == []
 
 
 def test_policy_keeps_the_page_from_reaching_out(page):
@@ -188,30 +157,54 @@ def test_missing_gradio_is_named(monkeypatch):
         import_gradio()
 
 
-def test_uploads_are_deleted_when_the_demo_ends(search, library, tmp_path, monkeypatch):
+def test_uploads_are_deleted_when_the_demo_ends(search, listed, growing, tmp_path, monkeypatch):
     pytest.importorskip("gradio")
     from starlette.testclient import TestClient
 
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    with TestClient(build_app(search, library)) as client:
+    with TestClient(build_app(search, listed, growing)) as client:
         reply = client.post("/gradio_api/upload", files={"files": ("letter.mp4", b"Dear Sir or Madam")})
         (path,) = reply.json()
         assert Path(path).is_relative_to(tmp_path) and Path(path).exists()
     assert not Path(path).exists()
 
 
-def test_page_has_no_interface_for_programs(search, library):
+def test_page_has_no_interface_for_programs(search, listed, growing):
     pytest.importorskip("gradio")
-    assert DemoPage(search, library).build().get_api_info()["named_endpoints"] == {}
+    assert DemoPage(search, listed, growing).build().get_api_info()["named_endpoints"] == {}
 
 
-def test_port_that_is_taken_is_named(search, library):
-    pytest.importorskip("gradio")
+def test_port_that_is_taken_is_named():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(UserError, match="choose another --port"):
-            serve(search, library, *taken.getsockname())
+            serve(None, *taken.getsockname())
+
+
+def test_what_is_temporary_goes_when_the_demo_is_told_to_end(tmp_path):
+    program = """if True:
+        import os, signal, sys, tempfile, threading
+        import uvicorn
+        from mmn.demo.page import serve
+
+        folder = tempfile.TemporaryDirectory(dir=sys.argv[1])
+
+        async def app(scope, receive, send):
+            while scope["type"] == "lifespan":
+                message = (await receive())["type"]
+                await send({"type": message + ".complete"})
+                if message == "lifespan.startup":
+                    os.kill(os.getpid(), signal.SIGTERM)
+                else:
+                    return
+
+        serve(app, "127.0.0.1", 0)
+    """
+    pytest.importorskip("uvicorn")
+    ended = subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, timeout=60, capture_output=True)
+    assert ended.returncode == 128 + signal.SIGTERM, ended.stderr.decode()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_tool_without_a_model_says_how_to_make_one(tmp_path, monkeypatch):
@@ -222,10 +215,10 @@ def test_tool_without_a_model_says_how_to_make_one(tmp_path, monkeypatch):
 
 
 def test_tool_hands_its_arguments_on(monkeypatch):
-    words = "--ckpt w --videos a b --annotations f --port 1 --host h MODEL.DEVICE cpu"
+    words = "--ckpt w --videos a b --annotations f --index i --port 1 --host h MODEL.DEVICE cpu"
     monkeypatch.setattr(sys, "argv", ["demo.py", *words.split()])
     main = runpy.run_path(str(ROOT / "tools" / "demo.py"))["main"]
     given = []
     monkeypatch.setitem(main.__globals__, "run_demo", lambda *args: given.extend(args))
     main()
-    assert given == [ModelSource("w", None, ["MODEL.DEVICE", "cpu"]), ["a", "b"], "f", "h", 1]
+    assert given == [ModelSource("w", None, ["MODEL.DEVICE", "cpu"]), PageVideos(["a", "b"], "f", "i"), "h", 1]

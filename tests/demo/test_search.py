@@ -28,16 +28,16 @@ def found(**changes):
     return Found(**(values | changes))
 
 
-def test_moments_are_those_of_the_localizer(search, library):
-    result = search.find(library[0].path, " A man throws a ball. ")
-    (wanted,) = search.localizer.localize(library[0].path, ["A man throws a ball."], top_k=5)
+def test_moments_are_those_of_the_localizer(search, listed):
+    result = search.find(listed[0].path, " A man throws a ball. ")
+    (wanted,) = search.localizer.localize(listed[0].path, ["A man throws a ball."], top_k=5)
     assert result.moments == wanted.moments
     assert result.duration == pytest.approx(24.0)
     assert result.ious is None
 
 
-def test_known_truth_gives_the_iou_of_every_moment(search, library):
-    result = search.find(library[0].path, "a man", truth=((3, 9), (10, 20)))
+def test_known_truth_gives_the_iou_of_every_moment(search, listed):
+    result = search.find(listed[0].path, "a man", truth=((3, 9), (10, 20)))
     for moment, iou in zip(result.moments, result.ious, strict=True):
         overlaps = [max(0, min(moment.end, end) - max(moment.start, start)) for start, end in result.truth]
         hulls = [max(moment.end, end) - min(moment.start, start) for start, end in result.truth]
@@ -46,34 +46,34 @@ def test_known_truth_gives_the_iou_of_every_moment(search, library):
         )
 
 
-def test_maps_are_a_picture(search, library):
-    maps = search.find(library[0].path, "a man").maps
+def test_maps_are_a_picture(search, listed):
+    maps = search.find(listed[0].path, "a man").maps
     assert maps.dtype == np.uint8 and maps.shape[2] == 3 and maps.std() > 10
 
 
-def test_video_is_encoded_once_until_it_changes_or_is_pushed_out(search, library, tmp_path, monkeypatch):
+def test_video_is_encoded_once_until_it_changes_or_is_pushed_out(search, listed, tmp_path, monkeypatch):
     asked = []
     encode = search.localizer.encode_video
     monkeypatch.setattr(search.localizer, "encode_video", lambda path: asked.append(path) or encode(path))
     path = tmp_path / "video.mp4"
-    shutil.copyfile(library[0].path, path)
+    shutil.copyfile(listed[0].path, path)
     for _ in range(2):
         search.encode(str(path))
     assert len(asked) == 1
-    shutil.copyfile(library[0].path, path)
+    shutil.copyfile(listed[0].path, path)
     search.encode(str(path))
     assert len(asked) == 2
     search.num_kept = 1
-    search.encode(library[1].path)
+    search.encode(listed[1].path)
     search.encode(str(path))
     assert len(asked) == 4
 
 
-def test_file_that_is_no_video_and_empty_query_are_sentences(search, library, video_folder):
+def test_file_that_is_no_video_and_empty_query_are_sentences(search, listed, video_folder):
     with pytest.raises(DataError, match="no video"):
         search.find(str(video_folder / "notes.txt"), "a man")
     with pytest.raises(ConfigError, match="must be a text that is not empty"):
-        search.find(library[0].path, "  ")
+        search.find(listed[0].path, "  ")
 
 
 # ---- Html ------------------------------------------------------------------------------------------------------------
