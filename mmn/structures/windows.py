@@ -25,7 +25,7 @@ def split_rows(num_rows: int, duration: float, window: float, overlap: float) ->
     rows_per_second = num_rows / duration
     length = min(num_rows, max(1, round(window * rows_per_second)))
     last = num_rows - length  # where the last window begins
-    step = (window - overlap) * rows_per_second
+    step = min((window - overlap) * rows_per_second, length)  # windows are rounded to rows: no row between two of them
     num_steps = min(last, math.ceil(last / step))
     starts = [round(last * number / num_steps) for number in range(num_steps)] + [last]
     return [(start, start + length) for start in starts]

@@ -1,7 +1,7 @@
 """Windows over long videos."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mmn.structures.windows import split_rows
@@ -16,6 +16,7 @@ def splits(draw):
 
 
 @given(splits())
+@example((18, 1.0, 0.0625, 0.0))  # a window of 1.125 rows
 def test_windows_are_of_one_length_and_cover_the_video_in_order(split):
     num_rows = split[0]
     windows = split_rows(*split)
