@@ -30,7 +30,9 @@ from mmn.index.entries import Condition, EntryEngine, Rows, VideoList
 from mmn.index.records import IndexInfo, VideoEntry, VideoMoments
 from mmn.utils.errors import ConfigError, DataError, UserError
 
-INDEX = {"index_type": "HNSW", "params": {"M": 16, "efConstruction": 200}}
+# The IoU head's vectors are compared whole where they are searched; mostly they are only given back with the others'.
+INDEX = {"contrastive": {"index_type": "HNSW", "params": {"M": 16, "efConstruction": 200}}}
+WHOLE = {"index_type": "FLAT"}
 SEARCH_WIDTH = 512  # candidates that a search keeps ("ef"), or as many as it is to find where that is more
 ROWS_AT_ONCE = 5000  # of an insertion: a message has a limit of 64 MB
 TEXT = 65535  # bytes, the most that the server takes
@@ -259,8 +261,7 @@ def _make_collection(client: Any, name: str, fields: Mapping[str, tuple[str, dic
         schema.add_field(field, getattr(types, kind), **options)
     parameters = client.prepare_index_params()
     for field in vectors:
-        index = {"index_type": "FLAT"} if field == "unused" else INDEX
-        parameters.add_index(field, metric_type="IP", **index)
+        parameters.add_index(field, metric_type="IP", **INDEX.get(field, WHOLE))
     client.create_collection(name, schema=schema, index_params=parameters, consistency_level="Strong")
     client.load_collection(name)
 
