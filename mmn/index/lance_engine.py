@@ -42,7 +42,7 @@ GROUPS = "groups_"  # in the name of the structure, before their number
 PROBES = 256
 CANDIDATES = 1000
 FEW_ROWS = 50_000  # moments of the videos that are searched, up to which they are compared whole
-AFTERWARDS = 4  # hits per wanted one that are looked through for moments of the right length, before others are
+AFTERWARDS = 4  # hits per wanted one (at least CANDIDATES) that are looked through for moments of the right length
 MOST_FRAGMENTS = 256  # files of a table that `put` lets gather before it puts them together
 WRITER_PATIENCE = 6 * 3600.0  # seconds: another writer may be optimizing
 ATTEMPTS = 5  # at a version of a table while others write
@@ -200,7 +200,9 @@ class LanceEngine(EntryEngine):
         few = condition.entries is not None and condition.num_rows <= FEW_ROWS
         whole = exact or head != "contrastive" or few
         if condition.bounds_length and not whole:
-            rows = self._ask(vector, head, AFTERWARDS * limit, condition, whole, filters_first=False)
+            # The rows of a length can be half of all: to list them first takes longer than to look through the nearest.
+            nearest = max(CANDIDATES, AFTERWARDS * limit)
+            rows = self._ask(vector, head, nearest, condition, whole, filters_first=False)
             if len(rows) >= limit:
                 return rows
         return self._ask(vector, head, limit, condition, whole)

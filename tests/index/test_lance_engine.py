@@ -33,10 +33,11 @@ def place(tmp_path):
 
 @pytest.fixture
 def grouped(place, monkeypatch):
-    """An index of 40 videos in groups, and the videos. All groups are looked into, so that the answers are exact."""
+    """An index of 40 videos in groups, and the videos. All groups and rows are looked into: the answers are exact."""
     monkeypatch.setattr(lance_engine, "INDEX_FROM", 300)
     monkeypatch.setattr(lance_engine, "GROUP_SIZE", 50)
     monkeypatch.setattr(lance_engine, "FEW_ROWS", 30)
+    monkeypatch.setattr(lance_engine, "CANDIDATES", 10_000)
     held = videos(40)
     with create_engine(place, INFO, "lance") as engine:
         engine.put(held)
