@@ -35,6 +35,7 @@ from mmn.data.tokenizer import QueryTokenizer
 from mmn.engine.recipes import checkpoint_recipe
 from mmn.extraction.extractor import FeatureExtractor
 from mmn.extraction.recipe import FeatureRecipe
+from mmn.index.records import QueryVectors
 from mmn.modeling import build_model, build_proposal_cells
 from mmn.modeling.mmn import MMN
 from mmn.modeling.scoring import final_score, iou_score
@@ -46,6 +47,8 @@ from mmn.utils.comm import resolve_device
 from mmn.utils.errors import CheckpointError, ConfigError, DataError
 from mmn.utils.pretrained import KEY as TEXT_ENCODER_KEY
 from mmn.video.decode import Frame, probe
+
+SENTENCES_AT_ONCE = 256  # that go through the text encoder in one forward pass, where there are many
 
 
 @dataclass(frozen=True)
@@ -217,7 +220,7 @@ class MomentLocalizer:
         """
         path = os.fspath(path)
         content = load_checkpoint(path)
-        cfg = _config_of(content, path, config, options)
+        cfg = checkpoint_config(content, path, config, options)
         tokenizer, model = _untrained_parts(cfg, path)
         load_weights(model, content["model"], path, remedy="give the config it was trained with")
         return cls(
@@ -325,7 +328,7 @@ class MomentLocalizer:
 
     def use_extractor(self, extractor: FeatureExtractor) -> None:
         """Make the features of video files by `extractor`; DataError where the model was trained on other features."""
-        self._check_recipe(extractor.recipe, "those of the extractor")
+        self.check_recipe(extractor.recipe, "those of the extractor")
         self._extractor = extractor
 
     def extraction_recipe(self, path: str) -> FeatureRecipe:
@@ -361,7 +364,7 @@ class MomentLocalizer:
         if not isinstance(duration, Real) or not SHORTEST <= duration <= LONGEST:
             raise DataError(f"{name} has a duration of {duration} seconds: it must be a finite number above 0")
         if recipe is not None:
-            self._check_recipe(recipe, f"the features of {name}")
+            self.check_recipe(recipe, f"the features of {name}")
         return checked_rows(video, self.input_size, name), float(duration), name
 
     def _extract(self, path: str, on_progress: Callable[[float, float], None] | None) -> tuple[np.ndarray, float]:
@@ -401,7 +404,8 @@ class MomentLocalizer:
                 "(backbone_weights= in Python, --backbone-weights on the command line)"
             ) from error
 
-    def _check_recipe(self, recipe: FeatureRecipe, what: str) -> None:
+    def check_recipe(self, recipe: FeatureRecipe, what: str) -> None:
+        """Raise DataError where features of `recipe`, called `what`, are known to be others than the model's."""
         if self.recipe is not None and recipe != self.recipe:
             raise DataError(
                 f"{self.source} was trained on features of {self.recipe}, but {what} are {recipe}, which differs in "
@@ -485,17 +489,36 @@ class MomentLocalizer:
             raise ConfigError(f"{video.name} was encoded by another model: encode it by the one that is asked")
         return video
 
+    def encode_queries(self, queries: str | Sequence[str]) -> QueryVectors:
+        """The vectors of S sentences in the two joint spaces, to be compared with moments of any number of videos.
+
+        Equal sentences are encoded once. Raises ConfigError where a query is empty or no text.
+        """
+        queries, distinct = checked_queries(queries)
+        parts = [
+            self._encode_sentences(distinct[start : start + SENTENCES_AT_ONCE])
+            for start in range(0, len(distinct), SENTENCES_AT_ONCE)
+        ]
+        number_of = {query: number for number, query in enumerate(distinct)}
+        rows = [number_of[query] for query in queries]
+        return QueryVectors(*(torch.cat(vectors)[rows].float().cpu().numpy() for vectors in zip(*parts, strict=True)))
+
     @torch.no_grad()
-    def _scores(self, video: EncodedVideo, queries: list[str]) -> tuple[Tensor, Tensor]:
-        """Scores (contrastive, iou) of U different queries with all moments of all windows, each [U, W * M]."""
+    def _encode_sentences(self, queries: list[str]) -> tuple[Tensor, Tensor]:
+        """U different queries -> unit vectors (contrastive, iou), each [U, C], in one forward pass."""
         with self._tokenizer_lock:
             tokens = self.tokenizer(queries)
         tokens, token_mask, token_rows = self.collator.pad_tokens(tokens)
         sentences = self.model.encode_sentences(tokens.to(self.device), token_mask.to(self.device))
+        contrastive, iou = (rows[token_rows.to(rows.device)] for rows in sentences)
+        return contrastive, iou
+
+    def _scores(self, video: EncodedVideo, queries: list[str]) -> tuple[Tensor, Tensor]:
+        """Scores (contrastive, iou) of U different queries with all moments of all windows, each [U, W * M]."""
         moments = (video.moments_contrastive, video.moments_iou)
         contrastive, iou = (
-            rows.to(vectors.device)[token_rows.to(vectors.device)] @ vectors.flatten(0, 1).mT
-            for rows, vectors in zip(sentences, moments, strict=True)
+            rows.to(vectors.device) @ vectors.flatten(0, 1).mT
+            for rows, vectors in zip(self._encode_sentences(queries), moments, strict=True)
         )
         return contrastive, iou_score(iou)
 
@@ -529,7 +552,7 @@ def _check_window(window: float | None, overlap: float | None) -> None:
         raise ConfigError(f"the overlap is {overlap} seconds{least}: it must be at least 0 and less than a window")
 
 
-def _config_of(
+def checkpoint_config(
     content: Mapping, path: str, config: str | os.PathLike | CfgNode | None, options: Sequence[object]
 ) -> CfgNode:
     """The config of a checkpoint, frozen. MODEL.DEVICE is that of `options` alone: training may have been elsewhere."""

@@ -21,6 +21,7 @@ from mmn.index.engine import ENGINES
 from mmn.index.sources import FeatureCollection, FileCollection, VideoCollection
 from mmn.localizer import MomentLocalizer
 from mmn.utils.cli import run_tool
+from mmn.utils.memory import reuse_freed_memory
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -80,6 +81,8 @@ def main() -> None:
         model = ModelSource(
             args.ckpt, args.config_file, args.options, args.backbone, args.recipe, args.backbone_weights
         )
+        if device.type == "cpu":
+            reuse_freed_memory()
         localizer = load_localizer(model, device)
         asked = args.window, args.overlap, args.prune
         settings = None if asked == (None, None, None) else BuildSettings(*asked)

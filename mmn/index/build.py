@@ -1,12 +1,14 @@
 """What tools/build_index.py does: encode the videos of a collection and put them into an index, once and for all.
 
-The steps run side by side: a thread reads videos and resamples them, another one sends windows of several videos through
-the network together, and the last one writes what came out. An index that is stopped, or killed, goes on where it was: a
+The steps run side by side: one thread reads videos and resamples them, one sends windows of several videos through the
+network together, and one writes what came out. An index that is stopped, or killed, goes on where it was: a
 video whose source has not changed is not encoded again.
 """
 
+import contextlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +27,7 @@ from mmn.index.records import VideoEntry, VideoMoments
 from mmn.index.sources import VideoCollection
 from mmn.localizer import MomentLocalizer, PreparedVideo
 from mmn.utils import comm
-from mmn.utils.ahead import ahead
+from mmn.utils.ahead import Behind, ahead
 from mmn.utils.clock import clock
 from mmn.utils.errors import ConfigError, DataError, UserError
 from mmn.utils.logger import get_logger
@@ -68,16 +70,19 @@ def build_index(
         removes_others: take out the videos that the collection has not.
     Raises:
         ConfigError: where the index is of another model, or of other settings, or kept by another engine.
-        DataError: where it is of other features, or damaged.
+        DataError: where it, or the model, is of other features, or it is damaged.
         UserError: at the end, where videos could not be used; each of them is logged with its reason by then.
     """
-    videos = collection.list()
+    if collection.recipe is not None:
+        localizer.check_recipe(collection.recipe, "those of the videos")
+    videos = collection.videos()
     if comm.get_rank() == 0:
         _open_or_create(localizer, collection, place, engine, settings or BuildSettings(), len(videos)).close()
     comm.barrier()
     with open_engine(place) as index:
         settings = _check_same(index, localizer, collection.recipe, engine, settings)
         result = _build_share(localizer, collection, _share(videos), index, settings)
+        collection.close()
         results = comm.all_gather_objects(result)
         result = _sum(results)
         if comm.get_rank() == 0:
@@ -206,6 +211,13 @@ class _Job:
     def is_done(self) -> bool:
         return sum(len(part) for part, _ in self.parts) == len(self.prepared.spans)
 
+    def moments(self, settings: BuildSettings) -> VideoMoments:
+        vectors = tuple(torch.cat(parts) for parts in zip(*self.parts, strict=True))
+        video, prepared = self.video, self.prepared
+        return pack_moments(
+            video.video_id, prepared.duration, prepared.moments, vectors, settings, self.source, video.path
+        )
+
 
 _Batch = list[tuple[_Job, np.ndarray]]  # windows [P, D] and whose they are
 
@@ -217,21 +229,15 @@ def _build_share(
     index: Engine,
     settings: BuildSettings,
 ) -> BuildResult:
-    """Encode and put some videos, the steps in threads of their own."""
+    """Encode and put some videos. The network runs in this thread, whose memory is used again from batch to batch."""
     result, known = BuildResult(), dict(index.videos())
     progress = _Progress(len(videos))
     jobs = _read(localizer, collection, videos, settings, known, result, progress)
-    batches = ahead(_batches(localizer, jobs), DEPTH)
-    writer = _Writer(index, known, result, progress)
-    for job in ahead(_encoded(localizer, batches), DEPTH):
-        vectors = tuple(torch.cat(parts) for parts in zip(*job.parts, strict=True))
-        prepared = job.prepared
-        writer.add(
-            pack_moments(
-                job.video.video_id, prepared.duration, prepared.moments, vectors, settings, job.source, job.video.path
-            )
-        )
-    writer.flush()
+    writer = _Writer(index, known, settings, result, progress)
+    with contextlib.closing(ahead(_batches(localizer, jobs), DEPTH)) as batches, Behind(DEPTH) as writing:
+        for done in _encoded(localizer, batches):
+            writing.call(writer.add, done)
+        writing.call(writer.flush)
     progress.close()
     return result
 
@@ -275,9 +281,10 @@ def _batches(localizer: MomentLocalizer, jobs: Iterator[_Job]) -> Iterator[_Batc
         yield batch
 
 
-def _encoded(localizer: MomentLocalizer, batches: Iterator[_Batch]) -> Iterator[_Job]:
-    """The videos whose windows have all been through the network, with their vectors."""
+def _encoded(localizer: MomentLocalizer, batches: Iterator[_Batch]) -> Iterator[list[_Job]]:
+    """After each batch the videos whose windows have all been through the network, with their vectors."""
     for batch in batches:
+        done = []
         vectors = localizer.encode_clips(np.stack([clips for _, clips in batch]))
         start = 0
         for number, (job, _) in enumerate(batch):
@@ -286,24 +293,34 @@ def _encoded(localizer: MomentLocalizer, batches: Iterator[_Batch]) -> Iterator[
             job.parts.append(tuple(part[start : number + 1].half().cpu() for part in vectors))
             start = number + 1
             if job.is_done:
-                yield job
+                done.append(job)
+        yield done
 
 
 class _Writer:
     """Puts videos into an index, many at a time."""
 
-    def __init__(self, index: Engine, known: Mapping[str, VideoEntry], result: BuildResult, progress: "_Progress"):
+    def __init__(
+        self,
+        index: Engine,
+        known: Mapping[str, VideoEntry],
+        settings: BuildSettings,
+        result: BuildResult,
+        progress: "_Progress",
+    ):
         self.index = index
         self.known = known
+        self.settings = settings
         self.result = result
         self.progress = progress
         self.pending: list[VideoMoments] = []
         self.size = 0
         self.since = time.monotonic()
 
-    def add(self, video: VideoMoments) -> None:
-        self.pending.append(video)
-        self.size += video.contrastive.nbytes + video.iou.nbytes
+    def add(self, jobs: Sequence[_Job]) -> None:
+        for job in jobs:
+            self.pending.append(job.moments(self.settings))
+            self.size += self.pending[-1].contrastive.nbytes + self.pending[-1].iou.nbytes
         if self.size >= PUT_BYTES or time.monotonic() - self.since > PUT_SECONDS:
             self.flush()
 
@@ -322,16 +339,18 @@ class _Progress:
     def __init__(self, num_videos: int):
         self.num_videos = num_videos
         self.num_done = 0
+        self.lock = threading.Lock()
         self.start = self.last_report = time.monotonic()
         self.is_shown = comm.get_rank() == 0
         on_terminal = self.is_shown and sys.stderr.isatty()
         self.bar = tqdm(total=num_videos, unit="video", dynamic_ncols=True) if on_terminal else None
 
     def advance(self, count: int) -> None:
-        self.num_done += count
-        if self.bar is not None:
-            self.bar.update(count)
-            return
+        with self.lock:  # the reading and the writing thread both come here
+            self.num_done += count
+            if self.bar is not None:
+                self.bar.update(count)
+                return
         now = time.monotonic()
         if self.is_shown and now - self.last_report > LOG_SECONDS:
             self.last_report = now

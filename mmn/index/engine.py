@@ -29,10 +29,12 @@ class Engine(ABC):
         name: what `create_engine` knows the engine by.
         place: folder or address.
         info: the index's description.
+        max_hits: the most hits per query that its library gives; None for any number.
     """
 
     name: str
     takes_writers = True  # whether several processes may put at once
+    max_hits: int | None = None
 
     def __init__(self, place: str, info: IndexInfo):
         self.place = place
@@ -172,7 +174,7 @@ def default_engine(place: str, num_moments: int) -> str:
     """The engine that a new index gets unless one is asked for."""
     if is_address(place):
         return "milvus"
-    return "exact" if num_moments <= DEFAULT_EXACT_MOMENTS or len(ENGINES) == 1 else list(ENGINES)[1]
+    return "exact" if num_moments <= DEFAULT_EXACT_MOMENTS else "lance"
 
 
 def has_index(place: str) -> bool:

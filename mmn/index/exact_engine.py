@@ -58,7 +58,7 @@ class ExactEngine(Engine):
             with file_lock(os.path.join(place, LOCK)):
                 if os.path.exists(os.path.join(place, INFO_FILE)):
                     raise ConfigError(f"there is an index at {place} already: open it, or choose another place")
-                Journal(os.path.join(place, JOURNAL)).rewrite(Videos({}, {}))
+                Journal(os.path.join(place, JOURNAL)).rewrite(Videos.at({}, {}))
                 write_folder_info(place, cls.name, info)  # last: it makes the folder an index
         return cls(place, info)
 
@@ -81,7 +81,7 @@ class ExactEngine(Engine):
 
     def close(self) -> None:
         with self._mutex:
-            self._snapshot = Snapshot(Videos({}, {}), {})
+            self._snapshot = Snapshot(Videos.at({}, {}), {})
             self._moved = {}
 
     def use_device(self, device: torch.device | str) -> None:
@@ -137,12 +137,12 @@ class ExactEngine(Engine):
             if self._journal.num_lost:
                 self._journal.rewrite(self._journal.videos)
                 self._look()
-            remove_abandoned(self._segments, self._used(self._journal.videos))
+            remove_abandoned(self._segments, self._journal.videos.segments)
 
     @staticmethod
     def _to_rewrite(snapshot: Snapshot) -> Iterator[list[str]]:
         """Ids of videos that are to lie in a segment together."""
-        entries, locations = snapshot.videos
+        entries, locations, _ = snapshot.videos
         live = dict.fromkeys(snapshot.segments, 0)
         for name, place in locations.items():
             live[place.segment] += entries[name].num_moments
@@ -167,7 +167,6 @@ class ExactEngine(Engine):
             snapshot = self._snapshot
             old = {name: place for name in names if (place := snapshot.videos.locations.get(name)) is not None}
             if not old:
-                writer.discard()
                 return
             counts = [snapshot.videos.entries[name].num_moments for name in old]
             parts = {part: _mapped(snapshot, old, part) for part in (*HEADS, MOMENTS)}
@@ -176,9 +175,9 @@ class ExactEngine(Engine):
             new = {name: Location(writer.name, start) for name, start in zip(old, starts, strict=False)}
             with self._mutex, self._locked():
                 self._journal.refresh()
-                entries, locations = self._journal.videos
+                entries, locations, _ = self._journal.videos
                 moved = {name: new[name] if old.get(name) == place else place for name, place in locations.items()}
-                self._journal.rewrite(Videos(entries, moved))
+                self._journal.rewrite(Videos.at(entries, moved))
                 writer.commit()
                 self._look()
 
@@ -238,17 +237,23 @@ class ExactEngine(Engine):
 
     @contextlib.contextmanager
     def _new_segment(self) -> Iterator[SegmentWriter]:
-        """A segment to be written, and committed within; it goes again where that fails."""
+        """A segment to be written, and committed within; it goes again where the journal does not have it by then."""
         with _writing(self.place):
             with self._mutex, self._locked():
                 self._look()
-                remove_abandoned(self._segments, self._used(self._journal.videos))
+                remove_abandoned(self._segments, self._journal.videos.segments)
                 writer = SegmentWriter(self._segments)
             try:
                 yield writer
-            except BaseException:
-                writer.discard()
-                raise
+            finally:
+                if not writer.lock.closed:
+                    self._abandon(writer)
+
+    def _abandon(self, writer: SegmentWriter) -> None:
+        writer.lock.close()
+        with self._mutex, self._locked():
+            self._journal.refresh()
+            remove_abandoned(self._segments, self._journal.videos.segments)
 
     def _look(self) -> None:
         """Take the snapshot of what the journal says now."""
@@ -257,7 +262,7 @@ class ExactEngine(Engine):
                 return
             videos, mapped = self._journal.videos, self._snapshot.segments
             try:
-                segments = {name: mapped[name] if name in mapped else self._map(name) for name in self._used(videos)}
+                segments = {name: mapped[name] if name in mapped else self._map(name) for name in videos.segments}
             except FileNotFoundError as error:  # `optimize` of another process has put it into another one
                 missing = error
                 continue
@@ -270,15 +275,9 @@ class ExactEngine(Engine):
         return map_segment(os.path.join(self._segments, name), self.info.dim)
 
     def _check_rows(self, videos: Videos, segments: Mapping[str, Segment]) -> None:
-        sizes = {name: len(segment) for name, segment in segments.items()}
-        for name, (segment, first) in videos.locations.items():
-            if segment in sizes and first + videos.entries[name].num_moments > sizes[segment]:
-                raise DataError(f"the segment {segment} of the index {self.place} lacks rows: build the index again")
-
-    @staticmethod
-    def _used(videos: Videos) -> list[str]:
-        """Names of segments, in the order of the videos."""
-        return list(dict.fromkeys(place.segment for place in videos.locations.values()))
+        for name, segment in segments.items():
+            if videos.segments[name].last_row > len(segment):
+                raise DataError(f"the segment {name} of the index {self.place} lacks rows: build the index again")
 
 
 def _fill(

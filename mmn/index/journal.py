@@ -27,11 +27,34 @@ class Location(NamedTuple):
     first: int
 
 
+class Use(NamedTuple):
+    """What an index has of a segment: how many videos, and rows up to which one."""
+
+    num_videos: int
+    last_row: int
+
+
 class Videos(NamedTuple):
-    """The videos of an index, by their ids, in the order in which they were put."""
+    """The videos of an index, by their ids, in the order in which they were put, and the segments by their names."""
 
     entries: Mapping[str, VideoEntry]
     locations: Mapping[str, Location]
+    segments: Mapping[str, Use]
+
+    @classmethod
+    def at(cls, entries: Mapping[str, VideoEntry], locations: Mapping[str, Location]) -> "Videos":
+        """Videos that lie there."""
+        segments: dict[str, Use] = {}
+        for name, (segment, first) in locations.items():
+            _count(segments, segment, 1, first + entries[name].num_moments)
+        return cls(entries, locations, segments)
+
+
+def _count(segments: dict[str, Use], segment: str, num_videos: int, last_row: int = 0) -> None:
+    """Note that `num_videos` more, or fewer, lie in a segment; it goes with its last one."""
+    use = segments.pop(segment, Use(0, 0))
+    if use.num_videos + num_videos:
+        segments[segment] = Use(use.num_videos + num_videos, max(use.last_row, last_row))
 
 
 @dataclass(frozen=True)
@@ -66,7 +89,7 @@ class Journal:
 
     def __init__(self, path: str):
         self.path = path
-        self.videos = Videos({}, {})
+        self.videos = Videos.at({}, {})
         self.num_lost = 0
         self._state: _State | None = None
 
@@ -90,7 +113,7 @@ class Journal:
         records = [self._parsed(line) for line in content[:end].splitlines()]
         if not is_same:
             self.num_lost = 0
-        self.videos = self._applied(self.videos if is_same else Videos({}, {}), records)
+        self.videos = self._applied(self.videos if is_same else Videos.at({}, {}), records)
         self._state = _State(name, seen, start + end)
         return bool(records) or not is_same
 
@@ -115,6 +138,8 @@ class Journal:
 
     def _name(self, header: bytes) -> str:
         record = self._parsed(header.rstrip(b"\n"))
+        if "journal" not in record:
+            raise self._damage()
         if record.get("format") != FORMAT:
             raise DataError(
                 f"{self.path} has format {record.get('format')}, but this version reads {FORMAT}: build the index again, "
@@ -125,22 +150,30 @@ class Journal:
     def _parsed(self, line: bytes) -> dict[str, Any]:
         checksum, _, text = line.partition(b" ")
         if checksum != b"%08x" % zlib.crc32(text):
-            raise DataError(f"{self.path} is damaged: build the index again")
+            raise self._damage()
         return json.loads(text)
 
+    def _damage(self) -> DataError:
+        return DataError(f"{self.path} is damaged: build the index again")
+
     def _applied(self, videos: Videos, records: Iterable[dict[str, Any]]) -> Videos:
-        entries, locations = dict(videos.entries), dict(videos.locations)
+        entries, locations, segments = (dict(part) for part in videos)
+
+        def lose(name: str) -> None:
+            del entries[name]
+            _count(segments, locations.pop(name).segment, -1)
+            self.num_lost += 1
+
         for record in records:
             for name in record.get("removed", ()):
-                del entries[name], locations[name]
-                self.num_lost += 1
+                lose(name)
             for name, first, num_moments, duration, source, path in record.get("videos", ()):
-                if entries.pop(name, None) is not None:  # a replaced video comes last, like a new one
-                    del locations[name]
-                    self.num_lost += 1
+                if name in entries:  # a replaced video comes last, like a new one
+                    lose(name)
                 entries[name] = VideoEntry(duration, num_moments, source, path)
                 locations[name] = Location(record["segment"], first)
-        return Videos(entries, locations)
+                _count(segments, record["segment"], 1, first + num_moments)
+        return Videos(entries, locations, segments)
 
 
 def _line(record: dict[str, Any]) -> bytes:

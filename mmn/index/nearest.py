@@ -1,14 +1,15 @@
 """The k nearest of very many vectors, exactly and in little memory: a blocked matrix product and a running threshold.
 
 The vectors stay as they are stored, in float16. A block of them at a time becomes float32, small enough to stay in a
-core's cache until it is multiplied. Most scores are only ever compared: those of a group whose largest one does not reach
-the k-th best so far are not looked at again. So the cost is that of the product and of one reading of the vectors.
+processor's cache until it is multiplied. Most scores are only ever compared: those of a group whose largest one does
+not reach the k-th best so far are not looked at again. So the cost is that of the product and of one reading of the
+vectors.
 """
 
 import functools
 import itertools
 import os
-import time
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,13 +17,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BLOCK_BYTES = 2**21  # of a block's float32 vectors: a core's cache
+BLOCK_BYTES = 2**23  # of a block's float32 vectors, near a core; smaller ones make threads wait for the interpreter
 DEVICE_BLOCK_BYTES = 2**26  # where the device is no CPU, which wants larger pieces of work
 SCORES = 2**21  # that a thread keeps at once
-BLOCKS = 32  # that it looks through at once
+BLOCKS = 8  # that it looks through at once
 MOST_THREADS = 16  # more would wait for the interpreter
 QUERIES = 512  # that are compared at once
 GROUP = 64  # scores that are looked at together
+FEW = 16 * GROUP  # that are considered first
 EMPTY = torch.iinfo(torch.int64).min
 PLACES = 2**32  # that a key can tell apart
 
@@ -99,10 +101,11 @@ def _nearest(queries: Tensor, runs: Sequence[Run], k: int) -> tuple[Tensor, Tens
 @functools.lru_cache(maxsize=1)
 def _workers(num_threads: int) -> ThreadPoolExecutor:
     """Threads in which torch uses no further ones; they stay, as to make one costs as much as some blocks."""
-    pool = ThreadPoolExecutor(min(num_threads, MOST_THREADS), "nearest", lambda: torch.set_num_threads(1))
-    for _ in range(2 * num_threads):
-        pool.submit(time.sleep, 0.001)  # starts them all
-    pool.submit(torch.get_num_threads).result()
+    count = min(num_threads, MOST_THREADS)
+    pool = ThreadPoolExecutor(count, "nearest", lambda: torch.set_num_threads(1))
+    all_there = threading.Barrier(count)
+    for future in [pool.submit(all_there.wait) for _ in range(count)]:
+        future.result()
     torch.set_num_threads(num_threads)  # the setting is a thread's own, but new threads begin with the last one made
     return pool
 
@@ -154,10 +157,15 @@ class TopK:
 
     def add(self, scores: Tensor, used: int, first: int) -> None:
         """Consider scores[:, :used], [Q, S] with S a multiple of GROUP; the first has the place `first`."""
-        if not used:
-            return
         scores = scores[:, : -(-used // GROUP) * GROUP]
         scores[:, used:] = -torch.inf
+        start, is_first = 0, bool(self.floor.isinf().any())
+        while start < used:  # few at first, while nearly all are among the best
+            size = max(FEW, 3 * start) if start < 4 * FEW and is_first else scores.shape[1]
+            self._add(scores[:, start : start + size], first + start)
+            start += size
+
+    def _add(self, scores: Tensor, first: int) -> None:
         groups = scores.unflatten(1, (-1, GROUP))
         query, group = (groups.amax(2) > self.floor[:, None]).nonzero(as_tuple=True)
         found = groups[query, group]  # [n, GROUP]

@@ -4,6 +4,7 @@ Any number of processes map them. Who deletes a segment disturbs nobody who has 
 until the last one is gone.
 """
 
+import errno
 import os
 import shutil
 import uuid
@@ -72,6 +73,8 @@ def _map_array(path: str, name: str, dim: int) -> torch.Tensor:
     try:
         content = torch.from_file(path, shared=False, size=size, dtype=torch.uint8)
     except RuntimeError as error:
+        if not os.path.exists(path):  # deleted since it was opened
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from error
         raise DataError(f"{path} cannot be mapped ({error}): build the index again if it is damaged") from error
     return content[offset:].view(torch.float32 if name == MOMENTS else torch.float16).view(shape)
 
@@ -115,11 +118,6 @@ class SegmentWriter:
     def commit(self) -> None:
         """The journal has it."""
         os.unlink(os.path.join(self.folder, WRITING))
-        self.lock.close()
-
-    def discard(self) -> None:
-        """Take it all back."""
-        shutil.rmtree(self.folder, ignore_errors=True)
         self.lock.close()
 
 

@@ -1,6 +1,6 @@
 """One state of an exact index, which its searches use from beginning to end whatever is written meanwhile."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
@@ -103,11 +103,12 @@ class Snapshot:
         return found
 
 
-def _grouped(values: np.ndarray):
+def _grouped(values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """(value, where it is) for each different value."""
     order = np.argsort(values, kind="stable")
     kept, starts = np.unique(values[order], return_index=True)
-    yield from zip(kept.tolist(), np.split(order, starts[1:]), strict=True) if len(kept) else ()
+    if len(kept):
+        yield from zip(kept.tolist(), np.split(order, starts[1:]), strict=True)
 
 
 class Selection:

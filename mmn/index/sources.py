@@ -28,7 +28,7 @@ class VideoCollection(ABC):
     recipe: FeatureRecipe | None
 
     @abstractmethod
-    def list(self) -> list[VideoFile]:
+    def videos(self) -> list[VideoFile]:
         """The videos in the order of the index; a size is only ever compared with the others'."""
 
     @abstractmethod
@@ -39,6 +39,9 @@ class VideoCollection(ABC):
 
         It is None where the source is still the `known` one. Raises DataError where the video cannot be used.
         """
+
+    def close(self) -> None:  # noqa: B027, not all hold files
+        """Let go of files."""
 
 
 class FeatureCollection(VideoCollection):
@@ -60,7 +63,7 @@ class FeatureCollection(VideoCollection):
         self.durations = None if annotations is None else read_durations(annotations)
         self.recipe = self.file.recipe()
 
-    def list(self) -> list[VideoFile]:
+    def videos(self) -> list[VideoFile]:
         ids = self._ids() if self.durations is None else list(self.durations)
         try:
             videos = [VideoFile(video_id, "", self._size(video_id)) for video_id in ids]
@@ -117,6 +120,9 @@ class FeatureCollection(VideoCollection):
             )
         return float(stated)
 
+    def close(self) -> None:
+        self.file.close()
+
     def load(
         self, video: VideoFile, localizer: MomentLocalizer, settings: BuildSettings, known: str | None
     ) -> tuple[PreparedVideo | None, str]:
@@ -135,11 +141,11 @@ class FileCollection(VideoCollection):
     """
 
     def __init__(self, paths: Sequence[str], localizer: MomentLocalizer, keep_extension: bool = False):
-        self.videos = list_videos(paths, keep_extension)
-        self.recipe = localizer.extraction_recipe(self.videos[0].path)
+        self._files = list_videos(paths, keep_extension)
+        self.recipe = localizer.extraction_recipe(self._files[0].path)
 
-    def list(self) -> list[VideoFile]:
-        return [VideoFile(video.video_id, os.path.abspath(video.path), video.size) for video in self.videos]
+    def videos(self) -> list[VideoFile]:
+        return [VideoFile(video.video_id, os.path.abspath(video.path), video.size) for video in self._files]
 
     def load(
         self, video: VideoFile, localizer: MomentLocalizer, settings: BuildSettings, known: str | None

@@ -2,7 +2,9 @@
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -51,3 +53,35 @@ def ahead(items: Iterable[Item], depth: int) -> Iterator[Item]:
     finally:
         stopped.set()
         thread.join()
+
+
+class Behind:
+    """Calls functions one after the other in a thread that is up to `depth` of them behind who asks for them.
+
+    What one of them raises is raised by a later `call`, or by `finish`, which the end of a `with` block calls.
+    """
+
+    def __init__(self, depth: int):
+        self._depth = depth
+        self._pending: deque[Future] = deque()
+        self._pool = ThreadPoolExecutor(1, "behind")
+
+    def call(self, function: Callable, *args) -> None:
+        while len(self._pending) >= self._depth:
+            self._pending.popleft().result()
+        self._pending.append(self._pool.submit(function, *args))
+
+    def finish(self) -> None:
+        """Wait until all are done."""
+        while self._pending:
+            self._pending.popleft().result()
+
+    def __enter__(self) -> "Behind":
+        return self
+
+    def __exit__(self, kind: type | None, *_) -> None:
+        try:
+            if kind is None:
+                self.finish()
+        finally:
+            self._pool.shutdown(wait=True, cancel_futures=True)
