@@ -46,6 +46,7 @@ def build(args: argparse.Namespace) -> dict:
                 seconds["generate"] += time.perf_counter() - began
                 seconds["put"] += _seconds(lambda: index.put(waiting))  # noqa: B023, called at once
                 waiting, began = [], time.perf_counter()
+        seconds["generate"] += time.perf_counter() - began
         seconds["put"] += _seconds(lambda: index.put(waiting))
         print("put", seconds, _memory(), flush=True)
         seconds["optimize"] = _seconds(index.optimize)
