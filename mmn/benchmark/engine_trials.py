@@ -44,7 +44,7 @@ class Lance(Trial):
     packages = ("lancedb", "pyarrow", "lance-namespace", "lance-namespace-urllib3-client")
 
     def create(self, width, num_vectors):
-        os.environ.setdefault("LANCE_LOG", "error")
+        os.environ.setdefault("LANCEDB_LOG", "error")
         import lancedb
         import pyarrow
 

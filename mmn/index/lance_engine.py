@@ -244,7 +244,7 @@ COLUMNS = ("entry", "number", "start", "end", "contrastive", "iou")
 
 def _lancedb() -> Any:
     """LanceDB. Raises UserError where it is not installed."""
-    os.environ.setdefault("LANCE_LOG", "error")
+    os.environ.setdefault("LANCEDB_LOG", "error")
     try:
         return import_module("lancedb")
     except ImportError as error:
