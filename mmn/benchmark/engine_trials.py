@@ -1,5 +1,6 @@
 """One class for each library that `mmn.benchmark.vector_engines` compares, with the same few methods."""
 
+import datetime
 import os
 from typing import NamedTuple
 
@@ -44,7 +45,7 @@ class Lance(Trial):
     packages = ("lancedb", "pyarrow", "lance-namespace", "lance-namespace-urllib3-client")
 
     def create(self, width, num_vectors):
-        os.environ.setdefault("LANCE_LOG", "error")
+        os.environ.setdefault("LANCEDB_LOG", "error")
         import lancedb
         import pyarrow
 
@@ -68,7 +69,7 @@ class Lance(Trial):
     def finish(self):
         from lancedb.index import BTree, IvfRq
 
-        self.table.optimize()
+        self.table.optimize(cleanup_older_than=datetime.timedelta(seconds=1))
         self.table.create_index("video", config=BTree())
         self.table.create_index("length", config=BTree())
         self.table.create_index("vector", config=IvfRq(distance_type="dot", num_partitions=self.groups, sample_rate=64))
@@ -105,6 +106,7 @@ class Faiss(Trial):
             faiss.IndexFlatIP(width), width, groups, coder, faiss.METRIC_INNER_PRODUCT
         )
         self.training = 64 * groups
+        self.is_filling = True
         self.waiting: list[Batch] = []
         self.fields = np.zeros((2, 0))
 
@@ -116,17 +118,24 @@ class Faiss(Trial):
 
         self.index = faiss.read_index(self._path("index"))
         self.fields = np.load(self._path("fields.npy"))
-        self.waiting, self.training = [], 0
+        self.is_filling = False
 
     def add(self, batch):
-        self.waiting.append(batch)
-        if not self.index.is_trained and sum(len(part.ids) for part in self.waiting) >= self.training:
-            self.index.train(np.concatenate([part.vectors for part in self.waiting]).astype(np.float32))
-        if self.index.is_trained:
-            for part in self.waiting:
-                self.index.add_with_ids(part.vectors.astype(np.float32), part.ids)
-                self.fields = np.concatenate([self.fields, [part.videos, part.lengths]], axis=1)
-            self.waiting = []
+        """While the index is made the vectors wait: k-means wants a sample of all of them."""
+        if self.is_filling:
+            self.waiting.append(batch)
+            return
+        self.index.add_with_ids(batch.vectors.astype(np.float32), batch.ids)
+        self.fields = np.concatenate([self.fields, [batch.videos, batch.lengths]], axis=1)
+
+    def finish(self):
+        vectors = np.concatenate([batch.vectors for batch in self.waiting])
+        sample = np.random.default_rng(0).choice(len(vectors), min(self.training, len(vectors)), replace=False)
+        self.index.train(vectors[np.sort(sample)].astype(np.float32))
+        self.is_filling = False
+        for batch in self.waiting:
+            self.add(batch)
+        self.sync()
 
     def sync(self):
         import faiss
@@ -137,8 +146,6 @@ class Faiss(Trial):
         ):
             write(self._path(f"new_{name}"))
             os.replace(self._path(f"new_{name}"), self._path(name))
-
-    finish = sync
 
     def search(self, query, k, videos=None, min_length=None):
         import faiss

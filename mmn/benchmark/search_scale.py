@@ -46,6 +46,7 @@ def build(args: argparse.Namespace) -> dict:
                 seconds["generate"] += time.perf_counter() - began
                 seconds["put"] += _seconds(lambda: index.put(waiting))  # noqa: B023, called at once
                 waiting, began = [], time.perf_counter()
+        seconds["generate"] += time.perf_counter() - began
         seconds["put"] += _seconds(lambda: index.put(waiting))
         print("put", seconds, _memory(), flush=True)
         seconds["optimize"] = _seconds(index.optimize)
@@ -71,6 +72,7 @@ def search(args: argparse.Namespace) -> dict:
         found["open s"] = time.perf_counter() - began
         some = MomentFilter(videos=[f"video{number}" for number in range(NUM_FILTER_VIDEOS)])
         cases = {
+            "k=10, the first after opening": (10, MomentFilter(), best["all"]),
             "k=10": (10, MomentFilter(), best["all"]),
             f"k={DEPTH}": (DEPTH, MomentFilter(), best["all"]),
             f"k=10, {NUM_FILTER_VIDEOS} videos": (10, some, best["videos"]),

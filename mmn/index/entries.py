@@ -78,12 +78,30 @@ class VideoList:
 
     Args:
         listed: by video id, its entry's number and what the list says of it.
+        version: of the store's list, where the store counts them.
     """
 
-    def __init__(self, listed: Mapping[str, tuple[int, VideoEntry]]):
+    def __init__(self, listed: Mapping[str, tuple[int, VideoEntry]], version: int | None = None):
+        self.version = version
         self.entries = {video_id: entry for video_id, (_, entry) in listed.items()}
         self.numbers = {video_id: number for video_id, (number, _) in listed.items()}
         self.names = {number: video_id for video_id, number in self.numbers.items()}
+
+    def changed(
+        self, version: int | None, put: Mapping[int, VideoMoments], removed: Collection[str] = ()
+    ) -> "VideoList":
+        """The list of a next version, with videos put as these entries, and without those removed."""
+        new = VideoList({}, version)
+        new.entries, new.numbers, new.names = dict(self.entries), dict(self.numbers), dict(self.names)
+        for video_id in [*(video.video_id for video in put.values()), *removed]:
+            new.names.pop(new.numbers.pop(video_id, None), None)
+            if video_id in removed:
+                del new.entries[video_id]
+        for number, video in put.items():
+            new.entries[video.video_id] = video.entry
+            new.numbers[video.video_id] = number
+            new.names[number] = video.video_id
+        return new
 
     def condition(self, where: MomentFilter) -> Condition:
         videos = self.entries if where.videos is None else dict.fromkeys(where.videos)
@@ -112,16 +130,20 @@ class EntryEngine(Engine):
         """See the store's newest state from now on; the list as it is there."""
 
     @abstractmethod
+    def _former(self, video_ids: Collection[str]) -> list[int]:
+        """The entries of those of the videos that the newest list has."""
+
+    @abstractmethod
     def _add(self, videos: Mapping[int, VideoMoments]) -> None:
         """Add the rows of videos, by their entries."""
 
     @abstractmethod
-    def _name(self, videos: Mapping[int, VideoMoments]) -> None:
-        """Make the list name these entries of the videos, each wholly or not."""
+    def _name(self, videos: Mapping[int, VideoMoments]) -> int | None:
+        """Make the list name these entries of the videos, each wholly or not. Returns the list's version."""
 
     @abstractmethod
-    def _forget(self, video_ids: Collection[str]) -> None:
-        """Take videos out of the list."""
+    def _forget(self, video_ids: Collection[str]) -> int | None:
+        """Take videos out of the list. Returns its version."""
 
     @abstractmethod
     def _delete(self, entries: Collection[int]) -> None:
@@ -154,14 +176,12 @@ class EntryEngine(Engine):
         if not videos:
             return
         with self._writing():
-            before = self._load()
+            old = self._former([video.video_id for video in videos])
             new = dict(zip(_new_entries(len(videos)), videos, strict=True))
             self._add(new)
-            self._name(new)
-            old = [before.numbers[video.video_id] for video in videos if video.video_id in before.numbers]
+            self._list = self._list.changed(self._name(new), new)
             if old:
                 self._delete(old)
-            self._list = self._load()
 
     def remove(self, video_ids: Iterable[str]) -> None:
         video_ids = list(dict.fromkeys(video_ids))
@@ -170,9 +190,8 @@ class EntryEngine(Engine):
             self.check_known(video_ids)
             if video_ids:
                 old = [self._list.numbers[video_id] for video_id in video_ids]
-                self._forget(video_ids)
+                self._list = self._list.changed(self._forget(video_ids), {}, video_ids)
                 self._delete(old)
-                self._list = self._load()
 
     def read(self, video_id: str) -> VideoMoments:
         for attempt in range(ATTEMPTS):

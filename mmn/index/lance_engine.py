@@ -42,7 +42,7 @@ GROUPS = "groups_"  # in the name of the structure, before their number
 PROBES = 256
 CANDIDATES = 1000
 FEW_ROWS = 50_000  # moments of the videos that are searched, up to which they are compared whole
-AFTERWARDS = 4  # hits per wanted one that are looked through for moments of the right length, before others are
+AFTERWARDS = 4  # hits per wanted one (at least CANDIDATES) that are looked through for moments of the right length
 MOST_FRAGMENTS = 256  # files of a table that `put` lets gather before it puts them together
 WRITER_PATIENCE = 6 * 3600.0  # seconds: another writer may be optimizing
 ATTEMPTS = 5  # at a version of a table while others write
@@ -149,29 +149,34 @@ class LanceEngine(EntryEngine):
             for _ in range(ATTEMPTS):
                 self._videos.checkout_latest()
                 version = self._videos.version
-                listed = self._videos.to_arrow().to_pydict()
+                videos = self._list if version == self._list.version else _read_list(self._videos)
                 self._moments.checkout_latest()
                 self._videos.checkout_latest()
                 if self._videos.version == version:
                     break
-        columns = (listed[name] for name in ("video_id", "entry", "duration", "num_moments", "source", "path"))
-        return VideoList({name: (entry, VideoEntry(*rest)) for name, entry, *rest in zip(*columns, strict=True)})
+        return videos
+
+    def _former(self, video_ids: Collection[str]) -> list[int]:
+        self._list = self._load()
+        return [self._list.numbers[video_id] for video_id in video_ids if video_id in self._list.numbers]
 
     def _add(self, videos: Mapping[int, VideoMoments]) -> None:
         self._moments.add(_moment_table(videos, self.info.dim))
         self._tidy(self._moments)
 
-    def _name(self, videos: Mapping[int, VideoMoments]) -> None:
+    def _name(self, videos: Mapping[int, VideoMoments]) -> int:
         merge = self._videos.merge_insert("video_id").when_matched_update_all().when_not_matched_insert_all()
         merge.execute(_video_table(videos))
         self._tidy(self._videos)
+        return self._videos.version
 
     def _tidy(self, table: Any) -> None:
         if table.stats()["fragment_stats"]["num_small_fragments"] > MOST_FRAGMENTS:
             self._clean()
 
-    def _forget(self, video_ids: Collection[str]) -> None:
+    def _forget(self, video_ids: Collection[str]) -> int:
         self._videos.delete(_among(self._list.numbers[video_id] for video_id in video_ids))
+        return self._videos.version
 
     def _delete(self, entries: Collection[int]) -> None:
         self._moments.delete(_among(entries))
@@ -195,7 +200,9 @@ class LanceEngine(EntryEngine):
         few = condition.entries is not None and condition.num_rows <= FEW_ROWS
         whole = exact or head != "contrastive" or few
         if condition.bounds_length and not whole:
-            rows = self._ask(vector, head, AFTERWARDS * limit, condition, whole, filters_first=False)
+            # The rows of a length can be half of all: to list them first takes longer than to look through the nearest.
+            nearest = max(CANDIDATES, AFTERWARDS * limit)
+            rows = self._ask(vector, head, nearest, condition, whole, filters_first=False)
             if len(rows) >= limit:
                 return rows
         return self._ask(vector, head, limit, condition, whole)
@@ -237,7 +244,7 @@ COLUMNS = ("entry", "number", "start", "end", "contrastive", "iou")
 
 def _lancedb() -> Any:
     """LanceDB. Raises UserError where it is not installed."""
-    os.environ.setdefault("LANCE_LOG", "error")
+    os.environ.setdefault("LANCEDB_LOG", "error")
     try:
         return import_module("lancedb")
     except ImportError as error:
@@ -293,6 +300,14 @@ def _video_table(videos: Mapping[int, VideoMoments]) -> Any:
         for entry, video in videos.items()
     ]
     return import_module("pyarrow").Table.from_pylist(rows, schema=_video_schema())
+
+
+def _read_list(table: Any) -> VideoList:
+    listed = table.to_arrow().to_pydict()
+    columns = (listed[name] for name in ("video_id", "entry", "duration", "num_moments", "source", "path"))
+    return VideoList(
+        {name: (entry, VideoEntry(*rest)) for name, entry, *rest in zip(*columns, strict=True)}, table.version
+    )
 
 
 def _to_rows(table: Any, dim: int) -> Rows:

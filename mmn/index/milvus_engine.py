@@ -14,6 +14,7 @@ Milvus keeps float16; Milvus Lite, which the tests run, lacks it, and keeps the 
 """
 
 import contextlib
+import hashlib
 import json
 import logging
 import math
@@ -29,7 +30,9 @@ from mmn.index.entries import Condition, EntryEngine, Rows, VideoList
 from mmn.index.records import IndexInfo, VideoEntry, VideoMoments
 from mmn.utils.errors import ConfigError, DataError, UserError
 
-INDEX = {"index_type": "HNSW", "params": {"M": 16, "efConstruction": 200}}
+# The IoU head's vectors are compared whole where they are searched; mostly they are only given back with the others'.
+INDEX = {"contrastive": {"index_type": "HNSW", "params": {"M": 16, "efConstruction": 200}}}
+WHOLE = {"index_type": "FLAT"}
 SEARCH_WIDTH = 512  # candidates that a search keeps ("ef"), or as many as it is to find where that is more
 ROWS_AT_ONCE = 5000  # of an insertion: a message has a limit of 64 MB
 TEXT = 65535  # bytes, the most that the server takes
@@ -110,6 +113,11 @@ class MilvusEngine(EntryEngine):
         entries = {row["video_id"]: [row[name] for name in ENTRY_COLUMNS] for row in rows}
         return VideoList({name: (number, VideoEntry(*rest)) for name, (number, *rest) in entries.items()})
 
+    def _former(self, video_ids: Collection[str]) -> list[int]:
+        keys = ", ".join(f'"{_key(video_id)}"' for video_id in video_ids)
+        rows = self._client.query(f"{self._collection}_videos", filter=f"key in [{keys}]", output_fields=["entry"])
+        return [row["entry"] for row in rows]
+
     def _add(self, videos: Mapping[int, VideoMoments]) -> None:
         rows = [row for entry, video in videos.items() for row in self._to_store(entry, video)]
         for start in range(0, len(rows), ROWS_AT_ONCE):
@@ -128,6 +136,7 @@ class MilvusEngine(EntryEngine):
     def _name(self, videos: Mapping[int, VideoMoments]) -> None:
         rows = [
             {
+                "key": _key(video.video_id),
                 "video_id": video.video_id,
                 "entry": entry,
                 "duration": float(video.duration),
@@ -252,8 +261,7 @@ def _make_collection(client: Any, name: str, fields: Mapping[str, tuple[str, dic
         schema.add_field(field, getattr(types, kind), **options)
     parameters = client.prepare_index_params()
     for field in vectors:
-        index = {"index_type": "FLAT"} if field == "unused" else INDEX
-        parameters.add_index(field, metric_type="IP", **index)
+        parameters.add_index(field, metric_type="IP", **INDEX.get(field, WHOLE))
     client.create_collection(name, schema=schema, index_params=parameters, consistency_level="Strong")
     client.load_collection(name)
 
@@ -273,7 +281,8 @@ def _moment_fields(dim: int, is_lite: bool) -> dict[str, tuple[str, dict]]:
 def _video_fields() -> dict[str, tuple[str, dict]]:
     text = ("VARCHAR", {"max_length": TEXT})
     return {
-        "video_id": ("VARCHAR", {"max_length": TEXT, "is_primary": True}),
+        "key": ("VARCHAR", {"max_length": 64, "is_primary": True}),
+        "video_id": text,
         "entry": ("INT64", {}),
         "duration": ("DOUBLE", {}),
         "num_moments": ("INT64", {}),
@@ -281,6 +290,11 @@ def _video_fields() -> dict[str, tuple[str, dict]]:
         "path": text,
         "unused": ("FLOAT_VECTOR", {"dim": 2}),
     }
+
+
+def _key(video_id: str) -> str:
+    """Stands for a video's id where the server compares: an id may be any text, which its language would have to quote."""
+    return hashlib.sha256(video_id.encode()).hexdigest()
 
 
 def _description_fields() -> dict[str, tuple[str, dict]]:

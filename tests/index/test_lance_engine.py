@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
@@ -33,10 +34,11 @@ def place(tmp_path):
 
 @pytest.fixture
 def grouped(place, monkeypatch):
-    """An index of 40 videos in groups, and the videos. All groups are looked into, so that the answers are exact."""
+    """An index of 40 videos in groups, and the videos. All groups and rows are looked into: the answers are exact."""
     monkeypatch.setattr(lance_engine, "INDEX_FROM", 300)
     monkeypatch.setattr(lance_engine, "GROUP_SIZE", 50)
     monkeypatch.setattr(lance_engine, "FEW_ROWS", 30)
+    monkeypatch.setattr(lance_engine, "CANDIDATES", 10_000)
     held = videos(40)
     with create_engine(place, INFO, "lance") as engine:
         engine.put(held)
@@ -128,11 +130,15 @@ def test_rows_of_a_writer_that_was_killed_are_never_found_and_go_with_optimize(p
 WRITER = """
 import sys
 from index_data import video
+from mmn.index import lance_engine
 from mmn.index.engine import open_engine
+lance_engine.INDEX_FROM, lance_engine.GROUP_SIZE = 10, 10
 with open_engine(sys.argv[1]) as engine:
     for turn in range(int(sys.argv[2])):
         engine.put([video(f"video{number}", 10 + turn % 2, seed=turn % 2) for number in range(3)])
         print(turn, flush=True)
+        if turn % 3 == 2:
+            engine.optimize()
 """
 
 
@@ -165,12 +171,14 @@ def test_reader_sees_whole_videos_while_a_writer_replaces_them(place):
     assert writer.wait() == 0
 
 
-@pytest.mark.parametrize("turns", [1, 3, 6])
-def test_index_is_whole_after_its_writer_was_killed(place, turns):
+@pytest.mark.parametrize("wait", [0.0, 0.02, 0.06, 0.15])
+def test_index_is_whole_after_its_writer_was_killed(place, wait):
+    """Killed in a put, in `optimize`, or between them."""
     create_engine(place, INFO, "lance").close()
     writer = start_writer(place, 1000)
-    for _ in range(turns):
+    for _ in range(3):
         writer.stdout.readline()
+    time.sleep(wait)
     writer.send_signal(signal.SIGKILL)
     writer.communicate()
     with open_engine(place) as engine:
