@@ -21,11 +21,13 @@ import numpy as np
 from mmn.benchmark.moment_vectors import MEAN_MOMENTS, SyntheticLibrary, SyntheticVideo
 from mmn.benchmark.vector_engines import MIN_LENGTH, NUM_FILTER_VIDEOS, batches, nearest
 from mmn.index.engine import ENGINES, create_engine, open_engine
+from mmn.index.ranking import DEFAULT_RULE, find_rule
 from mmn.index.records import IndexInfo, MomentFilter, QueryVectors, VideoMoments
 from mmn.utils.cli import run_tool
 from mmn.utils.errors import UserError
 
-WIDTH, NUM_QUERIES, DEPTH = 256, 200, 200  # DEPTH: hits that reranking looks at
+WIDTH, NUM_QUERIES = 256, 200
+DEPTH = find_rule(DEFAULT_RULE).depth  # hits that reranking looks at
 PUT_MOMENTS = 100_000  # at once
 NUM_CHANGED = 20  # videos
 

@@ -20,8 +20,7 @@ SECTIONS = ("Search from Python", "Nothing fits")
 
 def python_blocks():
     """The blocks of the sections that say how to search from Python, in order."""
-    pages = [ROOT / "docs" / "SEARCH.md", ROOT / "docs" / "search_parts" / "search.md"]
-    text = "\n".join(page.read_text(encoding="utf-8") for page in pages if page.exists())
+    text = (ROOT / "docs" / "SEARCH.md").read_text(encoding="utf-8")
     sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", text, flags=re.DOTALL | re.MULTILINE))
     return [block for name in SECTIONS for block in re.findall(r"```python\n(.*?)```", sections[name], re.DOTALL)]
 
