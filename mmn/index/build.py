@@ -76,11 +76,12 @@ def build_index(
     if collection.recipe is not None:
         localizer.check_recipe(collection.recipe, "those of the videos")
     videos = collection.videos()
-    if comm.get_rank() == 0:
-        _open_or_create(localizer, collection, place, engine, settings or BuildSettings(), len(videos)).close()
+    identity = model_identity(localizer)
+    if comm.get_rank() == 0 and not has_index(place):
+        _create(localizer, identity, collection, place, engine, settings or BuildSettings(), len(videos)).close()
     comm.barrier()
     with open_engine(place) as index:
-        settings = _check_same(index, localizer, collection.recipe, engine, settings)
+        settings = _check_same(index, localizer, identity, collection.recipe, engine, settings)
         result = _build_share(localizer, collection, _share(videos), index, settings)
         collection.close()
         results = comm.all_gather_objects(result)
@@ -100,19 +101,18 @@ def build_index(
 # ---- The index ----
 
 
-def _open_or_create(
+def _create(
     localizer: MomentLocalizer,
+    identity: str,
     collection: VideoCollection,
     place: str,
     engine: str,
     settings: BuildSettings,
     num_videos: int,
 ) -> Engine:
-    if has_index(place):
-        return open_engine(place)
     if engine == "auto":
         engine = default_engine(place, num_videos * len(localizer.cells))
-    index = create_engine(place, index_info(localizer, settings, collection.recipe), engine)
+    index = create_engine(place, index_info(localizer, settings, collection.recipe, identity), engine)
     get_logger().info("new index %s, kept by the engine %s", place, engine)
     return index
 
@@ -120,6 +120,7 @@ def _open_or_create(
 def _check_same(
     index: Engine,
     localizer: MomentLocalizer,
+    identity: str,
     recipe: FeatureRecipe | None,
     engine: str,
     settings: BuildSettings | None,
@@ -136,7 +137,7 @@ def _check_same(
             f"the index {index.place} is kept by the engine {index.name}: leave out --engine {engine}, or copy the index "
             "to another place by --from"
         )
-    if info.model != model_identity(localizer):
+    if info.model != identity:
         raise ConfigError(
             f"the index {index.place} was built by {info.model_name}, and {localizer.source} is another model: add videos "
             "by that one, or choose another place"

@@ -50,12 +50,16 @@ class BuildSettings:
 
 
 def index_info(
-    localizer: MomentLocalizer, settings: BuildSettings | None = None, recipe: FeatureRecipe | None = None
+    localizer: MomentLocalizer,
+    settings: BuildSettings | None = None,
+    recipe: FeatureRecipe | None = None,
+    identity: str | None = None,
 ) -> IndexInfo:
     """The description of a new index of this model.
 
     Args:
         recipe: of the features that its videos are encoded from, by default the model's own.
+        identity: `model_identity` of the model, where it is known already: to hash the weights takes a while.
     """
     recipe = recipe or localizer.recipe
     source = localizer.source
@@ -63,7 +67,7 @@ def index_info(
         source = os.path.abspath(source.removeprefix(CHECKPOINT))
     return IndexInfo(
         dim=localizer.joint_space_size,
-        model=model_identity(localizer),
+        model=identity or model_identity(localizer),
         model_name=source,
         recipe=None if recipe is None else json.loads(json.dumps(recipe.to_dict())),
         build=(settings or BuildSettings()).to_dict(),

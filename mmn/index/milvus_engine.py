@@ -240,10 +240,10 @@ def _is_lite(client: Any) -> bool:
 @contextlib.contextmanager
 def _asking(place: str) -> Iterator[None]:
     """What the client's library says becomes a UserError."""
-    exceptions = import_module("pymilvus.exceptions") if _pymilvus() else None
+    library = _pymilvus()
     try:
         yield
-    except exceptions.MilvusException as error:
+    except library.MilvusException as error:
         words = str(error.message).strip().splitlines()[0] if error.message else repr(error)
         raise UserError(
             f"the server of the index {place} failed ({words}): see that it runs and is reachable, then try again"

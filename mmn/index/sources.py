@@ -114,7 +114,7 @@ class FeatureCollection(VideoCollection):
         except DAMAGE as error:
             raise DataError(f"video {video_id} of {self.file.path} cannot be read ({error})") from error
         if stated is None:
-            raise ConfigError(
+            raise DataError(
                 f"the feature file {self.file.path} does not say how long {video_id} is: give the annotation file that "
                 "does, by --annotations"
             )

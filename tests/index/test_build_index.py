@@ -226,6 +226,16 @@ def test_video_that_cannot_be_used_is_reported_and_the_others_are_built(localize
     assert counts(result) == (2, 0, 3, 0)
 
 
+def test_video_of_unknown_length_does_not_end_the_build(localizer, write_features, place):
+    path = write_features()
+    with h5py.File(path, "a") as file:
+        del file["walk"].attrs["duration"]
+    with pytest.raises(UserError, match="1 of 5 videos could not be used"):
+        build(localizer, path, place)
+    with open_engine(place) as index:
+        assert set(index.videos()) == set(LENGTHS) - {"walk"}
+
+
 # ---- What is refused ---------------------------------------------------------------------------------------------------
 
 
@@ -265,7 +275,7 @@ def test_other_settings_than_those_of_the_index_are_refused(localizer, write_fea
 
 
 def test_features_without_a_duration_are_refused_at_once(localizer, write_features, place):
-    with pytest.raises(ConfigError, match="does not say how long .* is: give the annotation file.*--annotations"):
+    with pytest.raises(DataError, match="does not say how long .* is: give the annotation file.*--annotations"):
         build(localizer, write_features(says_duration=False), place)
     assert not os.path.exists(place)
 
