@@ -1,18 +1,21 @@
 """Install with `pip install .`; the pinned versions that the tests run with are in requirements.txt."""
 
+import runpy
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+VERSION = runpy.run_path(str(Path(__file__).with_name("mmn") / "utils" / "version.py"))["VERSION"]
+
 setup(
     name="mmn",
-    version="0.1.0",
+    version=VERSION,
     description="MMN, the Mutual Matching Network for temporal grounding",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["mmn", "mmn.*"]),
-    package_data={"mmn.demo": ["*.css", "*.js"]},
+    package_data={"mmn.apps.demo": ["*.css", "*.js"]},
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.6",

@@ -3,7 +3,9 @@
 import importlib
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from mmn.utils.version import VERSION
+
+__version__ = VERSION
 __all__ = [
     "EncodedVideo",
     "FoundMoment",
@@ -16,8 +18,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from mmn.index.index import FoundMoment, MomentIndex, SearchResult
-    from mmn.localizer import EncodedVideo, LocalizedMoment, MomentLocalizer, QueryResult, ScoreMaps
+    from mmn.apps.localize.localizer import EncodedVideo, LocalizedMoment, MomentLocalizer, QueryResult, ScoreMaps
+    from mmn.apps.search.moment_index import FoundMoment, MomentIndex, SearchResult
 
 INDEX_NAMES = ("FoundMoment", "MomentIndex", "SearchResult")
 
@@ -26,4 +28,9 @@ def __getattr__(name: str):
     """The names of the Python API, imported when they are first asked for: `import mmn` alone loads no library."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module("mmn.index.index" if name in INDEX_NAMES else "mmn.localizer"), name)
+    return getattr(
+        importlib.import_module(
+            "mmn.apps.search.moment_index" if name in INDEX_NAMES else "mmn.apps.localize.localizer"
+        ),
+        name,
+    )

@@ -18,5 +18,6 @@ fi
 
 "$python" -m ruff check .
 "$python" -m ruff format --check .
+.venv/bin/lint-imports --no-logo
 # Tests run beside each other's subprocesses on few cores: threads that wait must not spin.
 OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} exec "$python" -m pytest -rs "$@"

@@ -10,7 +10,7 @@ import torch
 from mmn.config import get_cfg, load_config
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.data.tube_annotations import parse_table
-from mmn.data.tubes import TubeCollator, TubeSample
+from mmn.data.tube_dataset import TubeCollator, TubeSample
 from mmn.modeling import build_model, build_proposal_cells
 from mmn.modeling.build import build_tube_featpool
 from mmn.structures.batch import GroundingBatch, SentenceLayout, TubeBatch

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from tiny import DIM
 
-from mmn.extraction.recipe import FeatureRecipe
+from mmn.apps.video.decode import iter_frames
 from mmn.modeling import build_model
-from mmn.video.decode import iter_frames
+from mmn.structures.recipe import FeatureRecipe
 
 DURATIONS = {"median": 40.0, "longest": 60.0}
 RECIPE = FeatureRecipe(

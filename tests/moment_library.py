@@ -3,9 +3,10 @@
 import numpy as np
 import torch
 
-from mmn.index.engine import EVERYTHING, Engine
-from mmn.index.records import Hits, IndexInfo, QueryVectors, VideoMoments
+from mmn.apps.search.records import Hits, IndexInfo, VideoMoments
+from mmn.apps.search.vector_store import EVERYTHING, Engine
 from mmn.modeling.scoring import final_score
+from mmn.structures.query_vectors import QueryVectors
 
 
 class MemoryEngine(Engine):

@@ -1,13 +1,13 @@
 """The losses and the choice of HC-STVG in their plainest form, sentence by sentence and cell by cell, after SPEC section 8.
 
-The plain geometry is in `mmn.benchmark.tubes`, which also measures it.
+The plain geometry is in `mmn.apps.benchmark.tubes`, which also measures it.
 """
 
 import math
 
 from torch import Tensor
 
-from mmn.benchmark.tubes import PlainTube, plain_cell_rows, plain_tubes
+from mmn.apps.benchmark.tubes import PlainTube, plain_cell_rows, plain_tubes
 
 
 def frames_of(tubes, number: int) -> PlainTube:

@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from mmn.video.encode import write_video
+from mmn.apps.video.encode import write_video
 
 # Far apart in brightness and hue, so that a frame is known again after coding.
 COLOURS = {

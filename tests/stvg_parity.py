@@ -7,10 +7,16 @@ import torch
 from torch import Tensor
 
 from golden_fixture import StvgFixture
-from mmn.data.tubes import resample_tube
+from mmn.data.tube_dataset import resample_tube
 from mmn.engine.build import build_task
-from mmn.engine.tube_evaluation import TubePredictions, predicted_pieces, tube_ious, tube_metrics, tube_sums
-from mmn.engine.tube_task import TubeRanker
+from mmn.evaluation.tube_metrics import (
+    TubePredictions,
+    TubeRanker,
+    predicted_pieces,
+    tube_ious,
+    tube_metrics,
+    tube_sums,
+)
 from mmn.modeling import build_proposal_cells
 from mmn.modeling.scoring import iou_score
 from mmn.modeling.tubes import tube_cosines

@@ -11,8 +11,8 @@ from tiny import DIM, ROOT, SYNTHETIC_CONFIG, launch, random_batch, tiny_options
 
 from mmn.config import load_config, validate
 from mmn.engine.build import build_task
-from mmn.engine.map_file import MapFile
 from mmn.engine.trainer import Trainer
+from mmn.evaluation.map_file import MapFile
 from mmn.solver import build_optimizer, build_scheduler, contrastive_weight
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))

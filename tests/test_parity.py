@@ -14,14 +14,14 @@ from torch.testing import assert_close
 from transformers import DistilBertConfig
 
 from golden_fixture import GOLDEN, MMN_FIXTURES, GoldenFixture, load_npz
+from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.config import load_config
 from mmn.config.paths_catalog import CATALOG
 from mmn.data.annotations import count_sentences, read_annotations
 from mmn.data.features import resample_clips
 from mmn.data.tokenizer import QueryTokenizer
-from mmn.engine.evaluation import count_hits, ranked_ious, recall_metrics
-from mmn.engine.inference import MomentRanker, Predictions
-from mmn.localizer import MomentLocalizer
+from mmn.evaluation.inference import MomentRanker, Predictions
+from mmn.evaluation.recall import count_hits, ranked_ious, recall_metrics
 from mmn.modeling import build_model, build_proposal_cells
 from mmn.solver import build_optimizer, build_scheduler
 from mmn.structures.moments import cell_ious

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from tiny import ROOT, launch, tiny_options
 
-from mmn.data.shape_dataset import ShapeOptions, write_shape_dataset
-from mmn.data.tiny_vision import write_tiny_vision
-from mmn.engine.localization import Outputs, VideoSource, localize_video
-from mmn.localizer import MomentLocalizer
-from mmn.video.decode import probe
+from mmn.apps.localize.localize_video import Outputs, VideoSource, localize_video
+from mmn.apps.localize.localizer import MomentLocalizer
+from mmn.apps.synthetic.shape_dataset import ShapeOptions, write_shape_dataset
+from mmn.apps.synthetic.tiny_vision import write_tiny_vision
+from mmn.apps.video.decode import probe
 
 CONFIG = str(ROOT / "configs" / "pixels.yaml")
 DIM = 8

@@ -13,7 +13,7 @@ from transformers import DistilBertConfig
 from golden_fixture import GOLDEN, STVG_FIXTURES, StvgFixture
 from mmn.config import load_config
 from mmn.engine.build import build_task
-from mmn.engine.tube_evaluation import predicted_pieces
+from mmn.evaluation.tube_metrics import predicted_pieces
 from mmn.modeling import build_proposal_cells
 
 each_fixture = pytest.mark.parametrize("name", STVG_FIXTURES)

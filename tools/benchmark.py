@@ -7,10 +7,10 @@ import argparse
 
 import _path  # noqa: F401
 
-from mmn.benchmark.growth import plot_growth
-from mmn.benchmark.latency import print_latency
-from mmn.benchmark.report import run_benchmark
-from mmn.benchmark.settings import SETTINGS
+from mmn.apps.benchmark.benchmark_tables import run_benchmark
+from mmn.apps.benchmark.growth import plot_growth
+from mmn.apps.benchmark.latency import print_latency
+from mmn.apps.benchmark.settings import SETTINGS
 from mmn.utils.cli import run_tool
 
 

@@ -13,13 +13,13 @@ import argparse
 
 import _path  # noqa: F401
 
-from mmn.engine.localization import ModelSource, load_localizer
-from mmn.extraction.run import start_extraction
-from mmn.index.build import build_index, convert_index, remove_videos
-from mmn.index.encoding import BuildSettings
-from mmn.index.engine import ENGINES
-from mmn.index.sources import FeatureCollection, FileCollection, VideoCollection
-from mmn.localizer import MomentLocalizer
+from mmn.apps.extraction.extract_files import start_extraction
+from mmn.apps.localize.localize_video import ModelSource, load_localizer
+from mmn.apps.localize.localizer import MomentLocalizer
+from mmn.apps.search.build_index import build_index, convert_index, remove_videos
+from mmn.apps.search.encoding import BuildSettings
+from mmn.apps.search.vector_store import ENGINES
+from mmn.apps.search.video_sources import FeatureCollection, FileCollection, VideoCollection
 from mmn.utils.cli import run_tool
 from mmn.utils.memory import reuse_freed_memory
 

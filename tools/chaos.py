@@ -9,8 +9,8 @@ from pathlib import Path
 
 import _path  # noqa: F401
 
-from mmn.data.synthetic import SyntheticOptions, write_synthetic_dataset
-from mmn.engine.chaos import ChaosReport, ChaosRun, run_chaos
+from mmn.apps.benchmark.chaos import ChaosReport, ChaosRun, run_chaos
+from mmn.apps.synthetic.moments import SyntheticOptions, write_synthetic_dataset
 from mmn.utils.cli import run_tool
 from mmn.utils.errors import UserError
 

@@ -8,7 +8,7 @@ import argparse
 
 import _path  # noqa: F401
 
-from mmn.data.convert_stvg import convert_split, parse_tracks
+from mmn.apps.convert.stvg import convert_split, parse_tracks
 from mmn.utils.cli import run_tool
 
 

@@ -8,8 +8,8 @@ import argparse
 
 import _path  # noqa: F401
 
-from mmn.demo.run import PageVideos, run_demo
-from mmn.engine.localization import ModelSource
+from mmn.apps.demo.serve import PageVideos, run_demo
+from mmn.apps.localize.localize_video import ModelSource
 from mmn.utils.cli import run_tool
 
 

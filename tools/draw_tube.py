@@ -8,8 +8,8 @@ import argparse
 
 import _path  # noqa: F401
 
+from mmn.apps.visual.tube_picture import draw_tube_file
 from mmn.utils.cli import run_tool
-from mmn.visual.tubes import draw_tube_file
 
 
 def main() -> None:

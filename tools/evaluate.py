@@ -9,7 +9,7 @@ import _path  # noqa: F401
 
 from mmn.config.paths_catalog import CatalogEntry, TubeEntry, get_entry, load_catalog
 from mmn.engine.run import score_file
-from mmn.engine.tube_evaluation import score_tube_file
+from mmn.evaluation.tube_metrics import score_tube_file
 from mmn.utils.cli import run_tool
 
 

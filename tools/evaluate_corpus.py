@@ -8,11 +8,11 @@ import argparse
 
 import _path  # noqa: F401
 
-from mmn.ablation.statistics import Resampling
+from mmn.apps.ablation.significance import Resampling
+from mmn.apps.corpus.corpus_recall import EVALUATED
+from mmn.apps.corpus.corpus_tables import Training, evaluate_corpus, find_rules, parse_training
+from mmn.apps.search.ranking import DEFAULT_PER_VIDEO
 from mmn.engine.run import start_run
-from mmn.index.corpus_evaluation import EVALUATED
-from mmn.index.corpus_report import Training, evaluate_corpus, find_rules, parse_training
-from mmn.index.ranking import DEFAULT_PER_VIDEO
 from mmn.utils.cli import run_tool
 
 

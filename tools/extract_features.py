@@ -11,10 +11,10 @@ import argparse
 
 import _path  # noqa: F401
 
-from mmn.extraction.backbones import BACKBONES
-from mmn.extraction.extractor import FeatureExtractor
-from mmn.extraction.run import extract_videos, start_extraction
-from mmn.extraction.videos import list_videos
+from mmn.apps.extraction.backbones import BACKBONES
+from mmn.apps.extraction.extract_files import extract_videos, start_extraction
+from mmn.apps.extraction.extractor import FeatureExtractor
+from mmn.apps.extraction.video_files import list_videos
 from mmn.utils.cli import run_tool
 
 

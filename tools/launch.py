@@ -7,8 +7,8 @@ import argparse
 
 import _path  # noqa: F401
 
+from mmn.engine.launch import launch
 from mmn.utils.cli import run_tool
-from mmn.utils.launch import launch
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import argparse
 
 import _path  # noqa: F401
 
-from mmn.engine.localization import (
+from mmn.apps.localize.localize_video import (
     ModelSource,
     Outputs,
     VideoSource,

@@ -4,7 +4,7 @@ import argparse
 
 import _path  # noqa: F401
 
-from mmn.data.shape_dataset import ShapeOptions, write_shape_dataset
+from mmn.apps.synthetic.shape_dataset import ShapeOptions, write_shape_dataset
 from mmn.utils.cli import run_tool
 
 

@@ -8,10 +8,10 @@ import argparse
 
 import _path  # noqa: F401
 
+from mmn.apps.probes.controls import run_controls
+from mmn.apps.probes.probe_tables import INTRODUCTION, build_probe, control_lines, describe
 from mmn.config import load_config
 from mmn.engine.run import start_run
-from mmn.probes.controls import run_controls
-from mmn.probes.report import INTRODUCTION, build_probe, control_lines, describe
 from mmn.utils.cli import run_tool
 from mmn.utils.errors import ConfigError
 from mmn.utils.files import atomic_path

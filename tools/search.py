@@ -9,10 +9,10 @@ import argparse
 
 import _path  # noqa: F401
 
-from mmn.engine.localization import split_queries
-from mmn.index.cli import check_words, open_index, search_index
-from mmn.index.index import EXAMPLE_RULE
-from mmn.index.ranking import DEFAULT_PER_VIDEO, DEFAULT_RULE, RULES
+from mmn.apps.localize.localize_video import split_queries
+from mmn.apps.search.moment_index import EXAMPLE_RULE
+from mmn.apps.search.ranking import DEFAULT_PER_VIDEO, DEFAULT_RULE, RULES
+from mmn.apps.search.search_command import check_words, open_index, search_index
 from mmn.utils.cli import run_tool
 
 

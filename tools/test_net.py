@@ -8,9 +8,9 @@ import argparse
 
 import _path  # noqa: F401
 
-from mmn.engine.map_file import MapRequest
 from mmn.engine.run import start_run, sweep, test
-from mmn.engine.sweep import SWEEPABLE, split_words
+from mmn.evaluation.map_file import MapRequest
+from mmn.evaluation.score_sweep import SWEEPABLE, split_words
 from mmn.utils.cli import run_tool
 
 

@@ -7,9 +7,9 @@ import argparse
 
 import _path  # noqa: F401
 
+from mmn.apps.visual.picture_report import CHOICES, QueryChoice, write_report
 from mmn.utils.cli import run_tool
 from mmn.utils.logger import setup_logger
-from mmn.visual.report import CHOICES, QueryChoice, write_report
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ _C.MODEL.MMN.PREDICTOR.HIDDEN_SIZE = 512
 _C.MODEL.MMN.PREDICTOR.KERNEL_SIZE = 5  # odd
 _C.MODEL.MMN.PREDICTOR.NUM_STACK_LAYERS = 8
 # New. "dense": convolutions over the whole map; "fast": the same numbers from the valid cells alone, see
-# mmn.modeling.fast_conv; "auto": whichever is expected to be faster for the device, the mode and the shape.
+# mmn.modeling.fast; "auto": whichever is expected to be faster for the device, the mode and the shape.
 _C.MODEL.MMN.PREDICTOR.IMPL = "auto"
 # New. Dense form: keep only the inputs of the layers for the backward pass and compute the rest again, which takes less
 # memory and more time.

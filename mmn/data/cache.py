@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from mmn.extraction.recipe import FeatureRecipe
+from mmn.structures.recipe import FeatureRecipe
 from mmn.utils.errors import DataError
 from mmn.utils.files import atomic_path
 

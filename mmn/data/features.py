@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import h5py
 import numpy as np
 
-from mmn.extraction.recipe import FeatureRecipe
+from mmn.structures.recipe import FeatureRecipe
 from mmn.utils.errors import DataError
 from mmn.utils.logger import get_logger
 

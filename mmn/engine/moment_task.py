@@ -6,19 +6,19 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmn.data.build import build_collator, build_dataset, check_files, feature_recipe, write_clip_file
-from mmn.data.check import split_problems
+from mmn.data.check_split import split_problems
 from mmn.data.collate import Collator
 from mmn.data.dataset import MomentDataset, summarise_durations
+from mmn.data.loaders import build_collator, build_dataset, check_files, feature_recipe, write_clip_file
 from mmn.data.tokenizer import QueryTokenizer
-from mmn.engine.evaluation import SELECTION_METRIC, evaluate
-from mmn.engine.inference import MomentRanker, Predictions, predict
-from mmn.engine.map_file import MapRecorder, MapRequest, write_maps
-from mmn.engine.prediction_file import write_predictions
 from mmn.engine.task import Task
-from mmn.extraction.recipe import FeatureRecipe
+from mmn.evaluation.inference import MomentRanker, Predictions, predict
+from mmn.evaluation.map_file import MapRecorder, MapRequest, write_maps
+from mmn.evaluation.prediction_file import write_predictions
+from mmn.evaluation.recall import SELECTION_METRIC, evaluate
 from mmn.modeling import build_criterion, build_model, build_proposal_cells
 from mmn.modeling.losses import GroundingCriterion
+from mmn.structures.recipe import FeatureRecipe
 from mmn.utils import comm
 from mmn.utils.errors import ConfigError
 from mmn.utils.logger import get_logger

@@ -12,26 +12,25 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from yacs.config import CfgNode
 
-import mmn
 from mmn.config import load_config, validate
 from mmn.config.validate import untrained_score
 from mmn.data import build_test_loader, build_train_loader
-from mmn.data.build import all_splits, build_tokenizer, split_names
-from mmn.data.check import report_problems
+from mmn.data.check_split import report_problems
+from mmn.data.loaders import all_splits, build_tokenizer, split_names
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.engine.build import build_task
-from mmn.engine.evaluation import format_table
-from mmn.engine.faults import explained_faults
-from mmn.engine.inference import predict
-from mmn.engine.map_file import MapRequest
+from mmn.engine.feature_recipes import check_recipes, checkpoint_recipe, training_recipe
+from mmn.engine.machine_errors import explained_faults
 from mmn.engine.moment_task import MomentTask
 from mmn.engine.output_dir import prepare_output_dir
 from mmn.engine.precision import set_deterministic, set_tf32
-from mmn.engine.prediction_file import format_examples, read_predictions, score_predictions
-from mmn.engine.recipes import check_recipes, checkpoint_recipe, training_recipe
-from mmn.engine.sweep import SweepRanker, check_sweep_file, format_sweep, sweep_grid, write_sweep
 from mmn.engine.task import Task
 from mmn.engine.trainer import Trainer
+from mmn.evaluation.inference import predict
+from mmn.evaluation.map_file import MapRequest
+from mmn.evaluation.prediction_file import format_examples, read_predictions, score_predictions
+from mmn.evaluation.recall import format_table
+from mmn.evaluation.score_sweep import SweepRanker, check_sweep_file, format_sweep, sweep_grid, write_sweep
 from mmn.solver import build_average, build_optimizer, build_scheduler
 from mmn.utils import comm
 from mmn.utils.checkpoint import CheckpointFolder, load_checkpoint, load_weights
@@ -41,6 +40,7 @@ from mmn.utils.logger import get_logger, setup_logger
 from mmn.utils.memory import reuse_freed_memory
 from mmn.utils.preemption import die_with_the_launcher
 from mmn.utils.seed import seed_everything
+from mmn.utils.version import VERSION
 
 _locks: list[FolderLock | None] = []  # held until the process ends
 
@@ -59,7 +59,7 @@ def start_run(config_file: str, options: Sequence[str], training: bool) -> tuple
     logger = setup_logger(cfg.OUTPUT_DIR if training else None, comm.get_rank())
     logger.info(
         "mmn %s, torch %s, transformers %s, Python %s, %d processes, device %s",
-        mmn.__version__,
+        VERSION,
         torch.__version__,
         transformers.__version__,
         platform.python_version(),
@@ -235,7 +235,7 @@ def sweep(
     """Evaluate a checkpoint on every test split under every combination of settings, with one forward pass per split.
 
     Args:
-        settings: KEY=V1,V2 each, see `mmn.engine.sweep.sweep_grid`.
+        settings: KEY=V1,V2 each, see `mmn.evaluation.score_sweep.sweep_grid`.
         ckpt, partial: see `test`.
         out: write the rows of the table there, as csv or json; with several test splits, one file per split.
     """

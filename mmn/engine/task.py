@@ -10,9 +10,9 @@ from yacs.config import CfgNode
 
 from mmn.data.collate import Collator
 from mmn.data.tokenizer import QueryTokenizer
-from mmn.engine.inference import SentencePredictions
-from mmn.engine.map_file import MapRequest
-from mmn.extraction.recipe import FeatureRecipe
+from mmn.evaluation.inference import SentencePredictions
+from mmn.evaluation.map_file import MapRequest
+from mmn.structures.recipe import FeatureRecipe
 from mmn.utils.errors import ConfigError
 
 

@@ -15,11 +15,13 @@ from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
 from mmn.config.load import config_values
-from mmn.engine.evaluation import SELECTION_METRIC
-from mmn.engine.guard import NonFiniteGuard
+from mmn.data.prefetch import on_device
 from mmn.engine.meter import Meter
+from mmn.engine.metric_writer import MetricWriter, Progress
+from mmn.engine.nonfinite import NonFiniteGuard
 from mmn.engine.precision import autocast, build_scaler, loss_scale
-from mmn.engine.transfer import on_device
+from mmn.engine.tracking import build_tracker
+from mmn.evaluation.recall import SELECTION_METRIC
 from mmn.modeling.memory_bank import MemoryBank
 from mmn.solver import (
     contrastive_weight,
@@ -34,11 +36,10 @@ from mmn.utils import comm
 from mmn.utils.checkpoint import CheckpointFolder
 from mmn.utils.errors import CheckpointError, Preempted
 from mmn.utils.logger import get_logger
-from mmn.utils.metric_logger import MetricWriter, Progress, peak_memory_mb
+from mmn.utils.memory import peak_memory_mb
 from mmn.utils.preemption import StopAgreement, listening, received_signal
 from mmn.utils.revision import git_revision
 from mmn.utils.seed import get_rng_state, set_rng_state
-from mmn.utils.tracker import build_tracker
 
 
 @dataclass

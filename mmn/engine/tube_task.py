@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
-from mmn.data.build import build_collator
 from mmn.data.collate import Collator
+from mmn.data.loaders import build_collator
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.data.tube_annotations import write_entries
-from mmn.data.tubes import (
+from mmn.data.tube_dataset import (
     TubeCollator,
     TubeDataset,
     build_tube_dataset,
@@ -18,11 +18,12 @@ from mmn.data.tubes import (
     tube_problems,
     write_tube_clip_file,
 )
-from mmn.engine.evaluation import SELECTION_METRIC
-from mmn.engine.inference import predict
 from mmn.engine.task import Task
-from mmn.engine.tube_evaluation import (
+from mmn.evaluation.inference import predict
+from mmn.evaluation.recall import SELECTION_METRIC
+from mmn.evaluation.tube_metrics import (
     TubePredictions,
+    TubeRanker,
     predicted_pieces,
     prediction_entries,
     tube_ious,
@@ -31,43 +32,9 @@ from mmn.engine.tube_evaluation import (
 )
 from mmn.modeling import build_model, build_proposal_cells
 from mmn.modeling.build import build_tube_criterion, build_tube_featpool
-from mmn.modeling.mmn import GroundingOutput
-from mmn.modeling.tubes import TubeCriterion, tube_scores
-from mmn.structures.batch import TubeBatch, TubeLayout
-from mmn.structures.proposals import ProposalCells
-from mmn.structures.tubes import cell_rows
+from mmn.modeling.tubes import TubeCriterion
 from mmn.utils import comm
 from mmn.utils.errors import ConfigError
-
-
-class TubeRanker:
-    """Scores of the proposal maps of all tubes of a video -> its best piece."""
-
-    predictions = TubePredictions
-
-    def __init__(self, cells: ProposalCells):
-        self.cells = cells
-
-    def __call__(self, output: GroundingOutput, batch: TubeBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Tubes, starts, stops and scores, each [S]."""
-        return self.best(tube_scores(output, batch.tubes).float(), batch.tubes, batch.lengths)
-
-    def best(self, scores: Tensor, tubes: TubeLayout, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The same from scores [T, M]. Cells without a row are left out; of equal scores the first is taken.
-
-        Args:
-            lengths: [T] int64, frames of each tube.
-        """
-        start, stop = cell_rows(self.cells, lengths)
-        padded = tubes.pad(scores.masked_fill(stop <= start, -torch.inf), fill=-torch.inf).flatten(1)
-        score, place = padded.max(dim=1)
-        slot, cell = place // len(self.cells), place % len(self.cells)
-        row = tubes.first_rows + slot
-        return slot, start[row, cell], stop[row, cell], score
-
-    def no_rows(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        numbers = torch.zeros(0, dtype=torch.int64)
-        return numbers, numbers, numbers, torch.zeros(0)
 
 
 class TubeTask(Task):

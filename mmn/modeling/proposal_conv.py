@@ -1,7 +1,7 @@
 """The masked convolution stack over the proposal map, and the two heads that project into the joint space.
 
 Shapes: see the legend in `mmn.modeling`. `ProposalConv.dense_maps` is the readable definition, on N x N maps (SPEC
-section 2, `proposal_conv`); `mmn.modeling.fast_conv` computes the same from the valid cells alone.
+section 2, `proposal_conv`); `mmn.modeling.fast` computes the same from the valid cells alone.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from mmn.modeling.batch_norm import BATCH_NORMS
-from mmn.modeling.fast_conv import FastStack
+from mmn.modeling.fast import FastStack
 from mmn.structures.proposals import ProposalCells
 
 

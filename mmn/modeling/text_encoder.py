@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
-from mmn.modeling.packed_linear import pack_linears
+from mmn.modeling.fast.packed_linear import pack_linears
 from mmn.utils.errors import ConfigError
 from mmn.utils.pretrained import load_pretrained
 from mmn.utils.torchvision import explains_torchvision

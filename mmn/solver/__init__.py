@@ -1,16 +1,8 @@
 """Optimizer, schedule and training phases."""
 
-from mmn.solver.build import (
-    build_average,
-    build_optimizer,
-    build_scheduler,
-    contrastive_weight,
-    load_optimizer,
-    scaled_rates,
-    set_text_encoder_frozen,
-    total_loss,
-    warmup_factor,
-)
+from mmn.solver.optimizer import build_average, build_optimizer, load_optimizer
+from mmn.solver.phases import contrastive_weight, set_text_encoder_frozen, total_loss
+from mmn.solver.schedule import build_scheduler, scaled_rates, warmup_factor
 
 __all__ = [
     "build_average",

@@ -1,7 +1,10 @@
-"""Reuse of freed memory, for programs that allocate and free large tensors all the time."""
+"""Memory of this process: its peak, and reuse of what was freed."""
 
 import ctypes
+import os
 import platform
+
+import torch
 
 # Parameters of mallopt, from glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
@@ -23,3 +26,16 @@ def reuse_freed_memory() -> bool:
     settings = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1, _M_TOP_PAD: 64 << 20}
     accepted = [mallopt(name, value) for name, value in settings.items()]
     return all(accepted)
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """The most memory used so far in MB: of the GPU where `device` is one, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1024**2
+    if not os.path.exists("/proc/self/status"):
+        import resource  # macOS counts bytes here
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    # Not getrusage: a process that was forked from a large one starts with that one's peak.
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmHWM"))

@@ -5,8 +5,8 @@ import multiprocessing
 import numpy as np
 import pytest
 
-from mmn.data.build import build_dataset, build_tokenizer
 from mmn.data.cache import ClipFile, SharedClipCache
+from mmn.data.loaders import build_dataset, build_tokenizer
 from mmn.engine.run import cache_features
 from mmn.utils.errors import DataError
 

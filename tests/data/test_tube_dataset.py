@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from mmn.benchmark.tubes import plain_iou_map
+from mmn.apps.benchmark.tubes import plain_iou_map
 from mmn.config.paths_catalog import TubeEntry, load_catalog
-from mmn.data.build import build_tokenizer
 from mmn.data.features import FeatureFile, resample_clips
+from mmn.data.loaders import build_tokenizer
 from mmn.data.tube_annotations import TubeFile, read_tube_annotations, write_entries, write_tables
-from mmn.data.tubes import TubeFeatures, resample_tube
+from mmn.data.tube_dataset import TubeFeatures, resample_tube
 from mmn.engine.build import build_task
 from mmn.engine.run import check_data
 from mmn.structures.tubes import Tubes

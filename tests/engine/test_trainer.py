@@ -10,8 +10,8 @@ import pytest
 import torch
 from tiny import random_batch, tiny_config
 
+from mmn.apps.benchmark.chaos import differing
 from mmn.engine import moment_task, run
-from mmn.engine.chaos import differing
 from mmn.engine.trainer import Trainer, in_groups
 from mmn.modeling import build_criterion, build_model
 from mmn.solver import build_average, build_optimizer, build_scheduler, set_text_encoder_frozen

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmn.modeling import onednn as onednn_module
-from mmn.modeling.fast_conv import FastStack
-from mmn.modeling.fast_conv import packed_conv as packed_conv_module
-from mmn.modeling.fast_conv.bilinear import bilinear_algorithm
-from mmn.modeling.fast_conv.packed_conv import LayerPlan, TransformedWeights, batched_linear, forward_products
-from mmn.modeling.fast_conv.tiling import LayerTiling, TileMap, cover
+from mmn.modeling.fast import FastStack
+from mmn.modeling.fast import onednn as onednn_module
+from mmn.modeling.fast import packed_conv as packed_conv_module
+from mmn.modeling.fast.bilinear import bilinear_algorithm
+from mmn.modeling.fast.packed_conv import LayerPlan, TransformedWeights, batched_linear, forward_products
+from mmn.modeling.fast.tiling import LayerTiling, TileMap, cover
 from mmn.modeling.proposal_conv import ProposalConv
 from mmn.structures.proposals import ProposalCells
 from mmn.utils.memory import reuse_freed_memory

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mmn.modeling import onednn, packed_linear
-from mmn.modeling.packed_linear import PackedLinear, pack_linears
+from mmn.modeling.fast.packed_linear import PackedLinear, pack_linears
 
 pytestmark = pytest.mark.skipif(not onednn.has_onednn_linear(), reason="this torch has no oneDNN linear")
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from mmn.benchmark import tubes as benchmark
-from mmn.benchmark.tubes import plain_cell_rows, plain_iou_map, plain_piece_ious
+from mmn.apps.benchmark import tubes as benchmark
+from mmn.apps.benchmark.tubes import plain_cell_rows, plain_iou_map, plain_piece_ious
 from mmn.structures.proposals import ProposalCells
 from mmn.structures.tubes import (
     Tubes,

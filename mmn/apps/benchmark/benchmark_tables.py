@@ -1,0 +1,184 @@
+"""The benchmark: measure the settings, print the table, write json."""
+
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from terminaltables import AsciiTable
+
+from mmn.apps.benchmark import data_loading as data
+from mmn.apps.benchmark.forms import Component, Workload
+from mmn.apps.benchmark.measure import Timing, matmul_tflops, peak_memory_of, register_packed_linear, time_component
+from mmn.apps.benchmark.settings import SETTINGS, measured_config
+from mmn.apps.benchmark.waiting import measure_waiting
+from mmn.data.features import resample_clips
+from mmn.engine.precision import set_tf32
+from mmn.utils import comm
+from mmn.utils.files import atomic_path
+from mmn.utils.memory import reuse_freed_memory
+
+COLUMNS = ("component", "plain s", "ours s", "ratio", "spread", "plain GFLOP", "ours GFLOP", "ours GFLOP/s")
+
+WAITING_COLUMNS = (
+    "setting",
+    "first batch after s",
+    "waits, first epoch",
+    "waits, later",
+    "loader videos/s, first epoch",
+    "loader videos/s, later",
+)
+
+
+def run_benchmark(
+    settings: Sequence[str],
+    modes: Sequence[str],
+    repeats: int,
+    options: list[str],
+    json_path: str | None,
+    with_data: bool,
+    names: Sequence[str] = (),
+) -> None:
+    """Measure each setting in each mode ("eval", "train") on the CPU, and on the GPU where there is one.
+
+    Args:
+        repeats: turns per component. options: further KEY VALUE pairs. json_path: where all figures go.
+        with_data: whether to measure the construction of a dataset, and waiting for data, too.
+        names: of the components to measure on the CPU, then without memory; () is all.
+    """
+    reuse_freed_memory()
+    register_packed_linear()
+    results = {"machine": describe_machine(), "cpu": {}, "gpu": {}}
+    print(results["machine"])
+    if with_data:
+        results["data"] = measure_data(repeats)
+    with tempfile.TemporaryDirectory() as encoder:
+        for name in settings:
+            for mode in modes:
+                results["cpu"][f"{name} {mode}"] = measure_cpu(name, mode, repeats, encoder, options, names)
+        if with_data and "train" in modes:
+            results["waiting"] = report_waiting(settings, encoder, options)
+        if torch.cuda.is_available():
+            results["gpu"] = measure_gpu(settings, modes, repeats, encoder, options)
+        else:
+            print("no GPU here: nothing was measured on one")
+    if json_path:
+        with atomic_path(json_path) as temporary, open(temporary, "w") as file:
+            json.dump(results, file, indent=1)
+
+
+def measure_data(repeats: int) -> dict:
+    """Constructing a split of ActivityNet's size, each form in a process of its own, and resampling one video."""
+    with tempfile.TemporaryDirectory() as folder:
+        data.write_split(folder)
+        forms = {form: peak_of_construction(form, folder) for form in ("plain", "ours")}
+    rows = np.random.default_rng(0).random((400, 4096), dtype=np.float32)
+    resampling = Component(
+        "resample 400 rows", lambda: data.plain_resample(rows, 256), lambda: resample_clips(rows, 256)
+    )
+    timing = time_component(resampling, repeats, torch.device("cpu"))
+    print_timings("data", [timing])
+    for form, figures in forms.items():
+        print(f"constructing 10009 videos, {form}: {figures['seconds']:.2f} s, {figures['memory_mb']:.0f} MB")
+    return {"construction": forms, "resampling": _as_dict(timing)}
+
+
+def peak_of_construction(form: str, folder: str) -> dict:
+    """Seconds and MB of constructing the split in `folder`."""
+    command = [sys.executable, "-m", "mmn.apps.benchmark.data_loading", form, folder]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+
+
+def describe_machine() -> str:
+    """Processor, threads and versions, for the head of the table."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            model = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    return f"{model}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
+
+
+def measure_cpu(name: str, mode: str, repeats: int, encoder: str, options: list[str], names: Sequence[str]) -> dict:
+    setting, device = SETTINGS[name], torch.device("cpu")
+    workload = Workload(measured_config(setting, encoder, options), setting, device, mode == "train")
+    components = (component for component in workload.components() if not names or component.name in names)
+    timings = [time_component(component, repeats, device) for component in components]
+    title = f"{name}, {setting.num_videos} videos x {setting.num_sentences} sentences, {mode}, CPU float32"
+    print_timings(title, timings)
+    result = {"timings": [_as_dict(timing) for timing in timings]}
+    if names:
+        return result
+    del workload
+    memory = {
+        form: peak_memory_of("mmn.apps.benchmark.memory", [name, mode, form, encoder, *options])
+        for form in ("plain", "ours")
+    }
+    print(
+        f"peak memory: plain {memory['plain']:.0f} MB, ours {memory['ours']:.0f} MB, "
+        f"ratio {memory['ours'] / memory['plain']:.2f}\n"
+    )
+    return {**result, "peak_memory_mb": memory}
+
+
+def measure_gpu(settings: Sequence[str], modes: Sequence[str], repeats: int, encoder: str, options: list[str]) -> dict:
+    """The released batch sizes in float32, TF32 and bfloat16; plain is float32, or else TF32."""
+    device, results = torch.device("cuda"), {}
+    results["matmul_tflops"] = {str(dtype): matmul_tflops(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
+    print(f"matrix products on {torch.cuda.get_device_name()}: {results['matmul_tflops']} TFLOP/s")
+    for name in settings:
+        for mode in modes:
+            for precision in ("float32", "tf32", "bf16"):
+                set_tf32(precision != "float32")
+                amp = ["SOLVER.AMP", "bf16" if precision == "bf16" else "off"]
+                cfg = measured_config(SETTINGS[name], encoder, [*amp, *options])
+                setting = replace(SETTINGS[name], num_videos=cfg.SOLVER.BATCH_SIZE)
+                workload = Workload(cfg, setting, device, mode == "train")
+                timings = [time_component(component, repeats, device) for component in workload.components()]
+                title = f"{name}, {mode}, GPU {precision}"
+                print_timings(title, timings)
+                results[title] = [_as_dict(timing) for timing in timings]
+    return results
+
+
+def report_waiting(settings: Sequence[str], encoder: str, options: list[str]) -> dict:
+    """Whether training waits for data, on the device that MODEL.DEVICE "auto" takes."""
+    device = comm.resolve_device("auto")
+    measured = {name: measure_waiting(SETTINGS[name], encoder, options, device) for name in settings}
+    rows = [
+        [name, f"{w.first_batch:.2f}", f"{w.first_wait:.2%}", f"{w.later_wait:.2%}"]
+        + [f"{rate:.1f}" for rate in (w.first_rate, w.later_rate)]
+        for name, w in measured.items()
+    ]
+    print(AsciiTable([list(WAITING_COLUMNS), *rows], f" waiting for data in training, {device} ").table, flush=True)
+    return {name: waiting._asdict() for name, waiting in measured.items()}
+
+
+def print_timings(title: str, timings: Sequence[Timing]) -> None:
+    rows = []
+    for timing in timings:
+        plain, ours = statistics.median(timing.plain), statistics.median(timing.ours)
+        low, high = timing.spread
+        rows.append(
+            [
+                timing.name,
+                f"{plain:.4g}",
+                f"{ours:.4g}",
+                f"{timing.ratio:.1f}",
+                f"{low:.1f} to {high:.1f}",
+                f"{timing.plain_gflop:.1f}",
+                f"{timing.ours_gflop:.1f}",
+                f"{timing.ours_gflop / ours:.0f}",
+            ]
+        )
+    print(AsciiTable([list(COLUMNS), *rows], f" {title} ").table, flush=True)
+
+
+def _as_dict(timing: Timing) -> dict:
+    return {**vars(timing), "ratio": timing.ratio, "spread": timing.spread}

@@ -1,0 +1,100 @@
+"""Time the build of an index against the network's forward pass alone over the same windows, in turns.
+
+python -m mmn.apps.benchmark.index_build [--settings charades activitynet] [--videos N] [--repeats 3]
+
+Released widths, random weights, random features in an HDF5 file; the first turn does not count.
+"""
+
+import argparse
+import logging
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+
+import h5py
+import numpy as np
+from terminaltables import AsciiTable
+
+from mmn.apps.benchmark.latency import ROWS_PER_SECOND, random_localizer
+from mmn.apps.benchmark.settings import SETTINGS
+from mmn.apps.localize.localizer import MomentLocalizer
+from mmn.apps.search.build_index import build_index
+from mmn.apps.search.encoding import BuildSettings
+from mmn.apps.search.video_sources import FeatureCollection
+from mmn.utils.cli import run_tool
+from mmn.utils.logger import get_logger
+from mmn.utils.memory import reuse_freed_memory
+
+VIDEOS = {"charades": 160, "activitynet": 64, "tacos": 32}
+COLUMNS = ("", "videos", "build s", "forward s", "forward / build", "of one turn", "build CPU s", "forward CPU s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=["charades", "activitynet"])
+    parser.add_argument("--videos", type=int, help="by default " + ", ".join(f"{n} {c}" for n, c in VIDEOS.items()))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--prune", type=float, metavar="COSINE")
+    args = parser.parse_args()
+    reuse_freed_memory()
+    get_logger().setLevel(logging.WARNING)
+    rows = [list(COLUMNS)]
+    for name in args.settings:
+        rows.append(measure(name, args.videos or VIDEOS[name], args.repeats, BuildSettings(prune=args.prune)))
+    print(AsciiTable(rows).table)
+
+
+def measure(name: str, num_videos: int, repeats: int, settings: BuildSettings) -> list[str]:
+    """A row of the table."""
+    localizer, duration = random_localizer(name), SETTINGS[name].duration
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/features.hdf5"
+        clips = write_features(path, localizer, num_videos, duration)
+        turns = []
+        for number in range(repeats + 1):
+            collection = FeatureCollection(path, "{vid}", localizer.input_size)
+            place = f"{folder}/index{number}"
+            build = _seconds(lambda a=collection, b=place: build_index(localizer, a, b, "exact", settings))
+            turns.append((*build, *_seconds(lambda: forward(localizer, clips, num_videos))))
+    builds, build_work, forwards, forward_work = zip(*turns[1:], strict=True)
+    ratios = [one / other for one, other in zip(forwards, builds, strict=True)]
+    return [
+        name,
+        str(num_videos),
+        f"{statistics.median(builds):.2f}",
+        f"{statistics.median(forwards):.2f}",
+        f"{statistics.median(forwards) / statistics.median(builds):.3f}",
+        f"{min(ratios):.3f} to {max(ratios):.3f}",
+        f"{statistics.median(build_work):.2f}",
+        f"{statistics.median(forward_work):.2f}",
+    ]
+
+
+def write_features(path: str, localizer: MomentLocalizer, num_videos: int, duration: float) -> np.ndarray:
+    """Random rows of all videos in a file; returns the clips of a batch of them, [B, P, D] float32."""
+    generator, clips = np.random.default_rng(0), []
+    with h5py.File(path, "w") as file:
+        for number in range(num_videos):
+            rows = generator.standard_normal((round(duration * ROWS_PER_SECOND), localizer.input_size), np.float32)
+            file.create_dataset(f"video{number}", data=rows).attrs["duration"] = duration
+            if len(clips) < localizer.batch_size:
+                clips.append(localizer.window_clips(localizer.prepare_video(rows, duration), 0))
+    return np.stack(clips)
+
+
+def forward(localizer: MomentLocalizer, clips: np.ndarray, num_videos: int) -> None:
+    """As many windows as there are videos through the network, in batches."""
+    for start in range(0, num_videos, len(clips)):
+        localizer.encode_clips(clips[: num_videos - start])
+
+
+def _seconds(function: Callable[[], object]) -> tuple[float, float]:
+    """Wall and processor seconds."""
+    start = time.perf_counter(), time.process_time()
+    function()
+    return time.perf_counter() - start[0], time.process_time() - start[1]
+
+
+if __name__ == "__main__":
+    run_tool(main)

@@ -1,0 +1,1 @@
+"""Converters of files as others distribute them."""

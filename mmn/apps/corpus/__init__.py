@@ -1,0 +1,1 @@
+"""Recall of sentences among the moments of all videos of a split."""

@@ -1,0 +1,1 @@
+"""Moments in one video: the Python API `MomentLocalizer` and tools/localize.py."""

@@ -1,0 +1,129 @@
+"""From a model and a video to what an index holds of the video, always in the same way."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from mmn.apps.localize.localizer import EncodedVideo, MomentLocalizer
+from mmn.apps.search.model_identity import model_identity
+from mmn.apps.search.pruning import kept_moments
+from mmn.apps.search.records import IndexInfo, VideoMoments
+from mmn.structures.recipe import FeatureRecipe
+from mmn.utils.errors import ConfigError
+
+CHECKPOINT = "the checkpoint "  # how a localizer's `source` begins where it is a file
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """How the moments of an index are made, the same for all its videos.
+
+    Attributes:
+        window, overlap: seconds, see `MomentLocalizer.encode_video`.
+        prune: the least cosine of `mmn.apps.search.pruning.kept_moments`; None keeps all moments.
+    Raises ConfigError where `prune` is no cosine that could be one of different moments.
+    """
+
+    window: float | None = None
+    overlap: float | None = None
+    prune: float | None = None
+
+    def __post_init__(self):
+        if self.prune is not None and not 0 < self.prune <= 1:
+            raise ConfigError(
+                f"moments are pruned from a cosine of {self.prune} on: it must lie above 0 and at most at 1"
+            )
+
+    def to_dict(self) -> dict[str, float | None]:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, build: Mapping[str, Any]) -> "BuildSettings":
+        """The settings in `IndexInfo.build`; what it does not say was left out."""
+        return cls(build.get("window"), build.get("overlap"), build.get("prune"))
+
+
+def index_info(
+    localizer: MomentLocalizer,
+    settings: BuildSettings | None = None,
+    recipe: FeatureRecipe | None = None,
+    identity: str | None = None,
+) -> IndexInfo:
+    """The description of a new index of this model.
+
+    Args:
+        recipe: of the features that its videos are encoded from, by default the model's own.
+        identity: `model_identity` of the model, where it is known already: to hash the weights takes a while.
+    """
+    recipe = recipe or localizer.recipe
+    source = localizer.source
+    if source.startswith(CHECKPOINT):
+        source = os.path.abspath(source.removeprefix(CHECKPOINT))
+    return IndexInfo(
+        dim=localizer.joint_space_size,
+        model=identity or model_identity(localizer),
+        model_name=source,
+        recipe=None if recipe is None else json.loads(json.dumps(recipe.to_dict())),
+        build=(settings or BuildSettings()).to_dict(),
+    )
+
+
+def video_moments(
+    encoded: EncodedVideo, settings: BuildSettings, source: str = "", path: str = "", video_id: str | None = None
+) -> VideoMoments:
+    """What an index holds of an encoded video; by default its id is the video's name."""
+    vectors = (encoded.moments_contrastive, encoded.moments_iou)
+    return pack_moments(video_id or encoded.name, encoded.duration, encoded.moments, vectors, settings, source, path)
+
+
+def encode_moments(
+    localizer: MomentLocalizer,
+    rows: np.ndarray,
+    duration: float,
+    video_id: str,
+    settings: BuildSettings,
+    source: str = "",
+) -> VideoMoments:
+    """What an index holds of a video with the feature rows [T0, D], whose moments are made by `settings`."""
+    encoded = localizer.encode_video(rows, duration, settings.window, settings.overlap, name=video_id)
+    return video_moments(encoded, settings, source)
+
+
+def pack_moments(
+    video_id: str,
+    duration: float,
+    moments: Tensor,
+    vectors: tuple[Tensor, Tensor],
+    settings: BuildSettings,
+    source: str = "",
+    path: str = "",
+) -> VideoMoments:
+    """All windows' moments [W, M, 2] and their vectors (contrastive, iou), each [W, M, C], as an index holds them."""
+    seconds = moments.cpu().numpy()
+    contrastive, iou = (vector.half().cpu().numpy() for vector in vectors)
+    columns = [part.reshape(-1, part.shape[-1]) for part in (seconds, contrastive, iou)]
+    if settings.prune is not None:
+        kept = kept_moments(seconds, (contrastive, iou), settings.prune)
+        columns = [part[kept] for part in columns]
+    return VideoMoments(video_id, duration, *columns, source, path)
+
+
+def features_source(rows: np.ndarray, duration: float) -> str:
+    """`VideoMoments.source` of a video that is there as feature rows [T0, D]: it changes with them and the duration."""
+    digest = hashlib.sha256(f"{rows.dtype.str} {rows.shape} {float(duration)!r}".encode())
+    digest.update(np.ascontiguousarray(rows).data)
+    return digest.hexdigest()
+
+
+def file_source(path: str, recipe: FeatureRecipe) -> str:
+    """That of a video file: it changes with the file's size and time of change, and the recipe of the features."""
+    status = os.stat(path)
+    words = {**recipe.to_dict(), "weights": "", "versions": {}}
+    text = json.dumps([status.st_size, status.st_mtime_ns, words], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,154 @@
+"""From query vectors to the ranked moments of a library: searched by one head, scored by a rule, thinned out.
+
+Neighbouring moments of a video are nearly equal, so the moments nearest to a query crowd in a few videos, and few of them
+are left after suppression. Where too few are, the engine is asked for twice as many, for the queries that need it.
+Shapes: Q queries, k hits of each.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mmn.apps.search.ranking import Rule
+from mmn.apps.search.records import Hits, MomentFilter
+from mmn.apps.search.selection import select_moments, video_numbers
+from mmn.apps.search.vector_store import EVERYTHING, Engine
+from mmn.structures.query_vectors import QueryVectors
+
+FIRST_HITS = 32
+"""Hits per moment that is asked for, at first."""
+HITS_AT_ONCE = 1_000_000
+"""Hits of all queries in one call of the engine, so that the memory for them is bounded."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is wanted of a search.
+
+    Attributes:
+        rule: what moments are ranked by.
+        power: TEST.CONTRASTIVE_SCORE_POW, for the rules that take it.
+        top_k: moments per query.
+        nms_threshold: of two moments of a video whose IoU is above it the better one stays.
+        per_video: moments of one video; None for any number.
+        where: which moments are considered.
+        exact: compare with every moment, where the engine would approximate.
+    """
+
+    rule: Rule
+    power: float
+    top_k: int
+    nms_threshold: float
+    per_video: int | None = None
+    where: MomentFilter = EVERYTHING
+    exact: bool = False
+
+
+@dataclass(frozen=True)
+class Span:
+    """A piece of a video, in seconds."""
+
+    video: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, eq=False)
+class RankedMoments:
+    """The n moments of one query, best first.
+
+    Attributes:
+        videos: [n] object, ids.
+        moments: [n, 2] float32 seconds.
+        scores: [n] float32, of the rule; beyond its depth, of the head.
+        contrastive, iou: [n] float32, the cosines.
+        video_best: [n] float32, the highest contrastive cosine among the hits of each one's video.
+        best: that of all hits; -1 where there is none.
+        depth: how many hits these were chosen from.
+    """
+
+    videos: np.ndarray
+    moments: np.ndarray
+    scores: np.ndarray
+    contrastive: np.ndarray
+    iou: np.ndarray
+    video_best: np.ndarray
+    best: float
+    depth: int
+
+
+def retrieve(engine: Engine, queries: QueryVectors, plan: Plan, without: Span | None = None) -> list[RankedMoments]:
+    """The moments of Q queries: fewer than `top_k` only where no more pass, or the engine gives no more hits.
+
+    They are those of the whole library in this order: the first `depth` hits by the scores of the rule, then all others
+    as the head has them. So a longer list begins with the shorter one.
+
+    Args:
+        without: moments that overlap it are left out.
+    """
+    found: list[RankedMoments | None] = [None] * len(queries)
+    pending, k, most = np.arange(len(queries)), first_depth(plan), _most_hits(engine, plan.where)
+    if not most:
+        return [_ranked(Hits.empty(1, 0), np.empty((1, 0), np.float32), 0, np.empty(0, np.int64)) for _ in found]
+    while len(pending):
+        k = min(k, most)
+        again = []
+        for part in _parts(pending, max(1, HITS_AT_ONCE // k)):
+            vectors = QueryVectors(queries.contrastive[part], queries.iou[part])
+            hits = engine.search(vectors, k, plan.where, plan.rule.head, plan.exact)
+            scores, places = _rank(hits, plan, without)
+            is_done = (places[:, -1] >= 0) | (hits.counts < k) | (k == most)
+            for row in np.flatnonzero(is_done):
+                found[part[row]] = _ranked(hits, scores, row, places[row])
+            again.append(part[~is_done])
+        pending, k = np.concatenate(again), 2 * k
+    return found
+
+
+def first_depth(plan: Plan) -> int:
+    """How many hits a query is first given."""
+    return max(plan.rule.depth, FIRST_HITS * plan.top_k)
+
+
+def _most_hits(engine: Engine, where: MomentFilter) -> int:
+    """How many hits a query can have at most."""
+    engine.check_known(where.videos)
+    known = engine.videos()
+    entries = known.values() if where.videos is None else [known[video_id] for video_id in set(where.videos)]
+    there = sum(entry.num_moments for entry in entries)
+    return there if engine.max_hits is None else min(there, engine.max_hits)
+
+
+def _parts(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def _rank(hits: Hits, plan: Plan, without: Span | None) -> tuple[np.ndarray, np.ndarray]:
+    """Scores [Q, k] of all hits, and the places [Q, top_k] of those to keep, as `select_moments` gives them."""
+    rule, places = plan.rule, np.arange(hits.videos.shape[1])
+    takes_part = places < hits.counts[:, None]
+    if without is not None:
+        start, end = hits.moments[..., 0], hits.moments[..., 1]
+        takes_part &= ~((hits.videos == without.video) & (start < without.end) & (end > without.start))
+    numbers = np.where(takes_part, video_numbers(hits.videos), -1)
+    scores = replace(rule, kind=rule.head).scores(hits.contrastive, hits.iou, numbers, plan.power)
+    keys = (
+        hits.cosines(rule.head) - 3
+    )  # below 0: hits beyond the depth follow those within, whose scores are at least 0
+    if rule.depth:
+        candidates = (part[:, : rule.depth] for part in (hits.contrastive, hits.iou, numbers))
+        scores[:, : rule.depth] = keys[:, : rule.depth] = rule.scores(*candidates, plan.power)
+    return scores, select_moments(
+        keys, numbers, hits.moments, takes_part, plan.top_k, plan.nms_threshold, plan.per_video
+    )
+
+
+def _ranked(hits: Hits, scores: np.ndarray, row: int, places: np.ndarray) -> RankedMoments:
+    kept = places[places >= 0]
+    columns = (hits.videos, hits.moments, scores, hits.contrastive, hits.iou)
+    cosines = hits.contrastive[row]
+    video_best = [cosines[hits.videos[row] == video].max() for video in hits.videos[row, kept]]
+    values = (np.array(video_best, np.float32), float(cosines.max(initial=-1)), int(hits.counts[row]))
+    return RankedMoments(*(column[row, kept] for column in columns), *values)

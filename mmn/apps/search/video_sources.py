@@ -1,0 +1,176 @@
+"""Where the videos of an index come from: a file of features, or video files."""
+
+import math
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import h5py
+
+from mmn.apps.extraction.video_files import VideoFile, list_videos
+from mmn.apps.localize.localizer import MomentLocalizer, PreparedVideo
+from mmn.apps.search.encoding import BuildSettings, features_source, file_source
+from mmn.data.annotations import read_annotation_json
+from mmn.data.features import DAMAGE, FeatureFile
+from mmn.structures.recipe import FeatureRecipe
+from mmn.utils.errors import ConfigError, DataError
+
+VID = "{vid}"
+
+
+class VideoCollection(ABC):
+    """Videos that are to be in an index.
+
+    Attributes:
+        recipe: of their features, where it is known.
+    """
+
+    recipe: FeatureRecipe | None
+
+    @abstractmethod
+    def videos(self) -> list[VideoFile]:
+        """The videos in the order of the index; a size is only ever compared with the others'."""
+
+    @abstractmethod
+    def load(
+        self, video: VideoFile, localizer: MomentLocalizer, settings: BuildSettings, known: str | None
+    ) -> tuple[PreparedVideo | None, str]:
+        """The video, ready for the network, and its source, see `VideoMoments`.
+
+        It is None where the source is still the `known` one. Raises DataError where the video cannot be used.
+        """
+
+    def close(self) -> None:  # noqa: B027, not all hold files
+        """Let go of files."""
+
+
+class FeatureCollection(VideoCollection):
+    """The videos of an HDF5 file of features.
+
+    Args:
+        feature_key: where in the file a video's rows lie, with {vid} for its id.
+        input_size: D.
+        annotations: a json file that says how long the videos are (`duration`, or `num_frames` and `fps`), and which ones
+            are meant; without it they are all that are in the file, and a dataset's attribute `duration` says it.
+    Raises DataError for files that are not like that.
+    """
+
+    def __init__(self, path: str, feature_key: str, input_size: int, annotations: str | None = None):
+        if VID not in feature_key:
+            raise ConfigError(f"--feature-key is {feature_key!r}: it must have {VID} in it, where a video's id stands")
+        self.file = FeatureFile(path, feature_key, input_size)
+        self.annotations = annotations
+        self.durations = None if annotations is None else read_durations(annotations)
+        self.recipe = self.file.recipe()
+
+    def videos(self) -> list[VideoFile]:
+        ids = self._ids() if self.durations is None else list(self.durations)
+        try:
+            videos = [VideoFile(video_id, "", self._size(video_id)) for video_id in ids]
+        except DAMAGE as error:
+            raise DataError(
+                f"the feature file {self.file.path} is damaged ({error}): fetch or make it again"
+            ) from error
+        if not any(video.size for video in videos):
+            raise DataError(
+                f"the feature file {self.file.path} has no video under {self.file.feature_key!r}"
+                + ("" if self.annotations is None else f" that {self.annotations} names")
+                + ": correct --feature-key, or the files"
+            )
+        if self.durations is None:
+            self._duration(next(video.video_id for video in videos if video.size))
+        self.file.close()
+        return videos
+
+    def _ids(self) -> list[str]:
+        """All names that {vid} may stand for."""
+        before, _, after = self.file.feature_key.partition(VID)
+        folder, _, prefix = before.rpartition("/")
+        name, slash, rest = after.partition("/")
+        try:
+            group = self.file.open().get(folder or "/")
+            names = list(group) if isinstance(group, h5py.Group) else []
+        except DAMAGE as error:
+            raise DataError(f"the feature file {self.file.path} cannot be read ({error}): fetch it again") from error
+        return [
+            found[len(prefix) : len(found) - len(name)]
+            for found in names
+            if found.startswith(prefix) and found.endswith(name) and len(found) > len(prefix) + len(name)
+        ]
+
+    def _dataset(self, video_id: str) -> h5py.Dataset | None:
+        dataset = self.file.open().get(self.file.feature_key.replace(VID, video_id))
+        return dataset if isinstance(dataset, h5py.Dataset) else None
+
+    def _size(self, video_id: str) -> int:
+        dataset = self._dataset(video_id)
+        return 0 if dataset is None else int(dataset.size)
+
+    def _duration(self, video_id: str) -> float:
+        if self.durations is not None:
+            return self.durations[video_id]
+        try:
+            stated = self._dataset(video_id).attrs.get("duration")
+        except DAMAGE as error:
+            raise DataError(f"video {video_id} of {self.file.path} cannot be read ({error})") from error
+        if stated is None:
+            raise DataError(
+                f"the feature file {self.file.path} does not say how long {video_id} is: give the annotation file that "
+                "does, by --annotations"
+            )
+        return float(stated)
+
+    def close(self) -> None:
+        self.file.close()
+
+    def load(
+        self, video: VideoFile, localizer: MomentLocalizer, settings: BuildSettings, known: str | None
+    ) -> tuple[PreparedVideo | None, str]:
+        rows, duration = self.file.read(video.video_id), self._duration(video.video_id)
+        source = features_source(rows, duration)
+        if source == known:
+            return None, source
+        window, overlap = settings.window, settings.overlap
+        return localizer.prepare_video(rows, duration, window, overlap, self.recipe, video.video_id), source
+
+
+class FileCollection(VideoCollection):
+    """Video files, and folders of them, whose features the localizer's extractor makes.
+
+    Raises DataError where there are none, ConfigError where no features can be made.
+    """
+
+    def __init__(self, paths: Sequence[str], localizer: MomentLocalizer, keep_extension: bool = False):
+        self._files = list_videos(paths, keep_extension)
+        self.recipe = localizer.extraction_recipe(self._files[0].path)
+
+    def videos(self) -> list[VideoFile]:
+        return [VideoFile(video.video_id, os.path.abspath(video.path), video.size) for video in self._files]
+
+    def load(
+        self, video: VideoFile, localizer: MomentLocalizer, settings: BuildSettings, known: str | None
+    ) -> tuple[PreparedVideo | None, str]:
+        try:
+            source = file_source(video.path, self.recipe)
+        except OSError as error:
+            raise DataError(f"the video {video.path} cannot be read ({error.strerror}): correct the path") from error
+        if source == known:
+            return None, source
+        window, overlap = settings.window, settings.overlap
+        return localizer.prepare_video(video.path, window=window, overlap=overlap, name=video.video_id), source
+
+
+def read_durations(path: str) -> dict[str, float]:
+    """Seconds of each video of an annotation file. Raises DataError where one has none that can be."""
+    durations = {}
+    for video_id, entry in read_annotation_json(path).items():
+        try:
+            seconds = entry["duration"] if "duration" in entry else entry["num_frames"] / entry["fps"]
+            durations[video_id] = float(seconds)
+        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+            raise DataError(
+                f"video {video_id} of {path} does not say how long it is: it needs duration, or num_frames and fps"
+            ) from error
+        if not (math.isfinite(durations[video_id]) and durations[video_id] > 0):
+            raise DataError(f"video {video_id} of {path} has a duration of {seconds} seconds: correct the file")
+    return durations

@@ -1,0 +1,1 @@
+"""Made data: synthetic datasets, simulated features, rendered videos and small random encoders."""

@@ -1,0 +1,110 @@
+"""A small grounding dataset that begins with real video files, rendered here: see `shape_videos.py`, `rendering.py`.
+
+`write_shape_dataset` writes, in one folder:
+    videos/<video id>.mp4             h264, square, no sound
+    train.json, val.json, test.json   {video id: {"duration", "timestamps", "sentences"}}, in seconds, like Charades-STA
+    text_encoder/                     a random encoder with a tokenizer of the train sentences (`tiny_encoder.py`)
+    image_encoder/                    a random CLIP image encoder (`tiny_vision.py`), weights for the `clip` backbone
+"""
+
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmn.apps.synthetic.moments import SPLITS
+from mmn.apps.synthetic.rendering import render
+from mmn.apps.synthetic.shape_videos import MIN_FRAMES, ShapeVideo, make_shape_video
+from mmn.apps.synthetic.tiny_encoder import write_tiny_encoder
+from mmn.apps.synthetic.tiny_vision import write_tiny_vision
+from mmn.apps.video.encode import write_video
+from mmn.utils.errors import ConfigError
+from mmn.utils.files import atomic_path
+
+VIDEOS = "videos"
+TEXT_ENCODER = "text_encoder"
+IMAGE_ENCODER = "image_encoder"
+
+
+@dataclass(frozen=True)
+class ShapeOptions:
+    """Size of the dataset.
+
+    num_train, num_val, num_test: videos per split, each with 3 to 5 sentences.
+    size: height and width of the videos in pixels.
+    fps: frames per second of the videos.
+    min_seconds, max_seconds: the shortest and the longest video.
+    seed: of everything; a video depends on the seed, its split and its index only, not on the number of videos.
+    workers: threads that render; they do not change the files.
+    """
+
+    num_train: int = 400
+    num_val: int = 50
+    num_test: int = 80
+    size: int = 128
+    fps: float = 8.0
+    min_seconds: float = 12.0
+    max_seconds: float = 24.0
+    seed: int = 0
+    workers: int = 1
+
+    def __post_init__(self):
+        for name in ("num_train", "num_val", "num_test", "fps", "workers"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"the rendered dataset's {name} cannot be {getattr(self, name)}: it must be above 0")
+        if self.size < 16 or self.size % 2:
+            raise ConfigError(f"the rendered dataset's size cannot be {self.size}: give an even number from 16 on")
+        if not self.seed >= 0:
+            raise ConfigError(f"the rendered dataset's seed cannot be {self.seed}: it must be 0 or above")
+        if not MIN_FRAMES / self.fps <= self.min_seconds <= self.max_seconds:
+            raise ConfigError(
+                f"the rendered dataset's videos cannot last {self.min_seconds} to {self.max_seconds} s at {self.fps} fps: "
+                f"give {MIN_FRAMES} frames at least, the shorter first"
+            )
+
+
+def write_shape_dataset(
+    folder: str | os.PathLike, options: ShapeOptions | None = None, log: Callable[[str], None] = print
+) -> Path:
+    """Write the whole dataset into `folder` and return the folder; the annotation files come last."""
+    options = options or ShapeOptions()
+    folder = Path(folder)
+    videos = {split: make_videos(split, options) for split in SPLITS}
+    write_videos(folder / VIDEOS, {vid: video for split in SPLITS for vid, video in videos[split].items()}, options)
+    log(f"{folder / VIDEOS}: {sum(map(len, videos.values()))} videos, {options.size} pixels, {options.fps:g} fps")
+    train_sentences = [text for video in videos["train"].values() for text in video.annotation()["sentences"]]
+    write_tiny_encoder(folder / TEXT_ENCODER, train_sentences, hidden_size=64, vocab_size=1000, seed=options.seed)
+    log(f"{folder / TEXT_ENCODER}: random text encoder")
+    write_tiny_vision(folder / IMAGE_ENCODER, seed=options.seed)
+    log(f"{folder / IMAGE_ENCODER}: random image encoder, for `--backbone clip --weights {folder / IMAGE_ENCODER}`")
+    for split in SPLITS:
+        entries = {vid: video.annotation() for vid, video in videos[split].items()}
+        path = folder / f"{split}.json"
+        with atomic_path(os.fspath(path)) as scratch:
+            Path(scratch).write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+        log(f"{path}: {len(entries)} videos, {sum(len(entry['sentences']) for entry in entries.values())} sentences")
+    return folder
+
+
+def make_videos(split: str, options: ShapeOptions) -> dict[str, ShapeVideo]:
+    """The split's timelines by video id."""
+    count = {"train": options.num_train, "val": options.num_val, "test": options.num_test}[split]
+    seconds = (options.min_seconds, options.max_seconds)
+    return {
+        f"{split}_{index:04d}": make_shape_video(split, index, options.seed, options.fps, seconds)
+        for index in range(count)
+    }
+
+
+def write_videos(folder: Path, videos: dict[str, ShapeVideo], options: ShapeOptions) -> None:
+    """Write one <video id>.mp4 per timeline, each whole or not at all."""
+
+    def write(item: tuple[str, ShapeVideo]) -> None:
+        vid, video = item
+        write_video(folder / f"{vid}.mp4", render(video, options.size), video.fps)
+
+    with ThreadPoolExecutor(options.workers) as pool:
+        for _ in pool.map(write, videos.items()):  # which hands on what fails
+            pass

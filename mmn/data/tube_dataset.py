@@ -1,0 +1,298 @@
+"""Splits of HC-STVG: one sentence per video, candidate tubes with features, and perhaps the truth (SPEC section 8)."""
+
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+from tqdm import tqdm
+from yacs.config import CfgNode
+
+from mmn.config.paths_catalog import TubeEntry
+from mmn.config.validate import input_sizes
+from mmn.data.annotations import read_annotation_json
+from mmn.data.cache import ClipFile, SharedClipCache
+from mmn.data.collate import Collator
+from mmn.data.features import FeatureFile, resample_clips
+from mmn.data.loaders import GIGABYTE, annotation_path, find_entry
+from mmn.data.tokenizer import QueryTokenizer
+from mmn.data.tube_annotations import TubeAnnotation, TubeFile, parse_annotation, read_tube_annotations
+from mmn.structures.batch import TubeBatch, TubeLayout
+from mmn.structures.proposals import ProposalCells
+from mmn.structures.tubes import Tubes, tube_iou_maps
+from mmn.utils.errors import ConfigError, DataError
+
+
+class TubeFeatures:
+    """The candidate tubes of a split's videos, and the feature tracks of their rows.
+
+    Args:
+        tubes: where the tubes are.
+        tracks: row r of a video in each of these files belongs to row r of its table of tubes.
+    """
+
+    def __init__(self, tubes: TubeFile, tracks: Sequence[FeatureFile]):
+        self.tubes = tubes
+        self.tracks = tracks
+
+    @property
+    def input_size(self) -> int:
+        """D, the sum over the tracks."""
+        return sum(track.input_size for track in self.tracks)
+
+    @property
+    def paths(self) -> list[str]:
+        return [file.path for file in (self.tubes, *self.tracks)]
+
+    def check(self, video_ids: Sequence[str]) -> None:
+        """Raise DataError unless all files can be read and have every video."""
+        for file in (self.tubes, *self.tracks):
+            file.check(video_ids)
+
+    def read(self, video_id: str, tubes: Tubes) -> list[list[np.ndarray]]:
+        """Per track, per tube: its rows [L, D of the track]. Raises DataError unless there is one for each box."""
+        stops = tubes.lengths.cumsum(0)[:-1].numpy()
+        return [np.split(self._rows(track, video_id, len(tubes.boxes)), stops) for track in self.tracks]
+
+    @staticmethod
+    def _rows(track: FeatureFile, video_id: str, num_rows: int) -> np.ndarray:
+        rows = track.read(video_id)
+        if len(rows) != num_rows:
+            raise DataError(
+                f"video {video_id} of the feature file {track.path} has {len(rows)} rows, but its tubes have {num_rows} "
+                "boxes: convert both again, from files that belong together"
+            )
+        return rows
+
+
+def resample_tube(rows: Sequence[np.ndarray], num_clips: int) -> np.ndarray:
+    """One tube's rows [L, D_i] of each track -> clips [P, D]: each track on its own, then side by side."""
+    return np.concatenate([resample_clips(track, num_clips, uses_last_row=True) for track in rows], axis=1)
+
+
+@dataclass
+class TubeSample:
+    """One video with its n candidate tubes.
+
+    Attributes:
+        clips: [n, P, D] float32, resampled features.
+        tokens: int32 array of the sentence's token ids.
+        lengths: [n] int64, frames of each tube.
+        ious: [n, M] float32, see `TubeBatch`.
+        video_id: its name.
+        number: its position in the split's annotation order.
+    """
+
+    clips: np.ndarray
+    tokens: np.ndarray
+    lengths: torch.Tensor
+    ious: torch.Tensor
+    video_id: str
+    number: int
+
+
+class TubeDataset(Dataset):
+    """A split.
+
+    Args:
+        name: of the split, for messages and tables.
+        videos: its annotations.
+        features: candidate tubes and feature tracks. All tubes are read here, the features when they are needed.
+        tokenizer: applied to all sentences at once, here.
+        cells: of the proposal map.
+        num_pre_clips: P.
+        thresholds: IoU values of the table.
+        make_cache: names of all tubes -> where their resampled features are kept.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        videos: list[TubeAnnotation],
+        features: TubeFeatures,
+        tokenizer: QueryTokenizer,
+        cells: ProposalCells,
+        num_pre_clips: int,
+        thresholds: tuple[float, ...],
+        make_cache: Callable[[list[str]], SharedClipCache | ClipFile],
+    ):
+        self.name = name
+        self.videos = videos
+        self.features = features
+        self.cells = cells
+        self.num_pre_clips = num_pre_clips
+        self.thresholds = thresholds
+        self.tubes = [features.tubes.read_tubes(video.video_id) for video in videos]
+        features.tubes.close()
+        self.first_tube = np.cumsum([0, *(len(tubes.lengths) for tubes in self.tubes)])
+        self.tokens = tokenizer([video.sentence for video in videos])
+        self.cache = make_cache(tube_names(videos, self.tubes))
+
+    @property
+    def num_sentences(self) -> int:
+        return len(self.videos)
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether the truth of every video is known."""
+        return all(video.truth is not None for video in self.videos)
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, index: int) -> TubeSample:
+        video, tubes = self.videos[index], self.tubes[index]
+        return TubeSample(
+            self.clips(index), self.tokens[index], tubes.lengths, self.iou_maps(index), video.video_id, index
+        )
+
+    def clips(self, index: int) -> np.ndarray:
+        """The resampled features [n, P, D] float32 of a video's tubes."""
+        video_id, tubes = self.videos[index].video_id, self.tubes[index]
+        first = int(self.first_tube[index])
+        read = functools.cache(functools.partial(self.features.read, video_id, tubes))
+
+        def compute(tube: int) -> np.ndarray:
+            return resample_tube([track[tube] for track in read()], self.num_pre_clips)
+
+        numbers = range(len(tubes.lengths))
+        return np.stack([self.cache.get(first + tube, functools.partial(compute, tube)) for tube in numbers])
+
+    def iou_maps(self, index: int) -> torch.Tensor:
+        """[n, M] float32, spatio-temporal IoU of the cells of a video's tubes with its truth; 0 where it is unknown."""
+        tubes, truth = self.tubes[index], self.videos[index].truth
+        if truth is None:
+            return torch.zeros(len(tubes.lengths), len(self.cells))
+        return tube_iou_maps(self.cells, tubes, truth.select(torch.zeros(len(tubes.lengths), dtype=torch.int64)))
+
+
+def tube_names(videos: Sequence[TubeAnnotation], tubes: Sequence[Tubes]) -> list[str]:
+    """A name for every tube of a split, for the index of a clip file."""
+    return [
+        f"{video.video_id}#{number}"
+        for video, own in zip(videos, tubes, strict=True)
+        for number in range(len(own.lengths))
+    ]
+
+
+class TubeCollator(Collator):
+    """Samples -> TubeBatch."""
+
+    def __call__(self, samples: Sequence[TubeSample]) -> TubeBatch:
+        tokens, token_mask, token_rows = self.pad_tokens([sample.tokens for sample in samples])
+        return TubeBatch(
+            feats=torch.from_numpy(np.concatenate([sample.clips for sample in samples])),
+            tokens=tokens,
+            token_mask=token_mask,
+            token_rows=token_rows,
+            sentence_ids=torch.tensor([sample.number for sample in samples]),
+            video_ids=[sample.video_id for sample in samples],
+            tubes=TubeLayout.from_counts([len(sample.lengths) for sample in samples]),
+            lengths=torch.cat([sample.lengths for sample in samples]),
+            ious=torch.cat([sample.ious for sample in samples]),
+        )
+
+
+# ---- cfg -> all of the above -----------------------------------------------------------------------------------------
+
+
+def build_tube_dataset(cfg: CfgNode, split: str, cells: ProposalCells, tokenizer: QueryTokenizer) -> TubeDataset:
+    """The split of this name in the catalog. Reads annotations and tubes, and checks that the features are there."""
+    entry = find_entry(cfg, split, TubeEntry)
+    videos = read_tube_annotations(annotation_path(cfg, entry))
+    features = tube_features(cfg, entry)
+    if cfg.DATALOADER.CACHE_DIR:
+        features.tubes.check([video.video_id for video in videos])
+    else:
+        features.check([video.video_id for video in videos])
+    make_cache = functools.partial(_build_cache, cfg, split, features)
+    return TubeDataset(split, videos, features, tokenizer, cells, cfg.INPUT.NUM_PRE_CLIPS, entry.thresholds, make_cache)
+
+
+def tube_features(cfg: CfgNode, entry: TubeEntry) -> TubeFeatures:
+    """The files of a catalog entry, unopened. Raises ConfigError unless INPUT_SIZE has a width for each track."""
+    sizes = input_sizes(cfg)
+    if len(sizes) != len(entry.tracks):
+        raise ConfigError(
+            f"MODEL.MMN.FEATPOOL.INPUT_SIZE is {cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE}, but the split has "
+            f"{len(entry.tracks)} feature tracks ({', '.join(entry.tracks)}): give the width of each"
+        )
+    root = cfg.DATASETS.ROOT
+    tracks = [
+        FeatureFile(os.path.join(root, path), entry.feature_key, size)
+        for path, size in zip(entry.tracks, sizes, strict=True)
+    ]
+    return TubeFeatures(TubeFile(os.path.join(root, entry.tubes), entry.feature_key), tracks)
+
+
+def _build_cache(cfg: CfgNode, split: str, features: TubeFeatures, names: list[str]) -> SharedClipCache | ClipFile:
+    loader, num_clips = cfg.DATALOADER, cfg.INPUT.NUM_PRE_CLIPS
+    if loader.CACHE_DIR:
+        cache = ClipFile(loader.CACHE_DIR, split, features.paths)
+        cache.open(names, (num_clips, features.input_size))
+        return cache
+    budget = loader.CACHE_GB * GIGABYTE
+    return SharedClipCache(len(names), num_clips, features.input_size, budget, loader.CACHE_DTYPE)
+
+
+def check_tube_files(cfg: CfgNode, split: str) -> None:
+    """Raise DataError unless the split can be scored: its truth is known, and its tubes and features are there."""
+    entry = find_entry(cfg, split, TubeEntry)
+    videos = read_tube_annotations(annotation_path(cfg, entry))
+    if any(video.truth is None for video in videos):
+        raise DataError(
+            f"the split {split} has sentences without their truth, so training cannot end with its table: name another "
+            "split in DATASETS.TEST, or add --skip-test"
+        )
+    video_ids = [video.video_id for video in videos]
+    features = tube_features(cfg, entry)
+    features.tubes.check(video_ids)
+    if not cfg.DATALOADER.CACHE_DIR:
+        features.check(video_ids)
+
+
+def write_tube_clip_file(cfg: CfgNode, split: str) -> None:
+    """Resample the features of a split's tubes into DATALOADER.CACHE_DIR (tools/cache_features.py)."""
+    entry, num_clips = find_entry(cfg, split, TubeEntry), cfg.INPUT.NUM_PRE_CLIPS
+    videos, features = read_tube_annotations(annotation_path(cfg, entry)), tube_features(cfg, entry)
+    features.check([video.video_id for video in videos])
+    tubes = [features.tubes.read_tubes(video.video_id) for video in videos]
+    clips = (
+        resample_tube(rows, num_clips)
+        for video, own in zip(tqdm(videos, desc=split), tubes, strict=True)
+        for rows in zip(*features.read(video.video_id, own), strict=True)
+    )
+    ClipFile(cfg.DATALOADER.CACHE_DIR, split, features.paths).write(
+        tube_names(videos, tubes), clips, (num_clips, features.input_size), cfg.DATALOADER.CACHE_DTYPE
+    )
+
+
+def tube_problems(cfg: CfgNode, split: str) -> Iterator[str]:
+    """One sentence per problem of a split's annotations, tubes and features; each video is looked at."""
+    entry = find_entry(cfg, split, TubeEntry)
+    path, features = annotation_path(cfg, entry), tube_features(cfg, entry)
+    try:
+        content = read_annotation_json(path)
+    except DataError as error:
+        yield str(error)
+        return
+    files = (features.tubes, *features.tracks)
+    try:
+        for file in files:
+            file.waits = ()  # a damaged file has many videos that cannot be read
+            file.open()
+    except DataError as error:
+        yield str(error)
+        return
+    for video_id, fields in tqdm(content.items(), desc=split, leave=False):
+        try:
+            parse_annotation(f"video {video_id} of {path}", video_id, fields)
+        except DataError as error:
+            yield str(error)
+        try:
+            features.read(video_id, features.tubes.read_tubes(video_id))
+        except DataError as error:
+            yield str(error)

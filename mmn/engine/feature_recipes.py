@@ -1,0 +1,76 @@
+"""Whether a model and the features that it meets were made alike, as far as they say how they were made."""
+
+from collections.abc import Mapping, Sequence
+
+from mmn.engine.task import Task
+from mmn.structures.recipe import FeatureRecipe
+from mmn.utils.errors import DataError
+from mmn.utils.logger import get_logger
+
+KEY = "feature_recipe"  # in checkpoints
+
+
+def checkpoint_recipe(checkpoint: Mapping | None, source: str | None) -> FeatureRecipe | None:
+    """The recipe of the features that a checkpoint's model was trained on, where it says so."""
+    recipe = None if checkpoint is None else checkpoint.get(KEY)
+    return None if recipe is None else FeatureRecipe.from_dict(recipe, str(source))
+
+
+def shared_recipe(task: Task, splits: Sequence[str]) -> FeatureRecipe | None:
+    """The recipe of all splits that say how their features were made; None where none does.
+
+    Raises DataError, naming both, where two splits differ.
+    """
+    recipe = known = None
+    for split in splits:
+        found = task.feature_recipe(split)
+        if found is None:
+            continue
+        if recipe is not None and found != recipe:
+            raise DataError(
+                f"the features of the split {known} are {recipe}, but those of {split} are {found}, which differs in "
+                f"{recipe.differences(found)}: a model sees features of one kind, so extract them alike"
+            )
+        recipe, known = found, split
+    return recipe
+
+
+def training_recipe(
+    task: Task, evaluated: Sequence[str], checkpoint: Mapping | None, source: str | None, resumes: bool
+) -> dict[str, dict]:
+    """What a run's checkpoints say of its features, {} or {KEY: a recipe as plain values}.
+
+    Args:
+        evaluated: the splits that the run's model is going to meet besides those of DATASETS.TRAIN.
+        checkpoint, source: what the run begins with, if anything, and its file.
+        resumes: whether it continues that one's run.
+    Raises DataError where these do not go together, see `shared_recipe` and `check_recipes`.
+    """
+    trained, splits = checkpoint_recipe(checkpoint, source), task.cfg.DATASETS.TRAIN
+    if checkpoint is not None:
+        check_recipes(task, splits, trained, str(source))
+    recipe = shared_recipe(task, splits) or (trained if resumes else None)
+    check_recipes(task, evaluated, recipe, "the model of this run")
+    return {} if recipe is None else {KEY: recipe.to_dict()}
+
+
+def check_recipes(task: Task, splits: Sequence[str], trained: FeatureRecipe | None, source: str) -> None:
+    """Raise DataError where a split has features of another recipe than a model was trained on, naming both.
+
+    Where only one of the two is known, the log says so and nothing is refused.
+
+    Args:
+        trained: of the model, see `checkpoint_recipe`.
+        source: the model's file, for messages.
+    """
+    for split in dict.fromkeys(splits):
+        found = task.feature_recipe(split)
+        if found is not None and trained is not None and found != trained:
+            raise DataError(
+                f"{source} is trained on features of {trained}, but those of the split {split} are {found}, which "
+                f"differs in {trained.differences(found)}: extract its features by the model's recipe"
+            )
+        if found is not None and trained is None:
+            get_logger().info("%s does not say which features it is trained on; %s has %s", source, split, found)
+        if found is None and trained is not None:
+            get_logger().info("the features of %s do not say how they were made; %s wants %s", split, source, trained)

@@ -1,0 +1,1 @@
+"""Scores to ranked moments, and those to numbers and files."""

@@ -1,0 +1,116 @@
+"""Run a model over a split and rank the moments of every sentence."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from mmn.data.prefetch import on_device
+from mmn.modeling.mmn import GroundingOutput
+from mmn.modeling.scoring import final_score
+from mmn.structures.batch import Batch, GroundingBatch
+from mmn.structures.moments import cell_moments, nms
+from mmn.structures.proposals import ProposalCells
+from mmn.utils import comm
+
+
+@dataclass
+class SentencePredictions:
+    """What was found for a set of sentences: every field is a tensor with a row per sentence.
+
+    Attributes:
+        sentence_ids: [S] int64, positions in the split's annotation order.
+    """
+
+    sentence_ids: Tensor
+
+    def merge(self):
+        """The predictions of all processes on the CPU, in annotation order, each sentence once."""
+        here = [getattr(self, field.name).cpu() for field in fields(self)]
+        parts = comm.all_gather_objects(type(self)(*here))
+        sentence_ids = torch.cat([part.sentence_ids for part in parts])
+        order = sentence_ids.argsort(stable=True)
+        is_first = torch.ones_like(order, dtype=torch.bool)
+        is_first[1:] = sentence_ids[order[1:]] != sentence_ids[order[:-1]]
+        order = order[is_first]
+        columns = ([getattr(part, field.name) for part in parts] for field in fields(self))
+        return type(self)(*(torch.cat(column)[order] for column in columns))
+
+
+@dataclass
+class Predictions(SentencePredictions):
+    """Ranked moments of a set of sentences.
+
+    Attributes:
+        moments: [S, n, 2] float32 seconds, best first.
+        scores: [S, n] float32; 0 where a sentence has fewer than n moments.
+    """
+
+    moments: Tensor
+    scores: Tensor
+
+
+class Ranker(Protocol):
+    """Output of the network for a batch -> the rows of its sentences in `predictions`, but for their ids."""
+
+    predictions: Callable[..., SentencePredictions]
+
+    def __call__(self, output: GroundingOutput, batch: Batch) -> tuple[Tensor, ...]: ...
+
+    def no_rows(self) -> tuple[Tensor, ...]:
+        """The same for no sentence at all."""
+
+
+class MomentRanker:
+    """Scores of the proposal map -> ranked moments (SPEC section 5).
+
+    Args:
+        cells: the map's cells.
+        nms_threshold, contrastive_power: TEST.NMS_THRESH, TEST.CONTRASTIVE_SCORE_POW.
+        num_predictions: n, moments kept per sentence at most.
+        score: TEST.SCORE.
+    """
+
+    predictions = Predictions
+
+    def __init__(
+        self,
+        cells: ProposalCells,
+        nms_threshold: float,
+        contrastive_power: float,
+        num_predictions: int,
+        score: str = "product",
+    ):
+        self.cells = cells
+        self.nms_threshold = nms_threshold
+        self.contrastive_power = contrastive_power
+        self.num_predictions = num_predictions
+        self.score = score
+
+    def __call__(self, output: GroundingOutput, batch: GroundingBatch) -> tuple[Tensor, Tensor]:
+        """Moments [S, n, 2] seconds and their scores [S, n], best first, zeros where a sentence has fewer."""
+        contrastive, iou = output.scores(batch.layout)
+        return self.rank(contrastive, iou, batch.sentence_durations)
+
+    def no_rows(self) -> tuple[Tensor, Tensor]:
+        return torch.zeros(0, self.num_predictions, 2), torch.zeros(0, self.num_predictions)
+
+    def rank(self, contrastive: Tensor, iou: Tensor, durations: Tensor) -> tuple[Tensor, Tensor]:
+        """The same from scores [S, M] on the valid cells and durations [S] seconds."""
+        scores = final_score(contrastive.float(), iou.float(), self.contrastive_power, self.score)
+        return nms(cell_moments(self.cells, durations), scores, self.nms_threshold, self.num_predictions)
+
+
+@torch.no_grad()
+def predict(model: nn.Module, loader: DataLoader, ranker: Ranker, device: torch.device) -> SentencePredictions:
+    """The ranker's predictions for this process's share of a split, on `device`. The model is left in its mode."""
+    was_training = model.training
+    model.eval()
+    rows = [(batch.sentence_ids, *ranker(model(batch), batch)) for batch in on_device(loader, device)]
+    model.train(was_training)
+    if not rows:  # fewer videos than processes
+        rows = [(torch.zeros(0, dtype=torch.int64), *ranker.no_rows())]
+    return ranker.predictions(*(torch.cat(column).to(device) for column in zip(*rows, strict=True)))

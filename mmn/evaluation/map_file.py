@@ -1,0 +1,189 @@
+"""Map files: the scores of all moments of a sentence, beside its line in a prediction file.
+
+An HDF5 file with one row per sentence, in annotation order, and the attributes that turn a row into a map:
+
+    contrastive, iou   [S, M] float16, scores of the two heads on the valid cells, packed row-major
+    qid                [S] int64, as in the prediction file
+    vid, query         [S] texts, to tell whether a prediction file is of the same sentences
+    attributes         format "mmn-score-maps 1", split, num_clips, pooling_counts, contrastive_power, score
+
+The final score is computed from the two as TEST.SCORE said (SPEC section 5); float16 keeps about three digits of each.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmn.data.annotations import iterate_sentences
+from mmn.data.dataset import MomentDataset
+from mmn.data.features import DAMAGE
+from mmn.evaluation.inference import MomentRanker
+from mmn.modeling.mmn import GroundingOutput
+from mmn.modeling.scoring import SCORES, final_score
+from mmn.structures.batch import GroundingBatch
+from mmn.structures.proposals import ProposalCells
+from mmn.utils import comm
+from mmn.utils.errors import ConfigError, DataError
+from mmn.utils.files import atomic_path
+
+FORMAT = "mmn-score-maps 1"
+
+
+@dataclass(frozen=True)
+class MapRequest:
+    """Where the maps of a split go, and of which of its sentences.
+
+    Attributes:
+        path: the HDF5 file.
+        first: of the first so many sentences; None sets no limit.
+        ids: of these sentences (qid, the position in annotation order); None takes all.
+    """
+
+    path: str
+    first: int | None = None
+    ids: tuple[int, ...] | None = None
+
+    def __post_init__(self):
+        if self.first is not None and self.first < 1:
+            raise ConfigError(f"--maps-first is {self.first}: it must be at least 1")
+
+    def wanted(self, num_sentences: int) -> Tensor:
+        """[num_sentences] bool: which sentences' maps are kept. Raises ConfigError where a sentence does not exist."""
+        wanted = torch.full((num_sentences,), self.ids is None)
+        for number in self.ids or ():
+            if not 0 <= number < num_sentences:
+                raise ConfigError(f"--maps-of names sentence {number}, but the split has 0 to {num_sentences - 1}")
+            wanted[number] = True
+        if self.first is not None:
+            wanted[self.first :] = False
+        return wanted
+
+
+class MapRecorder:
+    """A ranker that also keeps the scores it ranks by, for this process's share of a split.
+
+    Args:
+        ranker: does the ranking.
+        wanted: [number of sentences of the split] bool, whose scores are kept.
+    """
+
+    predictions = MomentRanker.predictions
+
+    def __init__(self, ranker: MomentRanker, wanted: Tensor):
+        self.ranker = ranker
+        self.wanted = wanted
+        none = torch.zeros(0, len(ranker.cells), dtype=torch.float16)
+        self.kept = [(torch.zeros(0, dtype=torch.int64), none, none)]  # ids [s], scores of both heads [s, M]
+
+    def __call__(self, output: GroundingOutput, batch: GroundingBatch) -> tuple[Tensor, Tensor]:
+        """See `MomentRanker`."""
+        contrastive, iou = output.scores(batch.layout)
+        self.record(batch.sentence_ids, contrastive, iou)
+        return self.ranker.rank(contrastive, iou, batch.sentence_durations)
+
+    def no_rows(self) -> tuple[Tensor, Tensor]:
+        return self.ranker.no_rows()
+
+    def record(self, sentence_ids: Tensor, contrastive: Tensor, iou: Tensor) -> None:
+        """Sentence ids [S] with their scores [S, M] from both heads, on any device."""
+        is_kept = self.wanted[sentence_ids.cpu()].to(sentence_ids.device)
+        if is_kept.any():
+            columns = (sentence_ids, contrastive.half(), iou.half())
+            self.kept.append(tuple(column[is_kept].cpu() for column in columns))
+
+    def merge(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Ids [S], contrastive and iou scores [S, M] float16 of all processes, in annotation order, each once."""
+        own = [torch.cat(column) for column in zip(*self.kept, strict=True)]
+        counts = comm.row_counts(own[0])
+        ids, contrastive, iou = (comm.gather_rows(rows, counts) for rows in own)
+        first = np.unique(ids.numpy(), return_index=True)[1]  # videos that pad the last batch come twice
+        return ids[first], contrastive[first], iou[first]
+
+
+def write_maps(
+    path: str,
+    dataset: MomentDataset,
+    ranker: MomentRanker,
+    pooling_counts: Sequence[int],
+    maps: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    """Write merged maps (ids [S], contrastive, iou [S, M]) of a split that `ranker` ranks by."""
+    ids, contrastive, iou = (part.numpy() for part in maps)
+    kept = set(ids.tolist())
+    names = [
+        (video.video_id, video.sentences[number])
+        for position, (video, number) in enumerate(iterate_sentences(dataset.videos))
+        if position in kept
+    ]
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["split"] = dataset.name
+        file.attrs["num_clips"] = ranker.cells.num_clips
+        file.attrs["pooling_counts"] = list(pooling_counts)
+        file.attrs["contrastive_power"], file.attrs["score"] = ranker.contrastive_power, ranker.score
+        file["qid"], file["contrastive"], file["iou"] = ids, contrastive, iou
+        for column, key in enumerate(("vid", "query")):
+            texts = [name[column].encode("utf-8") for name in names]
+            file.create_dataset(key, data=texts, dtype=h5py.string_dtype("utf-8"))
+
+
+@dataclass
+class SentenceMaps:
+    """The maps of one sentence, each [N, N] float32, 0 outside the cells."""
+
+    contrastive: np.ndarray
+    iou: np.ndarray
+    final: np.ndarray
+
+
+class MapFile:
+    """A map file, read sentence by sentence.
+
+    Attributes:
+        split: the name of the split.
+        cells: the maps' geometry.
+        ids: qid -> row, in file order.
+    Raises DataError where the file cannot be read or is no map file.
+    """
+
+    def __init__(self, path: str):
+        self.path = path
+        try:
+            self._file = h5py.File(path, "r")
+        except OSError as error:
+            raise DataError(
+                f"the map file {path} cannot be read ({error}): write it by test_net.py --dump-maps"
+            ) from error
+        try:
+            attributes = self._file.attrs
+            if attributes.get("format") != FORMAT:
+                raise KeyError(f"its format is {attributes.get('format')!r}, not {FORMAT!r}")
+            self.split = str(attributes["split"])
+            self.cells = ProposalCells(int(attributes["num_clips"]), [int(n) for n in attributes["pooling_counts"]])
+            self.contrastive_power, self.score = float(attributes["contrastive_power"]), str(attributes["score"])
+            if self.score not in SCORES:
+                raise KeyError(f"its score is {self.score!r}, none of {', '.join(SCORES)}")
+            self.ids = {int(qid): row for row, qid in enumerate(self._file["qid"][:])}
+            shape = (len(self.ids), len(self.cells))
+            for key, wanted in {"contrastive": shape, "iou": shape, "vid": shape[:1], "query": shape[:1]}.items():
+                if self._file[key].shape != wanted:
+                    raise ValueError(f"{key} has the shape {self._file[key].shape}, not {wanted}")
+        except (*DAMAGE, ConfigError, AttributeError) as error:
+            reason = error.args[0] if error.args else error
+            raise DataError(f"{path} is no map file ({reason}): write it by test_net.py --dump-maps") from error
+
+    def sentence(self, qid: int) -> tuple[str, str]:
+        """(video id, sentence) of a query."""
+        row = self.ids[qid]
+        return self._file["vid"].asstr()[row], self._file["query"].asstr()[row]
+
+    def maps(self, qid: int) -> SentenceMaps:
+        """The maps of a query that is in the file."""
+        row = self.ids[qid]
+        contrastive, iou = (torch.from_numpy(self._file[key][row]).float() for key in ("contrastive", "iou"))
+        final = final_score(contrastive, iou, self.contrastive_power, self.score)
+        return SentenceMaps(*(self.cells.to_map(packed).numpy() for packed in (contrastive, iou, final)))

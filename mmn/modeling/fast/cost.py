@@ -1,0 +1,108 @@
+"""What a layer costs, fast and dense: picks the algorithm of a layer, and between the fast and the dense form.
+
+The estimate counts the arithmetic of the channel products, that of the transforms, the memory traffic of transformed
+weights, and calls. Only the ratios of the `RATES` matter. They were fitted on two cores of an AMD EPYC (Zen 4,
+AVX-512), torch 2.13, float32. Measured ratio dense / fast of the whole stack in processor time (on a busy machine;
+wall-clock ratios vary more), N = clips, k = kernel, L = layers, B = batch, C = channels:
+
+    N, k, L, B, C           inference   training
+    64, 9, 4, 4, 512             14.2        9.0
+    128, 5, 8, 1, 512             9.1        6.8
+    16, 5, 8, 8, 512              7.4        5.4
+    16, 5, 8, 1, 512              5.1        1.8
+    64, 9, 4, 1, 64               2.6        3.4
+    16, 5, 8, 48, 64              2.7        3.2
+    16, 5, 4, 8, 64               2.6        1.8
+    16, 5, 8, 48, 32              1.8        1.9
+    16, 5, 4, 8, 24               1.2        1.2
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
+
+from mmn.modeling.fast.bilinear import Bilinear, bilinear_algorithm
+from mmn.modeling.fast.layers import LayerCells
+from mmn.modeling.fast.onednn import MIN_WEIGHTS
+
+
+class Rates(NamedTuple):
+    """Operations, bytes and calls per second on the reference machine."""
+
+    products: float = 180e9
+    transforms: float = 60e9
+    weight_bytes: float = 12e9
+    calls: float = 60e3
+    dense: float = 190e9
+
+
+NARROW = 16
+"""The dense convolution runs at C / (C + NARROW) of its full rate with C channels."""
+
+
+RATES = Rates()
+
+PASSES = {False: 1, True: 3}
+"""Times a layer's products are computed, by training: forward, gradient of the input, gradient of the weight."""
+
+
+@cache
+def candidates(kernel_size: int) -> tuple[Bilinear, ...]:
+    """Algorithms worth considering for a kernel size, all as accurate as a float32 FFT."""
+    if kernel_size == 1:
+        return (bilinear_algorithm("fft1", 1),)
+    sizes = range(kernel_size + 3, kernel_size + 13, 2)
+    return tuple(bilinear_algorithm(f"mixed{size}", kernel_size) for size in sizes)
+
+
+def best_algorithm(
+    layer: LayerCells, kernel_size: int, channels: Sequence[int], batch: int, training: bool
+) -> tuple[Bilinear, float]:
+    """The candidate with the lowest estimate for a layer, and its estimate. `channels`: (C_out, C_in)."""
+    costs = [
+        (fast_cost(layer.num_tiles(algorithm.tile_size), algorithm, channels, batch, training), order)
+        for order, algorithm in enumerate(candidates(kernel_size))
+    ]
+    cost, order = min(costs)
+    return candidates(kernel_size)[order], cost
+
+
+def fast_cost(num_tiles: int, algorithm: Bilinear, channels: Sequence[int], batch: int, training: bool) -> float:
+    """Estimated seconds of one layer with `num_tiles` tiles."""
+    (channels_out, channels_in), rows = channels, num_tiles * batch
+    passes, pairs = PASSES[training], channels_out * channels_in
+    products = 2 * algorithm.num_products * rows * pairs * passes
+    # In training: inputs forward, again for the gradient of the weight, their own gradient; outputs and gradients.
+    per_input, per_output, per_weight = transform_operations(algorithm)
+    transforms = rows * (channels_in * per_input * passes + channels_out * per_output * (2 if training else 1))
+    if training:
+        transforms += pairs * per_weight * passes
+    # Many small tensor operations per block and column; a call per product where oneDNN multiplies.
+    calls = 6 * len(algorithm.blocks) + 2 * len(algorithm.input) + 20
+    if pairs >= MIN_WEIGHTS:
+        calls += algorithm.num_products
+    # Transformed weights are read once in inference, and written and read again in every pass of training.
+    weight_bytes = 4 * algorithm.num_products * pairs * (2 * passes if training else 1)
+    return (
+        products / RATES.products
+        + transforms / RATES.transforms
+        + weight_bytes / RATES.weight_bytes
+        + calls * passes / RATES.calls
+    )
+
+
+def transform_operations(algorithm: Bilinear) -> tuple[int, int, int]:
+    """Operations (multiply and add count as two) to transform one channel of a tile in, out, and one weight."""
+    counts = []
+    for name, side in (("input", 1), ("output", 0), ("weight", 1)):
+        matrix = getattr(algorithm, name)
+        blocks = sum(getattr(block, name).numel() for block in algorithm.blocks)
+        counts.append(2 * (matrix.numel() * matrix.shape[side] + blocks))
+    return tuple(counts)
+
+
+def dense_cost(layer: LayerCells, kernel_size: int, channels: Sequence[int], batch: int, training: bool) -> float:
+    """Estimated seconds of one layer as a convolution over the whole map."""
+    operations = 2 * layer.map_size * batch * channels[0] * channels[1] * kernel_size**2
+    rate = RATES.dense * min(channels) / (min(channels) + NARROW)
+    return operations * PASSES[training] / rate

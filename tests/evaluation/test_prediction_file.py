@@ -1,0 +1,148 @@
+"""Reading and scoring prediction files."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mmn.data import build_dataset
+from mmn.data.loaders import build_tokenizer
+from mmn.evaluation.inference import Predictions
+from mmn.evaluation.prediction_file import (
+    format_examples,
+    read_predictions,
+    score_predictions,
+    score_queries,
+    write_predictions,
+)
+from mmn.utils.errors import DataError
+
+THRESHOLDS = (0.3, 0.5, 0.7)
+
+
+def line(predicted, truth=((0, 10),), **more):
+    record = {"qid": 0, "query": "a man runs", "vid": "v", "duration": 30.0}
+    record |= {"relevant_windows": [list(moment) for moment in truth], "pred_relevant_windows": predicted}
+    return json.dumps(record | more)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_file(*lines):
+        path = tmp_path / "predictions.jsonl"
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return str(path)
+
+    return write_file
+
+
+def score(write, *lines):
+    return score_predictions(read_predictions(write(*lines)), THRESHOLDS)
+
+
+def test_scores_of_a_file_by_hand(write):
+    metrics = score(write, line([[0, 10, 0.9]]), line([[5, 10, 0.9], [0, 9, 0.5]]), line([]))
+    assert metrics["R@1,IoU@0.3"] == metrics["R@1,IoU@0.5"] == pytest.approx(2 / 3)
+    assert metrics["R@1,IoU@0.7"] == pytest.approx(1 / 3)
+    assert metrics["R@5,IoU@0.7"] == pytest.approx(2 / 3)
+    assert metrics["mIoU"] == pytest.approx((1 + 0.5 + 0) / 3)
+    # Query 2: at 0.5 the first is the hit (1), from 0.55 to 0.9 the second (1/2), at 0.95 none.
+    assert metrics["mAP"] == pytest.approx((1 + (1 + 8 * 0.5) / 10 + 0) / 3)
+
+
+def test_metrics_are_means_of_the_scores_of_queries(write):
+    lines = [line([[0, 9, 0.9], [3, 8, 0.8]]), line([], truth=[(0, 4), (9, 12)]), line([[1, 7, 0.3], [0, 10, 0.2]])]
+    records = read_predictions(write(*lines))
+    means = {name: values.mean() for name, values in score_queries(records, THRESHOLDS).items()}
+    assert means == pytest.approx(score_predictions(records, THRESHOLDS))
+
+
+def test_predictions_count_in_the_order_of_their_scores(write):
+    metrics = score(write, line([[20, 30, 0.1], [0, 10, 0.9]]))
+    assert metrics["mIoU"] == 1
+
+
+def test_best_of_several_true_moments_counts(write):
+    assert score(write, line([[0, 10, 0.9]], truth=[(20, 30), (0, 10)]))["mIoU"] == 1
+
+
+@pytest.mark.parametrize("query", ['tab\tand "quotes"', "naïve café", "line\u2028separator", "next\x85line", "a\nb"])
+def test_any_query_survives_writing_and_reading(tiny_cfg, tmp_path, query):
+    dataset = build_dataset(tiny_cfg, "synthetic_test", build_tokenizer(tiny_cfg))
+    first = dataset.videos[0]
+    dataset.videos = [replace(first, sentences=[query], moments=first.moments[:1])]
+    predictions = Predictions(torch.tensor([0]), torch.tensor([[[0.0, 1.0]]]), torch.tensor([[0.5]]))
+    write_predictions(str(tmp_path / "dump.jsonl"), dataset, predictions)
+    (record,) = read_predictions(str(tmp_path / "dump.jsonl"))
+    assert record.query == query
+
+
+@pytest.mark.parametrize(
+    "text, named",
+    [
+        ("{", "not valid json"),
+        ("[1]", "json object"),
+        ('{"relevant_windows": [[0, 1]]}', "pred_relevant_windows"),
+        (line([[0, 1]]), r"\[0, 1\] in 'pred_relevant_windows'"),
+        (line([[0, "1", 0.5]]), "pred_relevant_windows"),
+        (line([[0, float("nan"), 0.5]]), "finite"),
+        (line([], truth=[]), "no relevant_windows"),
+    ],
+)
+def test_line_that_does_not_follow_the_schema_is_named(write, text, named):
+    with pytest.raises(DataError, match=f"line 2 of .*{named}"):
+        read_predictions(write(line([]), text))
+
+
+@pytest.mark.parametrize("text", ["", "\n\n"])
+def test_empty_file_is_refused(write, text):
+    with pytest.raises(DataError, match="no line"):
+        read_predictions(write(text))
+
+
+def test_missing_file_is_named():
+    with pytest.raises(DataError, match=r"none\.jsonl cannot be read"):
+        read_predictions("none.jsonl")
+
+
+def test_examples_show_truth_and_predictions(write):
+    text = format_examples(read_predictions(write(line([[0, 5, 0.9]]), line([]))), 3)
+    assert "a man runs" in text
+    assert "truth 0.0-10.0 s" in text
+    assert "IoU 0.50" in text
+
+
+def apart(write, tmp_path, *annotations):
+    """A prediction of the query "a" without its truth, which is in a file of its own -> the paths of both."""
+    record = json.loads(line([[0, 10, 0.9]], qid="a"))
+    del record["relevant_windows"], record["duration"]
+    path = tmp_path / "truth.jsonl"
+    path.write_text("".join(json.dumps(annotation) + "\n" for annotation in annotations))
+    return write(json.dumps(record)), str(path)
+
+
+def test_truth_and_duration_may_stand_in_a_file_of_their_own(write, tmp_path):
+    annotations = [{"qid": qid, "relevant_windows": [[0, end]], "duration": 150} for qid, end in (("b", 9), ("a", 5))]
+    (record,) = read_predictions(*apart(write, tmp_path, *annotations))
+    assert record.truth.tolist() == [[0, 5]]
+    assert (record.qid, record.duration) == ("a", 150)
+
+
+def test_truth_in_the_predictions_counts_before_that_of_the_file(write, tmp_path):
+    (tmp_path / "truth.jsonl").write_text(json.dumps({"qid": 0, "relevant_windows": [[7, 8]]}))
+    (record,) = read_predictions(write(line([[0, 10, 0.9]])), str(tmp_path / "truth.jsonl"))
+    assert record.truth.tolist() == [[0, 10]]
+
+
+def test_query_that_the_truth_lacks_is_named(write, tmp_path):
+    with pytest.raises(
+        DataError, match=r"line 1 of .*predictions\.jsonl has the qid 'a', which .*truth\.jsonl does not"
+    ):
+        read_predictions(*apart(write, tmp_path, {"qid": "b", "relevant_windows": [[0, 5]]}))
+
+
+@pytest.mark.parametrize("field", [{"qid": [1]}, {"qid": True}, {"duration": 0}, {"duration": "30"}, {"duration": -1}])
+def test_bad_id_or_duration_is_named(write, field):
+    with pytest.raises(DataError, match=f"line 1 of .*the {next(iter(field))}"):
+        read_predictions(write(line([], **field)))
