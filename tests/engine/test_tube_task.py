@@ -12,7 +12,8 @@ from mmn.data.loaders import build_test_loader, build_tokenizer
 from mmn.data.tube_annotations import parse_tube
 from mmn.engine.build import build_task
 from mmn.engine.run import cache_features, check_data
-from mmn.evaluation.tube_metrics import TubePredictions, TubeRanker, TubeTask
+from mmn.engine.tube_task import TubeTask
+from mmn.evaluation.tube_metrics import TubePredictions, TubeRanker
 from mmn.structures.batch import TubeLayout
 from mmn.structures.proposals import ProposalCells
 from mmn.utils.errors import ConfigError, UserError

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mmn.modeling import onednn, packed_linear
+from mmn.modeling.fast import onednn, packed_linear
 from mmn.modeling.fast.packed_linear import PackedLinear, pack_linears
 
 pytestmark = pytest.mark.skipif(not onednn.has_onednn_linear(), reason="this torch has no oneDNN linear")

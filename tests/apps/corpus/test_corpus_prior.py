@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_corpus_evaluation import CELLS, LISTING, VIDEOS, iou, video
+from test_corpus_recall import CELLS, LISTING, VIDEOS, iou, video
 
 from mmn.apps.corpus.corpus_prior import chance_within, expected_rank, right_videos, score_prior
 from mmn.apps.corpus.corpus_recall import find_answers

@@ -1,6 +1,6 @@
 """The exact engine keeps the contract."""
 
-from store_contract import EngineContract
+from vector_store_contract import EngineContract
 
 
 class TestExactEngine(EngineContract):

@@ -12,9 +12,9 @@ import time
 import numpy as np
 import pytest
 from index_data import INFO, assert_same_hits, assert_same_video, plain_search, queries, video, videos
-from store_contract import EngineContract
+from vector_store_contract import EngineContract
 
-from mmn.apps.search import entries, lance_engine
+from mmn.apps.search import entries, lance_store
 from mmn.apps.search.lance_store import LanceEngine
 from mmn.apps.search.records import MomentFilter
 from mmn.apps.search.vector_store import create_engine, open_engine
@@ -35,10 +35,10 @@ def place(tmp_path):
 @pytest.fixture
 def grouped(place, monkeypatch):
     """An index of 40 videos in groups, and the videos. All groups and rows are looked into: the answers are exact."""
-    monkeypatch.setattr(lance_engine, "INDEX_FROM", 300)
-    monkeypatch.setattr(lance_engine, "GROUP_SIZE", 50)
-    monkeypatch.setattr(lance_engine, "FEW_ROWS", 30)
-    monkeypatch.setattr(lance_engine, "CANDIDATES", 10_000)
+    monkeypatch.setattr(lance_store, "INDEX_FROM", 300)
+    monkeypatch.setattr(lance_store, "GROUP_SIZE", 50)
+    monkeypatch.setattr(lance_store, "FEW_ROWS", 30)
+    monkeypatch.setattr(lance_store, "CANDIDATES", 10_000)
     held = videos(40)
     with create_engine(place, INFO, "lance") as engine:
         engine.put(held)
@@ -71,7 +71,7 @@ def test_groups_find_what_the_plain_search_finds(grouped, where, k):
 
 def test_groups_are_looked_into_and_not_everything(grouped, monkeypatch):
     engine, held = grouped
-    monkeypatch.setattr(lance_engine, "PROBES", 1)
+    monkeypatch.setattr(lance_store, "PROBES", 1)
     found = engine.search(queries(), 400).counts
     assert (found < sum(len(part.moments) for part in held)).all()
     assert (engine.search(queries(), 400, exact=True).counts == 400).all()
@@ -130,9 +130,9 @@ def test_rows_of_a_writer_that_was_killed_are_never_found_and_go_with_optimize(p
 WRITER = """
 import sys
 from index_data import video
-from mmn.apps.search import lance_store as lance_engine
+from mmn.apps.search import lance_store
 from mmn.apps.search.vector_store import open_engine
-lance_engine.INDEX_FROM, lance_engine.GROUP_SIZE = 10, 10
+lance_store.INDEX_FROM, lance_store.GROUP_SIZE = 10, 10
 with open_engine(sys.argv[1]) as engine:
     for turn in range(int(sys.argv[2])):
         engine.put([video(f"video{number}", 10 + turn % 2, seed=turn % 2) for number in range(3)])

@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 from index_data import INFO, assert_same_hits, assert_same_video, plain_search, queries, video, videos
-from store_contract import EngineContract
+from vector_store_contract import EngineContract
 
-from mmn.apps.search import entries, milvus_engine
+from mmn.apps.search import entries, milvus_store
 from mmn.apps.search.milvus_store import MilvusEngine
 from mmn.apps.search.vector_store import copy_index, create_engine, open_engine
 from mmn.utils.errors import ConfigError, UserError
@@ -109,4 +109,4 @@ def test_vectors_are_sent_as_the_server_keeps_them(server):
 def test_vectors_that_come_as_bytes_are_read():
     vector = np.arange(4, dtype=np.float16)
     for form in (vector.tobytes(), [vector.tobytes()], vector.tolist()):
-        np.testing.assert_array_equal(milvus_engine._vector(form), vector)
+        np.testing.assert_array_equal(milvus_store._vector(form), vector)
