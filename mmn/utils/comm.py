@@ -11,19 +11,33 @@ from mmn.utils.errors import ConfigError
 
 
 def resolve_device(name: str, key: str = "MODEL.DEVICE") -> torch.device:
-    """The device that a value of MODEL.DEVICE, or of the flag `key`, means on this machine, not yet one per process."""
+    """The device that a value of MODEL.DEVICE, or of the flag `key`, means on this machine, not yet one per process.
+
+    "auto" is a GPU where there is one. Raises ConfigError for a device that is not supported or that this machine lacks.
+    """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"{key} is {name!r}, which is no device: use auto, cuda or cpu") from error
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise ConfigError(f"{key} is {name!r}, which is no supported device: use auto, cpu, cuda, cuda:N or mps")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(f"{key} is {name!r}, but this machine, or its torch, has no Apple GPU: use auto or cpu")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"{key} is {name!r}, but this machine, or its torch, has no NVIDIA GPU: use auto or cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"{key} is {name!r}, but the {torch.cuda.device_count()} GPUs of this machine count from 0: use a lower number"
+        )
+    return device
 
 
 def choose_device(name: str, key: str = "MODEL.DEVICE") -> torch.device:
-    """The device of MODEL.DEVICE, or of the flag `key`, for this process; "auto" is a GPU where there is one.
+    """The device of MODEL.DEVICE, or of the flag `key`, for this process: on GPUs each process takes one of its own.
 
-    Raises ConfigError where a GPU is asked for that this machine does not have.
+    Raises ConfigError as `resolve_device`, and where the machine has fewer GPUs than processes.
     """
     device = resolve_device(name, key)
     if device.type != "cuda":
@@ -137,9 +151,8 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        gradient = gradient.contiguous()
-        dist.all_reduce(gradient)
-        return gradient.split(ctx.counts)[get_rank()], None
+        # Summed in a copy: autograd may have handed the same buffer to others.
+        return sum_over_processes(gradient.contiguous()).split(ctx.counts)[get_rank()], None
 
 
 def gather_rows(rows: Tensor, counts: list[int]) -> Tensor:

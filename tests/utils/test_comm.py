@@ -27,11 +27,16 @@ def gather_in_process(rank):
     counts = comm.row_counts(own)
     gathered = comm.gather_rows(own, counts)
     loss_of(gathered, weights[rank]).backward()
+    gradient = own.grad.clone()
+    beside = torch.zeros_like(gathered).requires_grad_()
+    copy = beside.clone()  # made before the gathered rows, so that its turn in the backward pass is after theirs
+    ((comm.gather_rows(own, counts) + copy) * weights[rank, :, :2]).sum().backward()
     total = comm.sum_over_processes(torch.tensor([rank + 1]))
     return {
         "counts": counts,
         "rows": gathered.detach(),
-        "gradient": own.grad,
+        "gradient": gradient,
+        "beside": beside.grad,
         "sum": total.item(),
         "objects": comm.all_gather_objects({"rank": rank}),
     }
@@ -55,6 +60,11 @@ def test_gradient_of_a_row_is_that_of_all_processes_losses(results):
     torch.testing.assert_close(torch.cat([result["gradient"] for result in results]), rows.grad)
 
 
+def test_summing_a_gradient_leaves_that_of_other_leaves_alone(results):
+    for result, weights in zip(results, rows_and_weights()[1], strict=True):
+        assert torch.equal(result["beside"], weights[:, :2])
+
+
 def test_values_and_objects_of_all_processes_arrive(results):
     assert [result["sum"] for result in results] == [3, 3]
     assert [result["objects"] for result in results] == [[{"rank": 0}, {"rank": 1}]] * 2
@@ -67,15 +77,23 @@ def test_one_process_needs_no_group():
     assert comm.all_gather_objects("x") == ["x"]
 
 
-def test_device_that_is_none_is_refused():
-    with pytest.raises(ConfigError, match="MODEL.DEVICE is 'gpu'"):
-        comm.choose_device("gpu")
+@pytest.mark.parametrize("name", ["gpu", "xpu", "meta", "xla", "cuda:x", ""])
+def test_device_that_is_not_supported_is_refused(name):
+    with pytest.raises(ConfigError, match=f"MODEL.DEVICE is '{name}'.* use auto, cpu, cuda"):
+        comm.choose_device(name)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_gpu_that_is_not_there_is_refused():
-    with pytest.raises(ConfigError, match="MODEL.DEVICE cpu"):
-        comm.choose_device("cuda")
+@pytest.mark.parametrize("name", ["cuda", "cuda:0"])
+def test_gpu_that_is_not_there_is_refused(name):
+    with pytest.raises(ConfigError, match="--device is 'cuda.* no NVIDIA GPU: use auto or cpu"):
+        comm.resolve_device(name, "--device")
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="this machine has an Apple GPU")
+def test_apple_gpu_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match="no Apple GPU: use auto or cpu"):
+        comm.choose_device("mps")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
