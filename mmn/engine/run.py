@@ -28,7 +28,6 @@ from mmn.engine.task import Task
 from mmn.engine.trainer import Trainer
 from mmn.evaluation.inference import predict
 from mmn.evaluation.map_file import MapRequest
-from mmn.evaluation.prediction_file import format_examples, read_predictions, score_predictions
 from mmn.evaluation.recall import format_table
 from mmn.evaluation.score_sweep import SweepRanker, check_sweep_file, format_sweep, sweep_grid, write_sweep
 from mmn.solver import build_average, build_optimizer, build_scheduler
@@ -325,11 +324,3 @@ def cache_features(cfg: CfgNode) -> None:
     task = build_task(cfg)
     for split in all_splits(cfg):
         task.write_clip_file(split)
-
-
-def score_file(path: str, thresholds: Sequence[float], num_examples: int, truth: str | None = None) -> None:
-    """Print the metrics of a prediction file, and some of its queries. truth: see `read_predictions`."""
-    records = read_predictions(path, truth)
-    print(format_table(score_predictions(records, thresholds), path))
-    if num_examples:
-        print(format_examples(records, num_examples))
