@@ -168,7 +168,7 @@ class CheckpointFolder:
         return path
 
     def _remove_old_epochs(self, newest: int) -> None:
-        """Delete checkpoints of epochs before `newest`, so that with its own `num_kept` remain. Later ones are not touched."""
+        """Delete checkpoints of epochs before `newest`, so that `num_kept` remain with its own. Later ones stay."""
         older = sorted(epoch for epoch in self._epochs() if epoch < newest)
         num_removed = max(0, len(older) + 1 - self.num_kept)
         for epoch in older[:num_removed]:
