@@ -21,7 +21,8 @@ from mmn.data.annotations import count_sentences, read_annotations
 from mmn.data.features import resample_clips
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.evaluation.inference import MomentRanker, Predictions
-from mmn.evaluation.recall import count_hits, ranked_ious, recall_metrics
+from mmn.evaluation.moment_metrics import ranked_ious
+from mmn.evaluation.recall import count_hits, recall_metrics
 from mmn.modeling import build_model, build_proposal_cells
 from mmn.solver import build_optimizer, build_scheduler
 from mmn.structures.moments import cell_ious

@@ -8,7 +8,7 @@ import argparse
 import _path  # noqa: F401
 
 from mmn.config.paths_catalog import CatalogEntry, TubeEntry, get_entry, load_catalog
-from mmn.engine.run import score_file
+from mmn.evaluation.score_file import score_file
 from mmn.evaluation.tube_metrics import score_tube_file
 from mmn.utils.cli import run_tool
 

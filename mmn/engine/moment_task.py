@@ -14,8 +14,8 @@ from mmn.data.tokenizer import QueryTokenizer
 from mmn.engine.task import Task
 from mmn.evaluation.inference import MomentRanker, Predictions, predict
 from mmn.evaluation.map_file import MapRecorder, MapRequest, write_maps
-from mmn.evaluation.prediction_file import write_predictions
-from mmn.evaluation.recall import SELECTION_METRIC, evaluate
+from mmn.evaluation.moment_metrics import evaluate, write_predictions
+from mmn.evaluation.recall import SELECTION_METRIC
 from mmn.modeling import build_criterion, build_model, build_proposal_cells
 from mmn.modeling.losses import GroundingCriterion
 from mmn.structures.recipe import FeatureRecipe

@@ -1,9 +1,13 @@
-"""Updates that a loss or gradient that is not finite cannot spoil."""
+"""Steps whose loss or gradient is not finite: left out of the optimizer by the device itself, and reported.
+
+A loss that is not finite must not reach the weights, but asking the device for it would make every step wait for its
+result. So the decision stays on the device as a tensor (`step_unless`), and a run hears of it when the value arrives.
+"""
 
 import os
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +20,15 @@ from mmn.utils.logger import get_logger
 
 
 class StepVerdict(NamedTuple):
-    """What the device found about one step: `is_bad` counts once `copied` (None on a CPU) has happened."""
+    """The device's finding about one step, with what a report of it needs.
+
+    Attributes:
+        is_bad: [] bool on the CPU, which counts once `copied` has happened.
+        copied: the end of the copy from a GPU; None on a CPU.
+        values: losses and gradient norm of the step.
+        where: epoch and iteration, for messages.
+        parts: the batches of the step.
+    """
 
     is_bad: Tensor
     copied: torch.cuda.Event | None
@@ -25,10 +37,29 @@ class StepVerdict(NamedTuple):
     parts: Sequence[Batch]
 
 
-class NonFiniteGuard:
-    """Makes the optimizer leave out a step whose loss or gradient norm is not finite, and ends the run for it.
+def step_unless(optimizer: torch.optim.Optimizer, is_left_out: Tensor) -> None:
+    """Let a fused optimizer take a step, which the device leaves out where `is_left_out` [] bool is True.
 
-    The device decides. On a GPU the verdict is read some steps later, when it has arrived, so that no step waits.
+    This uses what PyTorch's fused Adam and AdamW offer to `torch.amp.GradScaler`, which hands an optimizer of
+    `_step_supports_amp_scaling` two attributes (`GradScaler.step`, read in `torch.optim.Adam.step`):
+
+    * `found_inf`, float32 []. At exactly 1.0 the kernel returns before it writes a weight or a moment, and the step
+      count, raised beforehand, is lowered again by `found_inf`; at 0.0 it is an ordinary step. Nothing else is meant to
+      occur: at 2.0 the step would be taken.
+    * `grad_scale`, what the kernel divides the gradients by; None where they are unscaled already, as here.
+
+    A step that is left out thus leaves weights, moments and counts to the bit as they were, without any wait. Other
+    optimizers of PyTorch, the same ones without fused=True among them, refuse the two attributes.
+    """
+    optimizer.grad_scale = None
+    optimizer.found_inf = is_left_out.float()
+    optimizer.step()
+
+
+class NonFiniteGuard:
+    """Keeps steps whose loss or gradient norm is not finite from the weights, and ends the run for them.
+
+    On a GPU the verdict is read some steps later, when it has arrived, so that no step waits.
 
     Args:
         folder: where the batch of such a step is written.
@@ -42,8 +73,8 @@ class NonFiniteGuard:
         self.verdicts: deque[StepVerdict] = deque()
         self.buffers: list[tuple[Tensor, Tensor]] = []
 
-    def remember(self, model: nn.Module) -> None:
-        """To be called before a step: the batch statistics to go back to, which a forward changes."""
+    def remember_buffers(self, model: nn.Module) -> None:
+        """Keep a copy of the batch statistics, which a forward changes and a skipped step takes back. Before each step."""
         if self.skips:
             self.buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
 
@@ -57,23 +88,29 @@ class NonFiniteGuard:
     ) -> bool:
         """One step of a fused optimizer, left out if values["loss"] or values["grad_norm"] is not finite.
 
-        Where `may_overflow`, the gradients were computed from a scaled loss: not finite ones under a finite loss are then
-        no fault, and their norm becomes 0 in `values`.
+        Where `may_overflow`, the gradients were computed from a scaled loss: ones that are not finite under a finite loss
+        are then no fault, and their norm becomes 0 in `values`.
 
         Returns False for a step that was skipped. Raises UserError, naming `where` and the videos of `parts`, for this
         step (CPU) or an earlier one (GPU).
         """
-        is_left_out = ~torch.isfinite(values["loss"] + values["grad_norm"])
-        has_overflown = is_left_out & torch.isfinite(values["loss"]) & may_overflow
+        is_nonfinite = ~torch.isfinite(values["loss"] + values["grad_norm"])
+        has_overflown = is_nonfinite & torch.isfinite(values["loss"]) & may_overflow
         values["grad_norm"] = values["grad_norm"].masked_fill(has_overflown, 0)
-        is_bad = is_left_out & ~has_overflown
+        is_bad = is_nonfinite & ~has_overflown
         if self.skips:
             is_bad = comm.sum_over_processes(is_bad.float()) > 0
-        optimizer.grad_scale = None
-        optimizer.found_inf = (is_left_out | is_bad).float()
-        optimizer.step()
-        if self.skips:
-            return not (is_bad.item() and self._skip(values, where, parts))
+        step_unless(optimizer, is_nonfinite | is_bad)
+        if not self.skips:
+            self._await_verdict(is_bad, values, where, parts)
+            return True
+        if is_bad.item():
+            self._skip(values, where, parts)
+            return False
+        return True
+
+    def _await_verdict(self, is_bad: Tensor, values: dict[str, Tensor], where: str, parts: Sequence[Batch]) -> None:
+        """Start the copy of `is_bad` to the CPU, and act on the earlier ones that have arrived."""
         copied = None
         if is_bad.is_cuda:
             is_bad = is_bad.to("cpu", non_blocking=True)
@@ -81,32 +118,35 @@ class NonFiniteGuard:
             copied.record()
         self.verdicts.append(StepVerdict(is_bad, copied, values, where, parts))
         self.check(wait=False)
-        return True
 
-    def _skip(self, values: dict[str, Tensor], where: str, parts: Sequence[Batch]) -> bool:
+    def _skip(self, values: dict[str, Tensor], where: str, parts: Sequence[Batch]) -> None:
+        """Take the buffers back too, count the step and say so."""
         with torch.no_grad():
             for buffer, before in self.buffers:
                 buffer.copy_(before)
         self.num_skipped += 1
         get_logger().warning("skipped %s, %d steps so far: %s", where, self.num_skipped, _describe(values, parts))
-        return True
 
     def check(self, wait: bool = True) -> None:
         """Raise UserError if a step was left out. With `wait`, all steps so far count, not only those known about."""
-        while self.verdicts and (wait or self.verdicts[0].copied is None or self.verdicts[0].copied.query()):
+        while self.verdicts and (wait or _has_arrived(self.verdicts[0])):
             verdict = self.verdicts.popleft()
             if verdict.copied is not None:
                 verdict.copied.synchronize()
             if verdict.is_bad:
-                path = self._dump(verdict)
-                # With several processes a gradient is everybody's: whose own loss is finite lets the others speak first.
-                is_own = not torch.isfinite(verdict.values["loss"]).item() if comm.get_world_size() > 1 else None
-                described = _describe(verdict.values, verdict.parts)
-                raise UserError(
-                    f"the loss or its gradient is not finite at {verdict.where} {described}: check their features (the "
-                    f"batch is in {path}), lower SOLVER.LR, or set SOLVER.SKIP_NONFINITE True",
-                    is_own,
-                )
+                self._report(verdict)
+
+    def _report(self, verdict: StepVerdict) -> NoReturn:
+        """End the run for a step: write its batch, and raise UserError."""
+        path = self._dump(verdict)
+        # With several processes a gradient is everybody's: whose own loss is finite lets the others speak first.
+        is_own = not torch.isfinite(verdict.values["loss"]).item() if comm.get_world_size() > 1 else None
+        described = _describe(verdict.values, verdict.parts)
+        raise UserError(
+            f"the loss or its gradient is not finite at {verdict.where} {described}: check their features (the "
+            f"batch is in {path}), lower SOLVER.LR, or set SOLVER.SKIP_NONFINITE True",
+            is_own,
+        )
 
     def _dump(self, verdict: StepVerdict) -> str:
         """Write the batch of a step as lists of tensors, to be read by torch.load with weights_only=True."""
@@ -126,6 +166,10 @@ class NonFiniteGuard:
         except UserError as error:  # must not hide what it was written for
             return f"no file: {error}"
         return path
+
+
+def _has_arrived(verdict: StepVerdict) -> bool:
+    return verdict.copied is None or verdict.copied.query()
 
 
 def _describe(values: dict[str, Tensor], parts: Sequence[Batch]) -> str:

@@ -20,7 +20,7 @@ from mmn.data.loaders import all_splits, build_tokenizer, split_names
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.engine.build import build_task
 from mmn.engine.feature_recipes import check_recipes, checkpoint_recipe, training_recipe
-from mmn.engine.machine_errors import explained_faults
+from mmn.engine.machine_errors import machine_errors_explained
 from mmn.engine.moment_task import MomentTask
 from mmn.engine.output_dir import prepare_output_dir
 from mmn.engine.precision import set_deterministic, set_tf32
@@ -28,7 +28,6 @@ from mmn.engine.task import Task
 from mmn.engine.trainer import Trainer
 from mmn.evaluation.inference import predict
 from mmn.evaluation.map_file import MapRequest
-from mmn.evaluation.prediction_file import format_examples, read_predictions, score_predictions
 from mmn.evaluation.recall import format_table
 from mmn.evaluation.score_sweep import SweepRanker, check_sweep_file, format_sweep, sweep_grid, write_sweep
 from mmn.solver import build_average, build_optimizer, build_scheduler
@@ -89,7 +88,7 @@ def train(cfg: CfgNode, device: torch.device, partial: bool = False, will_test: 
     tested = split_names(cfg, "TEST") if will_test else ()
     for name in tested:
         task.check_files(name)
-    with explained_faults(cfg, "SOLVER.BATCH_SIZE"):
+    with machine_errors_explained(cfg, "SOLVER.BATCH_SIZE"):
         _build_trainer(task, device, partial, tested).train()
 
 
@@ -219,7 +218,7 @@ def test(
     tokenizer = build_tokenizer(cfg)
     for name in names:
         loader = build_test_loader(cfg, task.build_dataset(name, tokenizer), task.build_collator(tokenizer))
-        with explained_faults(cfg, "TEST.BATCH_SIZE"):
+        with machine_errors_explained(cfg, "TEST.BATCH_SIZE"):
             maps = map_request and replace(map_request, path=path_of_split(map_request.path, name, len(names)))
             _test_split(task, device, model, loader, path_of_split(dump, name, len(names)), maps)
 
@@ -252,7 +251,7 @@ def sweep(
     tokenizer = build_tokenizer(cfg)
     for name in names:
         loader = build_test_loader(cfg, task.build_dataset(name, tokenizer), task.build_collator(tokenizer))
-        with explained_faults(cfg, "TEST.BATCH_SIZE"):
+        with machine_errors_explained(cfg, "TEST.BATCH_SIZE"):
             _sweep_split(task, device, model, loader, grid, path_of_split(out, name, len(names)))
 
 
@@ -325,11 +324,3 @@ def cache_features(cfg: CfgNode) -> None:
     task = build_task(cfg)
     for split in all_splits(cfg):
         task.write_clip_file(split)
-
-
-def score_file(path: str, thresholds: Sequence[float], num_examples: int, truth: str | None = None) -> None:
-    """Print the metrics of a prediction file, and some of its queries. truth: see `read_predictions`."""
-    records = read_predictions(path, truth)
-    print(format_table(score_predictions(records, thresholds), path))
-    if num_examples:
-        print(format_examples(records, num_examples))

@@ -218,7 +218,7 @@ class Trainer:
         that names `where` and the videos: at once on a CPU, some steps later on a GPU, which is not waited for. With
         SOLVER.SKIP_NONFINITE it leaves the buffers too, counts the step and returns None instead.
         """
-        self.guard.remember(self.model)
+        self.guard.remember_buffers(self.model)
         self.optimizer.zero_grad(set_to_none=True)
         values: dict[str, Tensor] = {}
         for number, part in enumerate(parts, start=1):

@@ -4,25 +4,18 @@
      "relevant_windows": [[start, end]], "pred_relevant_windows": [[start, end, score], ...]}
 
 Times are seconds; predictions are best first. The true moments may stand in a file of their own, as QVHighlights has them.
+Reading and scoring such a file needs no network, so nothing here loads PyTorch.
 """
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from mmn.data.annotations import iterate_sentences
-from mmn.data.dataset import MomentDataset
-from mmn.evaluation.inference import Predictions
-from mmn.evaluation.recall import RECALL_RANKS, average_precision, count_hits, rank_hits, recall_metrics
-from mmn.structures.moments import temporal_iou
 from mmn.utils.errors import DataError
 from mmn.utils.files import atomic_path
-
-MAP_THRESHOLDS = np.linspace(0.5, 0.95, 10).round(2).tolist()
 
 
 @dataclass
@@ -40,38 +33,18 @@ class QueryPrediction:
 
     query: str
     video_id: str
-    truth: torch.Tensor
-    moments: torch.Tensor
+    truth: np.ndarray
+    moments: np.ndarray
     scores: list[float]
     qid: int | str | None = None
     duration: float | None = None
 
-    def ious(self) -> torch.Tensor:
-        """[n, G] IoU of every prediction with every true moment."""
-        return temporal_iou(self.moments[:, None], self.truth)
-
-
-def write_predictions(path: str, dataset: MomentDataset, predictions: Predictions) -> None:
-    """Write the merged predictions of a split in annotation order.
-
-    Numbers are written with all digits of float32, so that the file scores exactly as the model did.
-    """
-    columns = (predictions.sentence_ids.tolist(), predictions.moments.tolist(), predictions.scores.tolist())
-    rows = zip(iterate_sentences(dataset.videos), *columns, strict=True)
-    write_records(
-        path,
-        (
-            prediction_record(
-                sentence_id,
-                video.sentences[number],
-                video.video_id,
-                video.duration,
-                [video.moments[number].tolist()],
-                [[*moment, score] for moment, score in zip(moments, scores, strict=True) if score > 0],
-            )
-            for (video, number), sentence_id, moments, scores in rows
-        ),
-    )
+    def ious(self) -> np.ndarray:
+        """IoU of every prediction with every true moment, [n, G] float32 (see `mmn.structures.moments.temporal_iou`)."""
+        (start, end), (true_start, true_end) = self.moments.T[..., None], self.truth.T
+        overlap = (np.minimum(end, true_end) - np.maximum(start, true_start)).clip(min=0)
+        hull = np.maximum(end, true_end) - np.minimum(start, true_start)
+        return np.divide(overlap, hull, out=np.zeros_like(hull), where=hull > 0)
 
 
 def prediction_record(
@@ -160,8 +133,8 @@ def _parse(where: str, record: dict, truth: dict[int | str, dict], truth_path: s
     return QueryPrediction(
         str(record.get("query", "")),
         str(record.get("vid", "")),
-        torch.tensor(true_moments, dtype=torch.float32),
-        torch.tensor([window[:2] for window in predicted], dtype=torch.float32).view(-1, 2),
+        np.array(true_moments, dtype=np.float32),
+        np.array([window[:2] for window in predicted], dtype=np.float32).reshape(-1, 2),
         [window[2] for window in predicted],
         qid,
         _duration(where, record.get("duration", annotation.get("duration"))),
@@ -196,55 +169,3 @@ def _windows(where: str, record: dict, key: str, width: int) -> list[list[float]
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def score_predictions(records: Sequence[QueryPrediction], thresholds: Sequence[float]) -> dict[str, float]:
-    """The recall table, mIoU of the first prediction, and mAP over IoU 0.5:0.95, all as shares.
-
-    A query with several true moments counts the best of them for recall and mIoU.
-    """
-    ious = [record.ious() for record in records]
-    best = best_ious(ious)
-    metrics = recall_metrics(count_hits(best, thresholds), len(records), thresholds)
-    metrics["mIoU"] = best[:, 0].double().mean().item()
-    metrics["mAP"] = float(np.mean([average_precision(iou.numpy(), MAP_THRESHOLDS).mean() for iou in ious]))
-    return metrics
-
-
-def score_queries(records: Sequence[QueryPrediction], thresholds: Sequence[float]) -> dict[str, np.ndarray]:
-    """The terms that the metrics of `score_predictions` are means of: by name, [Q] float64, one per query."""
-    ious = [record.ious() for record in records]
-    best = best_ious(ious)
-    hits = rank_hits(best, thresholds).double().numpy()  # [ranks, thresholds, Q]
-    metrics = {
-        f"R@{rank},IoU@{threshold}": hits[row, column]
-        for row, rank in enumerate(RECALL_RANKS)
-        for column, threshold in enumerate(thresholds)
-    }
-    metrics |= {f"Best_R{rank}": hits[row].mean(axis=0) for row, rank in enumerate(RECALL_RANKS)}
-    metrics["mIoU"] = best[:, 0].double().numpy()
-    metrics["mAP"] = np.array([average_precision(iou.numpy(), MAP_THRESHOLDS).mean() for iou in ious])
-    return metrics
-
-
-def best_ious(ious: Sequence[torch.Tensor]) -> torch.Tensor:
-    """IoUs [n_q, G_q] of each query's ranked moments -> [Q, n] with the best true moment, 0 where a query has fewer."""
-    best = torch.zeros(len(ious), max(max(len(iou) for iou in ious), 1))
-    for row, iou in zip(best, ious, strict=True):
-        if len(iou):
-            row[: len(iou)] = iou.amax(dim=1)
-    return best
-
-
-def format_examples(records: Sequence[QueryPrediction], count: int) -> str:
-    """A few queries, evenly spread over the file, with their true and first predicted moments."""
-    lines = []
-    for number in np.linspace(0, len(records) - 1, min(count, len(records))).astype(int):
-        record = records[number]
-        truth = ", ".join(f"{start:.1f}-{end:.1f} s" for start, end in record.truth.tolist())
-        lines.append(f"{record.video_id}: {record.query.strip()!r}  truth {truth}")
-        for (start, end), score, iou in zip(
-            record.moments[:3].tolist(), record.scores, record.ious().amax(dim=1).tolist(), strict=False
-        ):
-            lines.append(f"    {start:6.1f}-{end:.1f} s  score {score:.3f}  IoU {iou:.2f}")
-    return "\n".join(lines)

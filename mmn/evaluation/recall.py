@@ -1,55 +1,50 @@
-"""Scoring ranked moments: recall, mean IoU and average precision. Numbers first, the table apart."""
+"""Recall and average precision of ranked moments: numbers first, the table apart.
+
+Recall works on NumPy arrays and tensors alike, so that a prediction file is scored without loading PyTorch, and a split
+on the device that its predictions are on.
+"""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 from terminaltables import AsciiTable
-from torch import Tensor
 
-from mmn.data.dataset import MomentDataset
-from mmn.evaluation.inference import Predictions
-from mmn.structures.moments import temporal_iou
-from mmn.utils import comm
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = TypeVar("Array", np.ndarray, "Tensor")
 
 RECALL_RANKS = (1, 5)
 SELECTION_METRIC = "Best_R1"  # the best checkpoint is the one with the highest
 
 
-def ranked_ious(predictions: Predictions, truth: Tensor) -> Tensor:
-    """IoU of every ranked moment with the truth [S, 2] seconds -> [S, n]; 0 where a sentence has fewer than n."""
-    return temporal_iou(predictions.moments, truth[:, None]) * (predictions.scores > 0)
+def rank_hits(ious: Array, thresholds: Sequence[float]) -> list[list[Array]]:
+    """Which queries have a hit among their first 1 and 5 moments.
+
+    Args:
+        ious: [Q, n] float32, IoU of each query's ranked moments with its truth, best score first.
+        thresholds: IoU from which a moment counts as a hit.
+    Returns:
+        [ranks][thresholds] of [Q] bool.
+    """
+    return [[(ious[:, :rank] >= threshold).any(axis=1) for threshold in thresholds] for rank in RECALL_RANKS]
 
 
-def rank_hits(ious: Tensor, thresholds: Sequence[float]) -> Tensor:
-    """[S, n] IoU of ranked moments -> [ranks, thresholds, S] bool: has a sentence a hit among the first 1 and 5?"""
-    best = torch.stack([ious[:, :rank].amax(dim=1) for rank in RECALL_RANKS])  # [ranks, S]
-    return torch.stack([best >= threshold for threshold in thresholds], dim=1)
+def count_hits(ious: Array, thresholds: Sequence[float]) -> list[list[int]]:
+    """Numbers of queries with a hit, [ranks][thresholds]; see `rank_hits`."""
+    return [[int(hits.sum()) for hits in row] for row in rank_hits(ious, thresholds)]
 
 
-def count_hits(ious: Tensor, thresholds: Sequence[float]) -> Tensor:
-    """[S, n] IoU of ranked moments -> [ranks, thresholds] int64: sentences with a hit among the first 1 and 5."""
-    return rank_hits(ious, thresholds).sum(dim=2)
-
-
-def recall_metrics(hits: Tensor, num_sentences: int, thresholds: Sequence[float]) -> dict[str, float]:
-    """Counts of `count_hits` -> shares by the names of the released table, and their means over the thresholds."""
+def recall_metrics(hits: Sequence[Sequence[int]], num_queries: int, thresholds: Sequence[float]) -> dict[str, float]:
+    """Shares by the names of the released table, and their means over the thresholds, from the counts of `count_hits`."""
     metrics = {}
-    for rank, row in zip(RECALL_RANKS, hits.tolist(), strict=True):
+    for rank, row in zip(RECALL_RANKS, hits, strict=True):
         for threshold, count in zip(thresholds, row, strict=True):
-            metrics[f"R@{rank},IoU@{threshold}"] = count / num_sentences
-    for rank, row in zip(RECALL_RANKS, hits.tolist(), strict=True):
-        metrics[f"Best_R{rank}"] = sum(row) / len(row) / num_sentences
+            metrics[f"R@{rank},IoU@{threshold}"] = count / num_queries
+    for rank, row in zip(RECALL_RANKS, hits, strict=True):
+        metrics[f"Best_R{rank}"] = sum(row) / len(row) / num_queries
     return metrics
-
-
-def evaluate(predictions: Predictions, dataset: MomentDataset) -> dict[str, float]:
-    """Recall of a split from each process's predictions for its share, on their device; only counts leave it."""
-    truth = torch.from_numpy(np.concatenate([video.moments for video in dataset.videos]))
-    ious = ranked_ious(predictions, truth.to(predictions.moments.device)[predictions.sentence_ids])
-    counts = torch.cat([count_hits(ious, dataset.thresholds).flatten().cpu(), torch.tensor([len(ious)])])
-    *hits, total = comm.sum_over_processes(counts)
-    return recall_metrics(torch.stack(hits).view(len(RECALL_RANKS), -1), int(total), dataset.thresholds)
 
 
 def average_precision(ious: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:

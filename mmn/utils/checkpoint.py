@@ -17,17 +17,17 @@ from mmn.utils.logger import get_logger
 LAST_FILE = "last_checkpoint"  # names the newest checkpoint of its folder; empty for a run that has none yet
 SAFETENSORS = ".safetensors"
 NUM_NAMES_LISTED = 10
-# What checkpoints of runs say about the model besides its weights: plain values, in safetensors metadata as json but for
-# the config, which is text as it is.
+# Entries of a run's checkpoint that describe the model besides its weights: plain values. In the metadata of a
+# safetensors file they are json, but for the config, which is text already.
 DESCRIPTION = ("config", "train_durations", "feature_recipe")
 
 
 def load_checkpoint(path: str) -> dict:
     """The content of a checkpoint, with the weights under "model" by their plain names.
 
-    Accepts a dict with "model" or a bare state dict, or a safetensors file, whose metadata may hold the rest of
-    `DESCRIPTION`; strips the `module.` of distributed runs,
-    and drops the `position_ids` that older versions of the text encoder saved. Code in the file is never run.
+    Accepts a dict with "model", a bare state dict, or a safetensors file, whose metadata may hold the entries of
+    `DESCRIPTION`. Strips the `module.` of distributed runs, and drops the `position_ids` that older versions of the text
+    encoder saved. Code in the file is never run.
 
     Raises CheckpointError where the file is missing, damaged, or more than tensors and plain values.
     """
@@ -61,7 +61,7 @@ def load_checkpoint(path: str) -> dict:
 
 
 def _load_safetensors(path: str) -> dict:
-    """{"model": weights, and what the metadata says of DESCRIPTION}."""
+    """The weights under "model", and those entries of DESCRIPTION that the metadata has."""
     content: dict = {"model": safetensors.torch.load_file(path)}
     with safetensors.safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
@@ -112,9 +112,9 @@ def load_weights(
 
 
 def export_weights(path: str, out: str) -> None:
-    """Write the weights of a checkpoint as a safetensors file, with its config and what else describes it as metadata.
+    """Write the weights of a checkpoint as a safetensors file, with its config and the rest of DESCRIPTION as metadata.
 
-    Raises CheckpointError where the checkpoint cannot be read, UserError where `out` cannot be written.
+    Raises CheckpointError where the checkpoint cannot be read, and UserError where `out` cannot be written.
     """
     if not out.endswith(SAFETENSORS):
         raise CheckpointError(f"{out} must end in {SAFETENSORS}, by which loading knows the format: rename it")
@@ -138,12 +138,12 @@ def _first_line(error: Exception) -> str:
 class CheckpointFolder:
     """The checkpoints of one run: `<feat2d name>_model_<epoch>e.pth`, the best, and which one is the last.
 
-    A checkpoint that is no epoch's is `<feat2d name>_model_last.pth`, which the next one replaces.
+    A checkpoint from inside an epoch is `<feat2d name>_model_last.pth`, which the next one replaces.
 
     Args:
         folder: OUTPUT_DIR.
         name: feat2d name, the first part of the file names.
-        num_kept: epoch checkpoints that stay when another one is written, the newest; 0 keeps all.
+        num_kept: how many epoch checkpoints stay, the newest ones; 0 keeps all.
     """
 
     def __init__(self, folder: str, name: str, num_kept: int = 0):
@@ -164,12 +164,18 @@ class CheckpointFolder:
         self._write(state, path)
         self.set_last(path)
         if self.num_kept:
-            for old in sorted(number for number in self._epochs() if number < epoch)[: -self.num_kept + 1 or None]:
-                os.unlink(self.epoch_path(old))
+            self._remove_old_epochs(epoch)
         return path
 
+    def _remove_old_epochs(self, newest: int) -> None:
+        """Delete checkpoints of epochs before `newest`, so that `num_kept` remain with its own. Later ones stay."""
+        older = sorted(epoch for epoch in self._epochs() if epoch < newest)
+        num_removed = max(0, len(older) + 1 - self.num_kept)
+        for epoch in older[:num_removed]:
+            os.unlink(self.epoch_path(epoch))
+
     def save_last(self, state: dict) -> str:
-        """Write a checkpoint that is no epoch's and make it the last one."""
+        """Write a checkpoint that no epoch's file name stands for, and make it the last one."""
         path = os.path.join(self.folder, f"{self.name}_model_last.pth")
         self._write(state, path)
         self.set_last(path)
@@ -181,7 +187,7 @@ class CheckpointFolder:
             file.write(os.path.basename(path or ""))
 
     def start_afresh(self) -> None:
-        """Begin a run that has nothing to do with the checkpoints of an earlier one in the same folder."""
+        """Begin a new run in the folder: checkpoints of an earlier one stay, but are no longer its last and its best."""
         if self.last_path() is not None:
             get_logger().warning(
                 "a new run begins in %s, although it has checkpoints; SOLVER.RESUME True would continue them",
@@ -215,12 +221,12 @@ class CheckpointFolder:
         return any(re.fullmatch(r"\w+_model_(\d+e|last|best)\.pth", name) for name in names)
 
     def _last_name(self) -> str:
-        """What LAST_FILE, which exists, says."""
+        """The file name in LAST_FILE, which exists; "" for a run that has no checkpoint yet."""
         with open(os.path.join(self.folder, LAST_FILE)) as file:
             return file.read().strip()
 
     def _epochs(self) -> list[int]:
-        """Those that have a checkpoint."""
+        """Epochs that have a checkpoint, in no order."""
         return [
             int(match[1])
             for name in (os.listdir(self.folder) if os.path.isdir(self.folder) else [])
@@ -242,5 +248,5 @@ class CheckpointFolder:
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
             try:
                 torch.save(state, file)
-            except RuntimeError as error:  # how torch reports what the system refused it
+            except RuntimeError as error:  # torch's form of the system's error, such as a full disk
                 raise OSError(_first_line(error)) from error

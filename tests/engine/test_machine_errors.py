@@ -1,4 +1,4 @@
-"""Faults of the machine, as sentences."""
+"""Failures of the machine, as sentences."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from mmn.engine.machine_errors import explained_faults
+from mmn.engine.machine_errors import machine_errors_explained
 from mmn.utils.errors import UserError
 from mmn.utils.preemption import spare_worker
 
@@ -18,12 +18,12 @@ ERRORS = [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPU
 @pytest.mark.parametrize("error", ERRORS)
 def test_too_little_memory_names_batch_map_and_remedy(tiny_cfg, key, remedy, error):
     sentence = f"{key} 2 and a map of 16 x 16: lower.*{remedy}"
-    with pytest.raises(UserError, match=sentence), explained_faults(tiny_cfg, key):
+    with pytest.raises(UserError, match=sentence), machine_errors_explained(tiny_cfg, key):
         raise error
 
 
 def test_other_errors_pass(tiny_cfg):
-    with pytest.raises(RuntimeError, match="else"), explained_faults(tiny_cfg, "TEST.BATCH_SIZE"):
+    with pytest.raises(RuntimeError, match="else"), machine_errors_explained(tiny_cfg, "TEST.BATCH_SIZE"):
         raise RuntimeError("something else")
 
 
@@ -37,7 +37,7 @@ class Deadly(Dataset):
 
 def test_killed_loader_worker_is_a_sentence(tiny_cfg):
     sentence = "data loader worker was killed.*NUM_WORKERS"
-    with pytest.raises(UserError, match=sentence), explained_faults(tiny_cfg, "TEST.BATCH_SIZE"):
+    with pytest.raises(UserError, match=sentence), machine_errors_explained(tiny_cfg, "TEST.BATCH_SIZE"):
         list(DataLoader(Deadly(), num_workers=1, multiprocessing_context="fork"))
 
 

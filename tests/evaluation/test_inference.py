@@ -12,8 +12,7 @@ from mmn.data.collate import Collator
 from mmn.data.loaders import build_tokenizer
 from mmn.data.samplers import ShardSampler
 from mmn.evaluation.inference import MomentRanker, Predictions, predict
-from mmn.evaluation.prediction_file import write_predictions
-from mmn.evaluation.recall import evaluate
+from mmn.evaluation.moment_metrics import evaluate, write_predictions
 from mmn.modeling import build_model, build_proposal_cells
 from mmn.utils import comm
 

@@ -1,4 +1,4 @@
-"""Reading and scoring prediction files."""
+"""Reading and writing prediction files."""
 
 import json
 from dataclasses import replace
@@ -9,16 +9,9 @@ import torch
 from mmn.data import build_dataset
 from mmn.data.loaders import build_tokenizer
 from mmn.evaluation.inference import Predictions
-from mmn.evaluation.prediction_file import (
-    format_examples,
-    read_predictions,
-    score_predictions,
-    score_queries,
-    write_predictions,
-)
+from mmn.evaluation.moment_metrics import write_predictions
+from mmn.evaluation.prediction_file import read_predictions
 from mmn.utils.errors import DataError
-
-THRESHOLDS = (0.3, 0.5, 0.7)
 
 
 def line(predicted, truth=((0, 10),), **more):
@@ -35,36 +28,6 @@ def write(tmp_path):
         return str(path)
 
     return write_file
-
-
-def score(write, *lines):
-    return score_predictions(read_predictions(write(*lines)), THRESHOLDS)
-
-
-def test_scores_of_a_file_by_hand(write):
-    metrics = score(write, line([[0, 10, 0.9]]), line([[5, 10, 0.9], [0, 9, 0.5]]), line([]))
-    assert metrics["R@1,IoU@0.3"] == metrics["R@1,IoU@0.5"] == pytest.approx(2 / 3)
-    assert metrics["R@1,IoU@0.7"] == pytest.approx(1 / 3)
-    assert metrics["R@5,IoU@0.7"] == pytest.approx(2 / 3)
-    assert metrics["mIoU"] == pytest.approx((1 + 0.5 + 0) / 3)
-    # Query 2: at 0.5 the first is the hit (1), from 0.55 to 0.9 the second (1/2), at 0.95 none.
-    assert metrics["mAP"] == pytest.approx((1 + (1 + 8 * 0.5) / 10 + 0) / 3)
-
-
-def test_metrics_are_means_of_the_scores_of_queries(write):
-    lines = [line([[0, 9, 0.9], [3, 8, 0.8]]), line([], truth=[(0, 4), (9, 12)]), line([[1, 7, 0.3], [0, 10, 0.2]])]
-    records = read_predictions(write(*lines))
-    means = {name: values.mean() for name, values in score_queries(records, THRESHOLDS).items()}
-    assert means == pytest.approx(score_predictions(records, THRESHOLDS))
-
-
-def test_predictions_count_in_the_order_of_their_scores(write):
-    metrics = score(write, line([[20, 30, 0.1], [0, 10, 0.9]]))
-    assert metrics["mIoU"] == 1
-
-
-def test_best_of_several_true_moments_counts(write):
-    assert score(write, line([[0, 10, 0.9]], truth=[(20, 30), (0, 10)]))["mIoU"] == 1
 
 
 @pytest.mark.parametrize("query", ['tab\tand "quotes"', "naïve café", "line\u2028separator", "next\x85line", "a\nb"])
@@ -104,13 +67,6 @@ def test_empty_file_is_refused(write, text):
 def test_missing_file_is_named():
     with pytest.raises(DataError, match=r"none\.jsonl cannot be read"):
         read_predictions("none.jsonl")
-
-
-def test_examples_show_truth_and_predictions(write):
-    text = format_examples(read_predictions(write(line([[0, 5, 0.9]]), line([]))), 3)
-    assert "a man runs" in text
-    assert "truth 0.0-10.0 s" in text
-    assert "IoU 0.50" in text
 
 
 def apart(write, tmp_path, *annotations):

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmn.evaluation.inference import Predictions
-from mmn.evaluation.recall import average_precision, count_hits, format_table, ranked_ious, recall_metrics
+from mmn.evaluation.moment_metrics import ranked_ious
+from mmn.evaluation.recall import average_precision, count_hits, format_table, recall_metrics
 
 THRESHOLDS = (0.3, 0.5, 0.7)
 

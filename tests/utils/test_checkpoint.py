@@ -159,15 +159,23 @@ def test_other_2d_maps_checkpoints_are_not_taken(folder):
     assert folder.last_path() is None
 
 
-def test_old_epoch_checkpoints_go_but_the_best_and_the_last_stay(tmp_path):
-    folder = CheckpointFolder(str(tmp_path), "pool", num_kept=2)
+@pytest.mark.parametrize("num_kept, kept", [(0, {1, 2, 10, 11}), (1, {11}), (2, {10, 11}), (9, {1, 2, 10, 11})])
+def test_old_epoch_checkpoints_go_but_the_best_and_the_last_stay(tmp_path, num_kept, kept):
+    folder = CheckpointFolder(str(tmp_path), "pool", num_kept)
     folder.save_best({"epoch": 1})
     for epoch in (1, 2, 10, 11):
         folder.save({"epoch": epoch}, epoch)
     folder.save_last({"epoch": 11})
     names = {path.name for path in tmp_path.glob("*.pth")}
-    assert names == {"pool_model_10e.pth", "pool_model_11e.pth", "pool_model_best.pth", "pool_model_last.pth"}
+    assert names == {"pool_model_best.pth", "pool_model_last.pth", *(f"pool_model_{epoch}e.pth" for epoch in kept)}
     assert folder.last_path().endswith("pool_model_last.pth")
+
+
+def test_checkpoints_beyond_the_epoch_that_is_written_are_kept(tmp_path):
+    folder = CheckpointFolder(str(tmp_path), "pool", num_kept=1)
+    for epoch in (5, 2, 3):  # a run that went back to epoch 1
+        folder.save({"epoch": epoch}, epoch)
+    assert {path.name for path in tmp_path.glob("*e.pth")} == {"pool_model_3e.pth", "pool_model_5e.pth"}
 
 
 def test_the_same_content_makes_the_same_file(folder):

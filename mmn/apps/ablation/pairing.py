@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
-from mmn.evaluation.prediction_file import QueryPrediction, read_predictions, score_queries
+from mmn.evaluation.prediction_file import QueryPrediction, read_predictions
+from mmn.evaluation.score_file import score_queries
 from mmn.utils.errors import DataError
 
 TRUTH_TOLERANCE = 0.01  # seconds by which two files may differ on a true moment: some tools round
@@ -64,6 +64,6 @@ def _difference(one: QueryPrediction, other: QueryPrediction) -> tuple[str, str]
         texts = getattr(one, kind).strip(), getattr(other, kind).strip()
         if all(texts) and texts[0] != texts[1]:
             return f"the {kind.removesuffix('_id')} {texts[0]!r}", repr(texts[1])
-    truths = [record.truth[record.truth[:, 0].argsort(stable=True)] for record in (one, other)]
-    is_same = truths[0].shape == truths[1].shape and torch.allclose(*truths, rtol=0, atol=TRUTH_TOLERANCE)
+    truths = [record.truth[record.truth[:, 0].argsort(kind="stable")] for record in (one, other)]
+    is_same = truths[0].shape == truths[1].shape and np.allclose(*truths, rtol=0, atol=TRUTH_TOLERANCE)
     return None if is_same else (f"the true moments {one.truth.tolist()}", str(other.truth.tolist()))

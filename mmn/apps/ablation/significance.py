@@ -27,7 +27,7 @@ import numpy as np
 from mmn.utils.errors import UserError
 
 CHUNK = 2**22  # drawn query numbers held at once
-Scores = Mapping[str, np.ndarray]  # metric -> [Q] float64, as of mmn.evaluation.prediction_file.score_queries
+Scores = Mapping[str, np.ndarray]  # metric -> [Q] float64, as of mmn.evaluation.score_file.score_queries
 
 
 @dataclass(frozen=True)

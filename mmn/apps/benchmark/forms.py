@@ -169,7 +169,7 @@ class Workload:
 
         def ours() -> None:
             moments, _ = self.ranker.rank(contrastive, iou, durations)
-            count_hits(temporal_iou(moments, truth[:, None]), RECALL_THRESHOLDS).tolist()
+            count_hits(temporal_iou(moments, truth[:, None]), RECALL_THRESHOLDS)
 
         def plainly() -> None:
             for score_map, duration, moment in zip(score_maps, durations.tolist(), truth.cpu(), strict=True):

@@ -34,7 +34,7 @@ from mmn.data import build_test_loader
 from mmn.data.annotations import read_annotations
 from mmn.data.loaders import annotation_path, build_tokenizer, find_entry, split_names
 from mmn.engine.build import build_task
-from mmn.engine.machine_errors import explained_faults
+from mmn.engine.machine_errors import machine_errors_explained
 from mmn.engine.moment_task import MomentTask
 from mmn.engine.run import load_model, path_of_split
 from mmn.modeling import build_proposal_cells
@@ -168,7 +168,7 @@ def _score_checkpoint(
 ) -> dict[str, CorpusScores]:
     model = load_model(task, device, [loader.dataset.name], checkpoint)
     cells, start = build_proposal_cells(task.cfg), time.perf_counter()
-    with explained_faults(task.cfg, "TEST.BATCH_SIZE"):
+    with machine_errors_explained(task.cfg, "TEST.BATCH_SIZE"):
         corpus, queries = encode_split(model, loader, cells, device)
         encoded = time.perf_counter()
         ranks = rank_corpus(corpus, queries, rules, listing)

@@ -12,7 +12,8 @@ from mmn.apps.probes import priors
 from mmn.apps.probes.sentences import chance_in_batch, count_like_videos, highest_overlaps
 from mmn.data.annotations import VideoAnnotation, iterate_sentences, read_annotations
 from mmn.data.loaders import annotation_path, find_entry, split_names
-from mmn.evaluation.prediction_file import best_ious, read_predictions
+from mmn.evaluation.prediction_file import read_predictions
+from mmn.evaluation.score_file import best_ious
 from mmn.utils.errors import ConfigError, DataError
 from mmn.utils.markdown import MISSING, markdown_table
 
@@ -111,7 +112,7 @@ class Probe:
                     f"qid {number} of {path} {found}, but {self.split} has {sentence!r} there: give predictions for that "
                     "split, with the positions of its sentences as qid"
                 )
-        return best_ious([records[str(number)].ious() for number in range(len(sentences))])
+        return torch.from_numpy(best_ious([records[str(number)].ious() for number in range(len(sentences))]))
 
 
 def build_probe(cfg: CfgNode) -> Probe:

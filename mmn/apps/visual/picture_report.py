@@ -13,7 +13,8 @@ from mmn.apps.visual.query_picture import WIDTH, draw_query, query_height
 from mmn.apps.visual.style import plain_text, save_png, styled_figure
 from mmn.apps.visual.training_curves import draw_training, read_metrics
 from mmn.evaluation.map_file import MapFile
-from mmn.evaluation.prediction_file import QueryPrediction, read_predictions, score_predictions
+from mmn.evaluation.prediction_file import QueryPrediction, read_predictions
+from mmn.evaluation.score_file import score_predictions
 from mmn.utils.errors import ConfigError, DataError, UserError
 from mmn.utils.logger import get_logger
 

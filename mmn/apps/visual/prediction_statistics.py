@@ -56,12 +56,12 @@ def query_statistics(records: Sequence[QueryPrediction]) -> QueryStatistics:
 
 def _statistics_of(record: QueryPrediction) -> tuple:
     """One row of `QueryStatistics`, in the order of its fields."""
-    truth, moments = record.truth.numpy(), record.moments.numpy()
+    truth, moments = record.truth, record.moments
     duration = video_duration(record)
     num_words = len(record.query.split())
     if not len(moments):
         return duration, truth[0], (math.nan, math.nan), math.nan, 0.0, 0.0, num_words
-    ious = record.ious().numpy()
+    ious = record.ious()
     distance = np.abs(truth.sum(axis=1) - moments[0].sum()) / 2
     nearest = np.lexsort((distance, -ious[0]))[0]
     few = ious[:FEW].max()

@@ -37,8 +37,8 @@ def draw_query(
     if maps is not None:
         upper, lower = figure.subfigures(2, 1, height_ratios=[query_height(len(record.moments), False), 3.7])
     duration = video_duration(record)
-    truth, moments = record.truth.numpy(), record.moments.numpy()[:NUM_SHOWN]
-    ious = record.ious().amax(dim=1).tolist()[:NUM_SHOWN]
+    truth, moments = record.truth, record.moments[:NUM_SHOWN]
+    ious = record.ious().max(axis=1).tolist()[:NUM_SHOWN]
     axes = upper.subplots()
     draw_timeline(axes, duration, moments, record.scores[:NUM_SHOWN], truth, ious)
     title = textwrap.fill(f"“{plain_text(record.query)}”", width=100)

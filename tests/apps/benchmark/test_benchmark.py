@@ -84,8 +84,10 @@ def test_plain_ranking_is_the_same(work):
         count = min(8, len(expected))
         assert_close(moments[row, :count], expected[:count])
         assert_close(kept[row, :count], expected_scores[:count])
-        hits = count_hits(temporal_iou(moments[row], batch.moments[row])[None], (0.3, 0.5)).bool().tolist()
-        assert hits == plain.recall_hits(expected, batch.moments[row], (0.3, 0.5))
+        hits = count_hits(temporal_iou(moments[row], batch.moments[row])[None], (0.3, 0.5))
+        assert [[bool(count) for count in counts] for counts in hits] == plain.recall_hits(
+            expected, batch.moments[row], (0.3, 0.5)
+        )
 
 
 @pytest.mark.parametrize("num_rows", [1, 5, 31, 64, 100])

@@ -15,7 +15,8 @@ from mmn.data import build_dataset
 from mmn.data.loaders import build_tokenizer
 from mmn.evaluation.inference import MomentRanker, Predictions
 from mmn.evaluation.map_file import write_maps
-from mmn.evaluation.prediction_file import read_predictions, write_predictions
+from mmn.evaluation.moment_metrics import write_predictions
+from mmn.evaluation.prediction_file import read_predictions
 from mmn.structures.proposals import ProposalCells
 from mmn.utils.errors import ConfigError, DataError, UserError
 

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,8 +13,8 @@ from mmn.evaluation.prediction_file import QueryPrediction
 
 def record(moments, truth=((10, 20),), query="a man runs", duration=30.0):
     scores = [1 / rank for rank in range(1, len(moments) + 1)]
-    tensors = (torch.tensor(part, dtype=torch.float32).view(-1, 2) for part in (truth, moments))
-    return QueryPrediction(query, "v", *tensors, scores, 0, duration)
+    arrays = (np.array(part, dtype=np.float32).reshape(-1, 2) for part in (truth, moments))
+    return QueryPrediction(query, "v", *arrays, scores, 0, duration)
 
 
 def kind_of(moments, threshold=0.5, **more):
