@@ -10,7 +10,7 @@ import yaml
 from yacs.config import CfgNode
 
 from mmn.config.defaults import _C
-from mmn.utils.errors import ConfigError, nearest
+from mmn.utils.errors import ConfigError, closest_match
 
 # What the released HC-STVG file calls things -> what they are here, and a number that its program had in its code.
 RELEASED_SECTION, SECTION = "MODEL.TAN.", "MODEL.MMN."
@@ -151,16 +151,16 @@ def _set(cfg: CfgNode, key: str, value: object, where: str) -> None:
 
 
 def _nearest_key(key: str) -> str:
-    """Prefer a key with the same section or the same last part, then the nearest full name."""
+    """The end of an error sentence about an unknown key, which is most likely one of the same section."""
     keys = config_keys()
     section, _, name = key.rpartition(".")
     siblings = [known for known in keys if known.rpartition(".")[0] == section]
     for candidates in (siblings, keys):
-        hint = nearest(name, [known.rpartition(".")[2] for known in candidates])
-        if hint.startswith(": did you mean"):
-            last_part = hint.removeprefix(": did you mean ").removesuffix("?")
-            return f": did you mean {next(known for known in candidates if known.endswith(f'.{last_part}'))}?"
-    return nearest(key, keys) if len(nearest(key, keys)) < 100 else ": see mmn/config/defaults.py for the keys"
+        by_name = {known.rpartition(".")[2]: known for known in reversed(candidates)}  # of namesakes the first
+        if match := closest_match(name, by_name):
+            return f": did you mean {by_name[match]}?"
+    match = closest_match(key, keys)
+    return f": did you mean {match}?" if match else ": see mmn/config/defaults.py for the keys"
 
 
 def _convert(key: str, value: object, default: object, where: str) -> object:

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import torch
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
+from torch.utils.data import ConcatDataset, Dataset, Sampler
 from tqdm import tqdm
 from yacs.config import CfgNode
 
 from mmn.config.paths_catalog import CatalogEntry, TubeEntry, get_entry, load_catalog
 from mmn.data.annotations import read_annotations
+from mmn.data.batch_loader import BatchLoader
 from mmn.data.cache import ClipFile, SharedClipCache
 from mmn.data.collate import Collator
 from mmn.data.dataset import MomentDataset
@@ -100,7 +101,7 @@ def write_clip_file(cfg: CfgNode, split: str) -> None:
     )
 
 
-def build_train_loader(cfg: CfgNode, datasets: Sequence[Dataset], collator: Collator) -> DataLoader:
+def build_train_loader(cfg: CfgNode, datasets: Sequence[Dataset], collator: Collator) -> BatchLoader:
     """This process's share of the training splits, in the order of the sampler's epoch."""
     dataset = datasets[0] if len(datasets) == 1 else ConcatDataset(datasets)
     sampler = EpochSampler(len(dataset), comm.get_rank(), comm.get_world_size())
@@ -108,7 +109,7 @@ def build_train_loader(cfg: CfgNode, datasets: Sequence[Dataset], collator: Coll
     return _build_loader(cfg, dataset, sampler, cfg.SOLVER.BATCH_SIZE // cfg.SOLVER.ACCUMULATE, collator)
 
 
-def build_test_loader(cfg: CfgNode, dataset: Dataset, collator: Collator) -> DataLoader:
+def build_test_loader(cfg: CfgNode, dataset: Dataset, collator: Collator) -> BatchLoader:
     """This process's share of one split, in annotation order."""
     sampler = ShardSampler(len(dataset), comm.get_rank(), comm.get_world_size())
     return _build_loader(cfg, dataset, sampler, cfg.TEST.BATCH_SIZE, collator)
@@ -135,14 +136,14 @@ def split_names(cfg: CfgNode, key: str) -> tuple[str, ...]:
     return cfg.DATASETS[key]
 
 
-def _build_loader(cfg: CfgNode, dataset: Dataset, sampler: Sampler, batch_size: int, collator: Collator) -> DataLoader:
+def _build_loader(cfg: CfgNode, dataset: Dataset, sampler: Sampler, batch_size: int, collator: Collator) -> BatchLoader:
     num_workers = cfg.DATALOADER.NUM_WORKERS
-    return DataLoader(
+    return BatchLoader(
         dataset,
-        batch_size=batch_size // comm.get_world_size(),
-        sampler=sampler,
+        sampler,
+        batch_size // comm.get_world_size(),
+        collator,
         num_workers=num_workers,
-        collate_fn=collator,
         pin_memory=_is_on_gpu(cfg),
         persistent_workers=num_workers > 0,
         worker_init_fn=spare_worker,

@@ -37,9 +37,10 @@ from mmn.utils.checkpoint import CheckpointFolder
 from mmn.utils.errors import CheckpointError, Preempted
 from mmn.utils.logger import get_logger
 from mmn.utils.memory import peak_memory_mb
-from mmn.utils.preemption import StopAgreement, listening, received_signal
+from mmn.utils.preemption import listening, received_signal
 from mmn.utils.revision import git_revision
 from mmn.utils.seed import get_rng_state, set_rng_state
+from mmn.utils.stop_agreement import StopAgreement
 
 
 @dataclass

@@ -1,17 +1,18 @@
 """How a tool ends: a user's mistake is one sentence and exit code 2, anything else a traceback.
 
 A run that was told to stop, and has saved itself, ends with exit code 75.
+
+Importing this loads neither torch nor transformers, so that a tool can answer a wrong argument at once.
 """
 
+import gc
 import os
 import sys
 import time
 import traceback
 from collections.abc import Callable
+from types import ModuleType
 
-import torch.distributed as dist
-
-from mmn.utils.comm import destroy_process_group
 from mmn.utils.errors import Preempted, UserError
 from mmn.utils.preemption import PREEMPTED_EXIT_CODE, received_signal, stop_listening
 
@@ -30,18 +31,16 @@ def run_tool(main: Callable[[], None]) -> None:
     except UserError as error:
         if os.environ.get("MMN_DEBUG", "0") not in ("", "0"):
             raise
-        sentence = str(error).strip()
-        if sentence.startswith("Caught "):
-            # An error of a data loader worker arrives with its traceback as text; the sentence is its last line.
-            sentence = sentence.splitlines()[-1].split("Error: ", 1)[-1]
         is_own = os.environ.get("RANK", "0") == "0" if error.is_own is None else error.is_own
         if not is_own:
             _wait_for_the_launcher(OTHER_RANKS_DELAY)
-        print(f"error: {sentence}", file=sys.stderr, flush=True)
+        print(f"error: {str(error).strip()}", file=sys.stderr, flush=True)
+        _release_workers(error)
         sys.exit(USER_ERROR_EXIT_CODE)
     except Preempted as end:
         if os.environ.get("RANK", "0") == "0":
             print(f"stopped: {end}", file=sys.stderr, flush=True)
+        _release_workers(end)
         sys.exit(PREEMPTED_EXIT_CODE)
     except RuntimeError as error:
         if not _is_of_another_process(error):
@@ -54,7 +53,19 @@ def run_tool(main: Callable[[], None]) -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     finally:
-        destroy_process_group()
+        if (dist := _process_group()) is not None:
+            dist.destroy_process_group()
+
+
+def _release_workers(error: BaseException | None) -> None:
+    """Drop what the frames of an error hold on to: a data loader that is dropped before the exit ends its workers.
+
+    Python itself would end them at the exit by SIGTERM, after which they go on for a while (see `spare_worker`).
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
+    gc.collect()
 
 
 def _wait_for_the_launcher(seconds: float) -> None:
@@ -65,9 +76,16 @@ def _wait_for_the_launcher(seconds: float) -> None:
     time.sleep(seconds)
 
 
+def _process_group() -> ModuleType | None:
+    """torch.distributed where this process is in a group. A process that has not even loaded it is in none."""
+    dist = sys.modules.get("torch.distributed")
+    return dist if dist is not None and dist.is_initialized() else None
+
+
 def _is_of_another_process(error: RuntimeError) -> bool:
     """Whether this is what a process meets in an exchange with one that has ended."""
-    if not dist.is_initialized():
+    dist = _process_group()
+    if dist is None:
         return False
     words = ("closed by peer", "reset by peer", "Broken pipe", "Connection refused", "remote process exited")
     return isinstance(error, dist.DistError) or any(word.lower() in str(error).lower() for word in words)

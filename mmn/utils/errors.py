@@ -1,6 +1,7 @@
 """Errors that a user can cause and mend. Their text is one sentence: what is wrong, where, and what to do."""
 
 import difflib
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -31,13 +32,25 @@ class CheckpointError(UserError):
     """A checkpoint that cannot be found, read or fitted to the model."""
 
 
-def nearest(name: str, known: list[str]) -> str:
+def closest_match(name: str, known: Iterable[str]) -> str | None:
+    """The known name that an unknown one was meant to be; None where none is near.
+
+    >>> closest_match("num_clip", ["NUM_CLIPS", "LOSS"])
+    'NUM_CLIPS'
+    """
+    known = list(known)
+    matches = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if not matches:  # a match in another case, or a part of a name
+        matches = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.5)
+    return matches[0] if matches else None
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
     """The end of an error sentence about an unknown name: ": did you mean X?", or the choices where none is near.
 
     >>> nearest("NUM_CLIP", ["NUM_CLIPS", "LOSS"])
     ': did you mean NUM_CLIPS?'
     """
-    matches = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if not matches:  # a match in another case, or a part of a name
-        matches = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.5)
-    return f": did you mean {matches[0]}?" if matches else f": the choices are {', '.join(sorted(known))}"
+    known = list(known)
+    match = closest_match(name, known)
+    return f": did you mean {match}?" if match else f": the choices are {', '.join(sorted(known))}"

@@ -7,11 +7,6 @@ import platform
 import signal
 from collections.abc import Iterator
 
-import torch
-import torch.distributed as dist
-
-from mmn.utils import comm
-
 PREEMPTED_EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: try again later
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 WORKER_GRACE = 30  # seconds that a loader worker goes on after SIGTERM
@@ -62,37 +57,3 @@ def spare_worker(worker: int) -> None:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, lambda received, frame: signal.alarm(WORKER_GRACE))
-
-
-class StopAgreement:
-    """Lets all processes stop after the same iteration when one of them gets a signal.
-
-    The word travels beside the training: each iteration starts an exchange whose answer the next one reads, so that
-    nobody waits for it and no device is asked.
-    """
-
-    def __init__(self):
-        self.group = dist.new_group(backend="gloo") if comm.get_world_size() > 1 else None
-        self.flag = torch.zeros(1, dtype=torch.int32)
-        self.exchange: dist.Work | None = None
-
-    def poll(self) -> bool:
-        """To be called by all processes after an iteration: whether all of them are to stop now."""
-        if self.group is None:
-            return bool(_received)
-        is_agreed = self._answer()
-        self.flag.fill_(bool(_received))
-        self.exchange = dist.all_reduce(self.flag, dist.ReduceOp.MAX, group=self.group, async_op=True)
-        return is_agreed
-
-    def settle(self) -> bool:
-        """The same where there is time to wait for the answer, between epochs."""
-        was_agreed = self.poll()
-        return self._answer() or was_agreed
-
-    def _answer(self) -> bool:
-        if self.exchange is None:
-            return False
-        self.exchange.wait()
-        self.exchange = None
-        return bool(self.flag.item())

@@ -212,6 +212,7 @@ def test_wrong_type_in_a_file_names_file_and_key(write, text):
         ("MODEL.MMN.LOSS.NUM_POSITIVE_VIDEO_PROPOSAL", "MODEL.MMN.LOSS.NUM_POSTIVE_VIDEO_PROPOSAL"),
         ("TEST.NMS_TRESH", "TEST.NMS_THRESH"),
         ("solver.max_epoch", "SOLVER.MAX_EPOCH"),
+        ("OUTPUT_DI", "OUTPUT_DIR"),
     ],
 )
 def test_unknown_key_is_named_with_the_nearest(typo, nearest):

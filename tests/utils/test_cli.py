@@ -1,10 +1,16 @@
 """How a tool ends."""
 
+import weakref
+
 import pytest
 from tiny import run_python
 
 from mmn.utils.cli import run_tool
-from mmn.utils.errors import ConfigError, DataError, UserError, nearest
+from mmn.utils.errors import ConfigError, DataError, UserError, closest_match, nearest
+
+
+class Loader:
+    """Stands for a data loader, whose workers end with it."""
 
 
 def fail(error):
@@ -29,14 +35,37 @@ def test_debugging_shows_the_traceback(monkeypatch):
         run_tool(fail(DataError("text")))
 
 
-def test_a_mistake_found_by_a_loader_worker_is_the_same_sentence(capsys, monkeypatch):
+def test_a_mistake_is_told_without_loading_torch():
+    code = """
+import sys
+from mmn.utils.cli import run_tool
+from mmn.utils.errors import UserError
+def main():
+    raise UserError(str(sorted({"torch", "transformers"} & sys.modules.keys())))
+run_tool(main)
+"""
+    done = run_python("-c", code)
+    assert (done.returncode, done.stderr) == (2, "error: []\n")
+
+
+def test_what_a_mistake_met_is_let_go_of_before_the_exit(monkeypatch):
     monkeypatch.delenv("MMN_DEBUG", raising=False)
-    text = (
-        "Caught DataError in DataLoader worker process 0.\nTraceback ...\nmmn.utils.errors.DataError: no rows: add some"
-    )
-    with pytest.raises(SystemExit):
-        run_tool(fail(DataError(text)))
-    assert capsys.readouterr().err == "error: no rows: add some\n"
+    held = weakref.WeakSet()
+
+    def read():
+        loader = Loader()
+        held.add(loader)
+        raise ValueError("damaged")
+
+    def main():
+        try:
+            read()
+        except ValueError as error:
+            raise DataError("the file is bad: mend it") from error
+
+    with pytest.raises(SystemExit) as exit_info:
+        run_tool(main)
+    assert not held, exit_info
 
 
 def test_other_errors_are_not_caught():
@@ -56,3 +85,8 @@ def test_tool_with_a_typo_in_a_key_ends_with_a_sentence(tool):
 def test_nearest_name():
     assert nearest("NUM_CLIP", ["NUM_CLIPS", "LOSS"]) == ": did you mean NUM_CLIPS?"
     assert nearest("zzz", ["b", "a"]) == ": the choices are a, b"
+
+
+@pytest.mark.parametrize(("name", "match"), [("lsos", "LOSS"), ("NUM_CLIP", "NUM_CLIPS"), ("zzz", None)])
+def test_closest_match_is_a_known_name_or_none(name, match):
+    assert closest_match(name, ["NUM_CLIPS", "LOSS"]) == match
