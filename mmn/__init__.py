@@ -16,21 +16,26 @@ __all__ = [
     "ScoreMaps",
     "SearchResult",
 ]
+_MODULES = {  # where each of them lives
+    "EncodedVideo": "mmn.apps.localize.encoded_video",
+    "FoundMoment": "mmn.apps.search.moment_index",
+    "LocalizedMoment": "mmn.apps.localize.results",
+    "MomentIndex": "mmn.apps.search.moment_index",
+    "MomentLocalizer": "mmn.apps.localize.localizer",
+    "QueryResult": "mmn.apps.localize.results",
+    "ScoreMaps": "mmn.apps.localize.results",
+    "SearchResult": "mmn.apps.search.moment_index",
+}
 
 if TYPE_CHECKING:
-    from mmn.apps.localize.localizer import EncodedVideo, LocalizedMoment, MomentLocalizer, QueryResult, ScoreMaps
+    from mmn.apps.localize.encoded_video import EncodedVideo
+    from mmn.apps.localize.localizer import MomentLocalizer
+    from mmn.apps.localize.results import LocalizedMoment, QueryResult, ScoreMaps
     from mmn.apps.search.moment_index import FoundMoment, MomentIndex, SearchResult
-
-INDEX_NAMES = ("FoundMoment", "MomentIndex", "SearchResult")
 
 
 def __getattr__(name: str):
     """The names of the Python API, imported when they are first asked for: `import mmn` alone loads no library."""
-    if name not in __all__:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(
-        importlib.import_module(
-            "mmn.apps.search.moment_index" if name in INDEX_NAMES else "mmn.apps.localize.localizer"
-        ),
-        name,
-    )
+    return getattr(importlib.import_module(_MODULES[name]), name)

@@ -14,8 +14,8 @@ import argparse
 import _path  # noqa: F401
 
 from mmn.apps.extraction.extract_files import start_extraction
-from mmn.apps.localize.localize_video import ModelSource, load_localizer
 from mmn.apps.localize.localizer import MomentLocalizer
+from mmn.apps.localize.model_source import ModelSource, load_localizer
 from mmn.apps.search.build_index import build_index, convert_index, remove_videos
 from mmn.apps.search.encoding import BuildSettings
 from mmn.apps.search.vector_store import ENGINES

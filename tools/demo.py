@@ -9,7 +9,7 @@ import argparse
 import _path  # noqa: F401
 
 from mmn.apps.demo.serve import PageVideos, run_demo
-from mmn.apps.localize.localize_video import ModelSource
+from mmn.apps.localize.model_source import ModelSource
 from mmn.utils.cli import run_tool
 
 

@@ -8,14 +8,9 @@ import argparse
 
 import _path  # noqa: F401
 
-from mmn.apps.localize.localize_video import (
-    ModelSource,
-    Outputs,
-    VideoSource,
-    load_localizer,
-    localize_video,
-    split_queries,
-)
+from mmn.apps.localize.localize_command import Outputs, localize_video, split_queries
+from mmn.apps.localize.model_source import ModelSource, load_localizer
+from mmn.apps.localize.video_source import VideoSource
 from mmn.utils.cli import run_tool
 
 

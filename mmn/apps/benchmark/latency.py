@@ -10,13 +10,15 @@ from terminaltables import AsciiTable
 
 from mmn.apps.benchmark.settings import SETTINGS, measured_config
 from mmn.apps.localize.localizer import MomentLocalizer
+from mmn.apps.localize.trained_model import TrainedModel
 from mmn.apps.synthetic.tiny_encoder import build_tokenizer
 from mmn.data.tokenizer import QueryTokenizer
-from mmn.modeling import build_model, build_proposal_cells
+from mmn.modeling import build_model
 from mmn.utils.memory import reuse_freed_memory
 
 NUM_WORDS = 8  # of a query, about Charades-STA's mean
 ROWS_PER_SECOND = 2
+WINDOWS_AT_ONCE = 16
 COLUMNS = ("", "median ms", "5 of 100 below", "95 of 100 below", "processor ms")
 
 
@@ -42,17 +44,10 @@ def print_latency(ckpt: str | None, setting: str, repeats: int) -> None:
 def random_localizer(setting: str) -> MomentLocalizer:
     """A released setting with random weights; nothing is downloaded."""
     with tempfile.TemporaryDirectory() as folder:
-        cfg = measured_config(SETTINGS[setting], folder, [])
+        cfg = measured_config(SETTINGS[setting], folder, ["TEST.BATCH_SIZE", str(WINDOWS_AT_ONCE)])
         build_tokenizer((f"word{number}" for number in range(40000)), 30522, 512).save_pretrained(folder)
-        return MomentLocalizer(
-            build_model(cfg, pretrained_text=False),
-            QueryTokenizer(folder),
-            build_proposal_cells(cfg),
-            cfg.INPUT.NUM_PRE_CLIPS,
-            cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE,
-            cfg.TEST.NMS_THRESH,
-            cfg.TEST.CONTRASTIVE_SCORE_POW,
-        )
+        model = build_model(cfg, pretrained_text=False)
+        return MomentLocalizer.from_trained(TrainedModel(cfg, model, QueryTokenizer(folder), setting), "cpu")
 
 
 def measure_latency(localizer: MomentLocalizer, duration: float, repeats: int) -> dict[str, list[tuple[float, float]]]:

@@ -5,7 +5,7 @@ vector of a moment is the normalised mean of the clips that it spans plus noise,
 duplicates, as in a real index. A video of n clips has all n (n + 1) / 2 moments: 105 to 1081 of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,11 +47,10 @@ class SyntheticLibrary:
     Args:
         width: C, of a vector.
         num_heads: H, vectors of a moment.
-        uniform: directions drawn uniformly from the sphere instead, without any structure: the unkind case.
     """
 
-    def __init__(self, width: int = 256, seed: int = 0, num_heads: int = 1, uniform: bool = False):
-        self.width, self.seed, self.num_heads, self.uniform = width, seed, num_heads, uniform
+    def __init__(self, width: int = 256, seed: int = 0, num_heads: int = 1):
+        self.width, self.seed, self.num_heads = width, seed, num_heads
         self.themes = _directions(np.random.default_rng([seed, 0]), NUM_THEMES, width)
 
     def video(self, number: int) -> SyntheticVideo:
@@ -78,8 +77,6 @@ class SyntheticLibrary:
     def queries(self, count: int, num_videos: int, seed: int = 1) -> np.ndarray:
         """[count, C] float32 unit vectors of sentences, each about one moment of one of the first `num_videos` videos."""
         generator = np.random.default_rng([self.seed, 2, seed])
-        if self.uniform:
-            return _directions(generator, count, self.width)
         queries = np.empty((count, self.width), np.float32)
         for row in range(count):
             vectors = self.video(int(generator.integers(num_videos))).vectors[0]
@@ -93,8 +90,6 @@ class SyntheticLibrary:
 
     def _head(self, generator, theme: np.ndarray, num_clips: int, first: np.ndarray, last: np.ndarray) -> np.ndarray:
         """[M, C] float16 vectors of the moments that span the clips first..last."""
-        if self.uniform:
-            return _directions(generator, len(first), self.width).astype(np.float16)
         walk = _directions(generator, num_clips, self.width)
         for clip in range(1, num_clips):
             walk[clip] = MEMORY * walk[clip - 1] + np.sqrt(1 - MEMORY**2) * walk[clip]
@@ -102,6 +97,19 @@ class SyntheticLibrary:
         sums = np.concatenate([np.zeros((1, self.width), np.float32), clips.cumsum(axis=0, dtype=np.float32)])
         means = (sums[last + 1] - sums[first]) / (last + 1 - first)[:, None]
         return _unit(means + NOISE * _directions(generator, len(first), self.width)).astype(np.float16)
+
+
+def in_batches(videos: Iterable[SyntheticVideo], num_moments: int) -> Iterator[list[SyntheticVideo]]:
+    """Lists of consecutive videos, each with `num_moments` moments or more in all; the last list may have fewer."""
+    batch, count = [], 0
+    for video in videos:
+        batch.append(video)
+        count += len(video.moments)
+        if count >= num_moments:
+            yield batch
+            batch, count = [], 0
+    if batch:
+        yield batch
 
 
 def _directions(generator: np.random.Generator, count: int, width: int) -> np.ndarray:

@@ -14,22 +14,24 @@ import json
 import os
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 
-from mmn.apps.benchmark.moment_vectors import MEAN_MOMENTS, SyntheticLibrary, SyntheticVideo
-from mmn.apps.benchmark.vector_engines import MIN_LENGTH, NUM_FILTER_VIDEOS, batches, nearest
+from mmn.apps.benchmark.moment_vectors import MEAN_MOMENTS, SyntheticLibrary, SyntheticVideo, in_batches
 from mmn.apps.search.ranking import DEFAULT_RULE, find_rule
 from mmn.apps.search.records import IndexInfo, MomentFilter, VideoMoments
 from mmn.apps.search.vector_store import ENGINES, create_engine, open_engine
-from mmn.structures.query_vectors import QueryVectors
+from mmn.structures.query_vectors import HEADS, QueryVectors
 from mmn.utils.cli import run_tool
 from mmn.utils.errors import UserError
 
 WIDTH, NUM_QUERIES = 256, 200
 DEPTH = find_rule(DEFAULT_RULE).depth  # hits that reranking looks at
 PUT_MOMENTS = 100_000  # at once
+COMPARED_MOMENTS = 20_000  # at once, for the truth
+NUM_FILTER_VIDEOS, MIN_LENGTH = 20, 30.0  # of the filters: the first videos; seconds
 NUM_CHANGED = 20  # videos
 
 
@@ -42,15 +44,12 @@ def build(args: argparse.Namespace) -> dict:
     info = IndexInfo(WIDTH, "0" * 64, "synthetic moments")
     seconds = dict.fromkeys(("generate", "put", "optimize"), 0.0)
     with create_engine(args.place, info, args.engine) as index:
-        waiting, began = [], time.perf_counter()
-        for video in SyntheticLibrary(WIDTH, num_heads=2).videos(args.vectors):
-            waiting.append(moments_of(video))
-            if sum(len(part.moments) for part in waiting) >= PUT_MOMENTS:
-                seconds["generate"] += time.perf_counter() - began
-                seconds["put"] += _seconds(lambda: index.put(waiting))  # noqa: B023, called at once
-                waiting, began = [], time.perf_counter()
-        seconds["generate"] += time.perf_counter() - began
-        seconds["put"] += _seconds(lambda: index.put(waiting))
+        began = time.perf_counter()
+        for batch in in_batches(SyntheticLibrary(WIDTH, num_heads=2).videos(args.vectors), PUT_MOMENTS):
+            videos = [moments_of(video) for video in batch]
+            seconds["generate"] += time.perf_counter() - began
+            seconds["put"] += _seconds(lambda: index.put(videos))  # noqa: B023, called at once
+            began = time.perf_counter()
         print("put", seconds, _memory(), flush=True)
         seconds["optimize"] = _seconds(index.optimize)
         found = {"videos": len(index.videos()), "moments": index.num_moments}
@@ -60,9 +59,27 @@ def build(args: argparse.Namespace) -> dict:
 def truth(args: argparse.Namespace) -> dict:
     library = SyntheticLibrary(WIDTH)
     asked = _queries(args)
-    best = nearest(asked.contrastive, batches(library, args.vectors), DEPTH)
+    best = nearest_cosines(asked.contrastive, library.videos(args.vectors), DEPTH)
     np.savez(_truth_file(args.place), **best)
     return {name: best[name].shape for name in best}
+
+
+def nearest_cosines(queries: np.ndarray, videos: Iterable[SyntheticVideo], k: int) -> dict[str, np.ndarray]:
+    """Cosines [Q, k] of the moments nearest to queries [Q, C], best first, by comparison with all of them in one pass.
+
+    Returns them by what was searched: "all" moments, those of the first NUM_FILTER_VIDEOS "videos", those of MIN_LENGTH
+    seconds or more ("length"). Where fewer than k moments pass, a row ends in -2.
+    """
+    best = {name: np.full((len(queries), k), -2, np.float32) for name in ("all", "videos", "length")}
+    for batch in in_batches(videos, COMPARED_MOMENTS):
+        cosines = queries @ np.concatenate([video.vectors[0] for video in batch]).astype(np.float32).T
+        numbers = np.repeat([video.number for video in batch], [len(video.moments) for video in batch])
+        lengths = np.concatenate([video.moments[:, 1] - video.moments[:, 0] for video in batch])
+        passing = {"all": slice(None), "videos": numbers < NUM_FILTER_VIDEOS, "length": lengths >= MIN_LENGTH}
+        for name, columns in passing.items():
+            both = np.concatenate([best[name], cosines[:, columns]], axis=1)
+            best[name] = -np.partition(-both, k - 1, axis=1)[:, :k]
+    return {name: -np.sort(-cosines, axis=1) for name, cosines in best.items()}
 
 
 def search(args: argparse.Namespace) -> dict:
@@ -107,29 +124,24 @@ def change(args: argparse.Namespace) -> dict:
     """Videos of another library come, are found before anything is optimized, are replaced and go again."""
     library = SyntheticLibrary(WIDTH, seed=7, num_heads=2)
     first = 10**7  # a number that no video of the index has
-    videos = [moments_of(SyntheticVideo(first + n, *_parts(library.video(n)))) for n in range(NUM_CHANGED)]
+    videos = [moments_of(replace(library.video(number), number=first + number)) for number in range(NUM_CHANGED)]
     found = {"moments": sum(len(video.moments) for video in videos)}
     with open_engine(args.place) as index:
         found["put s"] = _seconds(lambda: index.put(videos))
-        asked = QueryVectors(
-            *(np.stack([v.vectors(h)[0] for v in videos]).astype(np.float32) for h in ("contrastive", "iou"))
-        )
+        firsts = (np.stack([video.vectors(head)[0] for video in videos]).astype(np.float32) for head in HEADS)
+        asked = QueryVectors(*firsts)
+
+        def search_ms() -> float:
+            return 1000 * float(np.median([_seconds(lambda: index.search(_one(asked, 0), 10)) for _ in range(20)]))
+
         hits = index.search(asked, 1)
         found["found at once"] = float(np.mean(hits.videos[:, 0] == [video.video_id for video in videos]))
-        found["search ms"] = 1000 * float(
-            np.median([_seconds(lambda: index.search(_one(asked, 0), 10)) for _ in range(20)])
-        )
+        found["search ms"] = search_ms()
         found["replace s"] = _seconds(lambda: index.put(videos))
         found["remove s"] = _seconds(lambda: index.remove([video.video_id for video in videos]))
         found["optimize s"] = _seconds(index.optimize)
-        found["search after ms"] = 1000 * float(
-            np.median([_seconds(lambda: index.search(_one(asked, 0), 10)) for _ in range(20)])
-        )
+        found["search after ms"] = search_ms()
     return found
-
-
-def _parts(video: SyntheticVideo) -> tuple[np.ndarray, np.ndarray]:
-    return video.moments, video.vectors
 
 
 def _queries(args: argparse.Namespace) -> QueryVectors:

@@ -18,7 +18,7 @@ from mmn.apps.search.vector_store import create_engine
 from mmn.utils.errors import UserError
 
 if TYPE_CHECKING:
-    from mmn.apps.localize.localizer import EncodedVideo
+    from mmn.apps.localize.encoded_video import EncodedVideo
 
 ENGINE = "exact"  # its threads may search while others add
 SETTINGS = BuildSettings()

@@ -14,7 +14,9 @@ from mmn.apps.visual import draw_score_map, image_of, styled_figure
 from mmn.structures.moments import temporal_iou
 
 if TYPE_CHECKING:
-    from mmn.apps.localize.localizer import EncodedVideo, LocalizedMoment, MomentLocalizer
+    from mmn.apps.localize.encoded_video import EncodedVideo
+    from mmn.apps.localize.localizer import MomentLocalizer
+    from mmn.apps.localize.results import LocalizedMoment
     from mmn.apps.search.moment_index import FoundMoment
 
 TOP_K = 5

@@ -10,7 +10,7 @@ from mmn.apps.demo.library import VideoLibrary
 from mmn.apps.demo.listed_videos import ListedVideo, find_videos, read_sentences
 from mmn.apps.demo.one_search import VideoSearch
 from mmn.apps.demo.page import build_app, import_gradio, serve
-from mmn.apps.localize.localize_video import ModelSource, load_localizer
+from mmn.apps.localize.model_source import ModelSource, load_localizer
 from mmn.apps.search.moment_index import MomentIndex
 from mmn.apps.search.search_command import checkpoint_of
 from mmn.apps.search.vector_store import Engine, open_engine

@@ -19,7 +19,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mmn.apps.extraction.video_files import VideoFile, share_out
-from mmn.apps.localize.localizer import MomentLocalizer, PreparedVideo
+from mmn.apps.localize.encoded_video import PreparedVideo
+from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.search.encoding import BuildSettings, index_info, pack_moments
 from mmn.apps.search.model_identity import model_identity
 from mmn.apps.search.records import VideoEntry, VideoMoments

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from mmn.apps.localize.localizer import EncodedVideo, MomentLocalizer
+from mmn.apps.localize.encoded_video import EncodedVideo
+from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.search.model_identity import model_identity
 from mmn.apps.search.pruning import kept_moments
 from mmn.apps.search.records import IndexInfo, VideoMoments

@@ -18,7 +18,10 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 
-from mmn.apps.localize.localizer import EncodedVideo, MomentLocalizer, check_top_k, checked_queries, usable_device
+from mmn.apps.localize.encoded_video import EncodedVideo
+from mmn.apps.localize.localizer import MomentLocalizer
+from mmn.apps.localize.moment_encoder import usable_device
+from mmn.apps.localize.query_checks import check_top_k, checked_queries
 from mmn.apps.search.confidence import Calibration
 from mmn.apps.search.model_identity import model_identity
 from mmn.apps.search.ranking import DEFAULT_PER_VIDEO, DEFAULT_RULE, find_rule

@@ -6,8 +6,8 @@ from typing import Any
 
 from terminaltables import AsciiTable
 
-from mmn.apps.localize.localize_video import ModelSource, load_localizer
-from mmn.apps.localize.localizer import checked_queries
+from mmn.apps.localize.model_source import ModelSource, load_localizer
+from mmn.apps.localize.query_checks import checked_queries
 from mmn.apps.search.moment_index import FoundMoment, MomentIndex, SearchResult
 from mmn.apps.search.vector_store import Engine, open_engine
 from mmn.evaluation.prediction_file import prediction_record, write_records

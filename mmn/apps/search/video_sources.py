@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import h5py
 
 from mmn.apps.extraction.video_files import VideoFile, list_videos
-from mmn.apps.localize.localizer import MomentLocalizer, PreparedVideo
+from mmn.apps.localize.encoded_video import PreparedVideo
+from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.search.encoding import BuildSettings, features_source, file_source
 from mmn.data.annotations import read_annotation_json
 from mmn.data.features import DAMAGE, FeatureFile

@@ -1,4 +1,4 @@
-"""Synthetic libraries for measuring engines, and the measurements themselves on small ones."""
+"""Synthetic libraries for measuring large indexes, and the measurements themselves on small ones."""
 
 import argparse
 
@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from mmn.apps.benchmark import search_scale
-from mmn.apps.benchmark.moment_vectors import NUM_CLIPS, QUERY_COSINE, SyntheticLibrary
-from mmn.apps.benchmark.vector_engines import NUM_FILTER_VIDEOS, batches, nearest
+from mmn.apps.benchmark.moment_vectors import NUM_CLIPS, QUERY_COSINE, SyntheticLibrary, in_batches
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +51,6 @@ def test_moments_that_overlap_are_nearer_than_others_of_the_video_and_those_near
     assert among_near > among_far > across + 0.2
 
 
-def test_uniform_vectors_have_no_structure():
-    vectors = SyntheticLibrary(width=64, uniform=True).video(0).vectors[0].astype(np.float32)
-    cosines = (vectors @ vectors.T)[np.triu_indices(len(vectors), 1)]
-    assert abs(cosines.mean()) < 0.01
-    assert abs(cosines.std() - 1 / np.sqrt(64)) < 0.01
-
-
 def test_query_is_as_far_from_its_moment_as_is_said(library):
     queries = library.queries(20, num_videos=5)
     vectors = np.concatenate([library.video(number).vectors[0] for number in range(5)]).astype(np.float32)
@@ -68,15 +60,26 @@ def test_query_is_as_far_from_its_moment_as_is_said(library):
     assert (best < QUERY_COSINE[1] + 0.1).all()
 
 
-def test_nearest_of_a_stream_are_those_of_a_sort():
+def test_batches_hold_all_videos_in_order_and_enough_moments(library):
+    batches = list(in_batches(library.videos(6000), 1500))
+    counts = [sum(len(video.moments) for video in batch) for batch in batches]
+    assert [video.number for batch in batches for video in batch] == list(range(sum(map(len, batches))))
+    assert sum(counts) == 6000 and len(counts) > 2 and min(counts[:-1]) >= 1500
+
+
+def test_nearest_cosines_are_those_of_a_sort():
     library = SyntheticLibrary(width=16)
-    held = list(batches(library, 25_000))
-    queries = library.queries(3, 10)
-    found = nearest(queries, iter(held), 12)
-    cosines = queries @ np.concatenate([batch.vectors for batch in held]).astype(np.float32).T
-    videos = np.concatenate([batch.videos for batch in held])
-    np.testing.assert_allclose(found["all"], -np.sort(-cosines)[:, :12], atol=1e-6)
-    np.testing.assert_allclose(found["videos"], -np.sort(-cosines[:, videos < NUM_FILTER_VIDEOS])[:, :12], atol=1e-6)
+    videos, queries = list(library.videos(25_000)), library.queries(3, 10)
+    found = search_scale.nearest_cosines(queries, iter(videos), 12)
+    cosines = {video.number: queries @ video.vectors[0].astype(np.float32).T for video in videos}
+    is_long = {video.number: np.diff(video.moments)[:, 0] >= search_scale.MIN_LENGTH for video in videos}
+    wanted = {
+        "all": cosines.values(),
+        "videos": [cosines[number] for number in range(search_scale.NUM_FILTER_VIDEOS)],
+        "length": [cosines[number][:, is_long[number]] for number in cosines],
+    }
+    for name, parts in wanted.items():
+        np.testing.assert_allclose(found[name], -np.sort(-np.concatenate(list(parts), axis=1))[:, :12], atol=1e-6)
 
 
 def test_scale_run_on_a_small_library_finds_everything(tmp_path, monkeypatch):

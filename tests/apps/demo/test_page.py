@@ -18,7 +18,7 @@ from mmn.apps.demo.growing import GrowingLibrary
 from mmn.apps.demo.one_search import VideoSearch
 from mmn.apps.demo.page import DemoPage, build_app, import_gradio, serve
 from mmn.apps.demo.serve import PageVideos
-from mmn.apps.localize.localize_video import ModelSource
+from mmn.apps.localize.model_source import ModelSource
 from mmn.utils.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:gradio")

@@ -9,7 +9,7 @@ import pytest
 from mmn.apps.demo import serve as run
 from mmn.apps.demo.growing import GrowingLibrary
 from mmn.apps.demo.serve import ExampleRun, PageVideos, run_demo
-from mmn.apps.localize.localize_video import ModelSource
+from mmn.apps.localize.model_source import ModelSource
 from mmn.apps.search.encoding import BuildSettings, index_info, video_moments
 from mmn.apps.search.vector_store import create_engine
 from mmn.utils.errors import ConfigError, DataError, UserError

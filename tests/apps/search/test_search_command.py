@@ -11,7 +11,7 @@ from localizing import checkpoint_content
 from tiny import DIM, launch, tiny_config
 
 from mmn import MomentIndex, MomentLocalizer
-from mmn.apps.localize.localizer import checkpoint_config
+from mmn.apps.localize.trained_model import checkpoint_config
 from mmn.apps.search.build_index import build_index
 from mmn.apps.search.confidence import Calibration
 from mmn.apps.search.fit_confidence import calibrate_index, own_videos

@@ -11,6 +11,7 @@ from small_videos import write_plain_video
 from tiny import ROOT, tiny_config
 
 from mmn import MomentIndex, MomentLocalizer, SearchResult
+from mmn.apps.extraction.extractor import FeatureExtractor
 from mmn.apps.search.confidence import fit_calibration
 from mmn.apps.search.encoding import BuildSettings, encode_moments, index_info
 from mmn.apps.search.vector_store import create_engine
@@ -29,7 +30,7 @@ def python_blocks():
 def workplace(dataset_root, tmp_path, monkeypatch):
     """A folder with what the example names: a checkpoint, a calibrated index `library` of four videos, a video file."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mmn.apps.localize.localizer.FeatureExtractor.from_recipe", lambda *_, **__: colour_extractor())
+    monkeypatch.setattr(FeatureExtractor, "from_recipe", lambda *_, **__: colour_extractor())
     cfg = tiny_config(dataset_root, "output")
     torch.save(checkpoint_content(cfg, feature_recipe=RECIPE.to_dict()), "pool_model_best.pth")
     localizer, settings = MomentLocalizer.from_checkpoint("pool_model_best.pth", device="cpu"), BuildSettings()

@@ -12,16 +12,11 @@ from small_videos import write_plain_video
 from tiny import launch, tiny_config
 
 from mmn import MomentLocalizer
-from mmn.apps.localize.localize_video import (
-    ModelSource,
-    Outputs,
-    VideoSource,
-    format_results,
-    load_localizer,
-    localize_video,
-    middle_frames,
-    split_queries,
-)
+from mmn.apps.extraction.extractor import FeatureExtractor
+from mmn.apps.localize.found_files import format_results, middle_frames
+from mmn.apps.localize.localize_command import Outputs, localize_video, split_queries
+from mmn.apps.localize.model_source import ModelSource, load_localizer
+from mmn.apps.localize.video_source import VideoSource
 from mmn.apps.video.decode import probe
 from mmn.evaluation.prediction_file import read_predictions
 from mmn.utils.errors import UserError
@@ -184,7 +179,8 @@ def test_first_word_that_looks_like_a_key_ends_the_sentences(words, num_queries)
 def test_recipe_of_a_feature_file_makes_the_extractor(checkpoint, feature_file, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "mmn.apps.localize.localize_video.FeatureExtractor.from_recipe",
+        FeatureExtractor,
+        "from_recipe",
         lambda recipe, weights, device: asked.append((recipe, weights, str(device))) or colour_extractor(),
     )
     load_localizer(

@@ -1,0 +1,53 @@
+"""A video on its way to be searched: cut into windows, then with the vectors of all its moments."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from mmn.apps.localize.search_windows import window_bounds
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedVideo:
+    """A video before the network. Made by `MomentLocalizer.prepare_video`.
+
+    Attributes:
+        name, duration: as in an `EncodedVideo`.
+        rows: [T0, D] float32.
+        spans: (first row, one past the last) of each of its W windows.
+        moments: [W, M, 2] float32 seconds, all that can be found.
+    """
+
+    name: str
+    duration: float
+    rows: np.ndarray = field(repr=False)
+    spans: list[tuple[int, int]] = field(repr=False)
+    moments: Tensor = field(repr=False)
+
+    @property
+    def windows(self) -> tuple[tuple[float, float], ...]:
+        """(start, end) seconds of each window."""
+        return tuple((start, end) for start, end in window_bounds(self.spans, len(self.rows), self.duration).tolist())
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedVideo:
+    """A video as a model sees it, to be asked any number of queries. Made by `MomentLocalizer.encode_video`.
+
+    Attributes:
+        name: for messages and files.
+        duration: seconds.
+        windows: (start, end) seconds of the W windows it is searched in; a short video is one.
+        moments: [W, M, 2] float32 seconds, all that can be found.
+        moments_contrastive, moments_iou: [W, M, C] their unit vectors, on the device they are kept on.
+        localizer_id: `MomentLocalizer.id` of the one that made them: no other one can search them.
+    """
+
+    name: str
+    duration: float
+    windows: tuple[tuple[float, float], ...]
+    moments: Tensor = field(repr=False)
+    moments_contrastive: Tensor = field(repr=False)
+    moments_iou: Tensor = field(repr=False)
+    localizer_id: str = field(repr=False)

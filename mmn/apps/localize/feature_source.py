@@ -1,0 +1,152 @@
+"""The features of a video: given as rows, or extracted from its file as those were that the model was trained on."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from numbers import Real
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmn.apps.extraction.extractor import FeatureExtractor
+from mmn.apps.video.decode import Frame, probe
+from mmn.data.annotations import LONGEST, SHORTEST
+from mmn.data.features import checked_rows
+from mmn.structures.recipe import FeatureRecipe
+from mmn.utils.errors import CheckpointError, ConfigError, DataError
+
+VideoInput = str | os.PathLike | np.ndarray | Tensor
+"""A video file, or the feature rows [T0, D] of a video."""
+Progress = Callable[[float, float], None]
+"""Called with (seconds decoded, seconds of the video)."""
+
+
+class VideoFeatures(NamedTuple):
+    """A video's name, its duration in seconds, and its feature rows [T0, D] float32."""
+
+    name: str
+    duration: float
+    rows: np.ndarray
+
+
+class FeatureSource:
+    """Knows which features a model takes, and makes them of video files. Any number of threads may use it.
+
+    Args:
+        input_size: D.
+        recipe: how the features were made that the model was trained on; None where that is not known.
+        extractor: makes the features of video files; by default the one that `recipe` describes, loaded when needed.
+        backbone_weights: a name, a file or "random:SEED" for that one, where the recipe's weights are a file.
+        device: where that one runs.
+        model_name: the model in messages.
+    Raises DataError where the extractor makes other features than the recipe's.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        recipe: FeatureRecipe | None = None,
+        extractor: FeatureExtractor | None = None,
+        backbone_weights: str | None = None,
+        device: torch.device | str = "cpu",
+        model_name: str = "the model",
+    ):
+        self.input_size = input_size
+        self.recipe = recipe
+        self.model_name = model_name
+        self._backbone_weights = backbone_weights
+        self._device = device
+        self._extractor: FeatureExtractor | None = None
+        self._lock = threading.Lock()
+        if extractor is not None:
+            self.use_extractor(extractor)
+
+    def use_extractor(self, extractor: FeatureExtractor) -> None:
+        """Make the features of video files by `extractor`; DataError where the model was trained on other features."""
+        self.check_recipe(extractor.recipe, "those of the extractor")
+        self._extractor = extractor
+
+    def recipe_for(self, path: str) -> FeatureRecipe:
+        """The recipe of the features that the video file `path` gets. Raises ConfigError where none can be made."""
+        return self._extractor_for(path).recipe
+
+    def check_recipe(self, recipe: FeatureRecipe, what: str) -> None:
+        """Raise DataError where features of `recipe`, called `what`, are known to be others than the model's."""
+        if self.recipe is not None and recipe != self.recipe:
+            raise DataError(
+                f"{self.model_name} was trained on features of {self.recipe}, but {what} are {recipe}, which differs in "
+                f"{self.recipe.differences(recipe)}: extract them by the model's recipe"
+            )
+
+    def read(
+        self,
+        video: VideoInput,
+        duration: float | None = None,
+        recipe: FeatureRecipe | None = None,
+        name: str | None = None,
+        on_progress: Progress | None = None,
+    ) -> VideoFeatures:
+        """The features of a video; arguments and errors as in `MomentLocalizer.encode_video`."""
+        if isinstance(video, (str, os.PathLike)):
+            if duration is not None or recipe is not None:
+                raise ConfigError(
+                    f"duration and recipe go with features, but {os.fspath(video)} is the path of a video: leave them out"
+                )
+            rows, duration = self._extract(os.fspath(video), on_progress)
+            return VideoFeatures(name or Path(video).stem, duration, rows)
+        if isinstance(video, Tensor):
+            video = video.detach().cpu()
+            video = (video.float() if video.is_floating_point() else video).numpy()  # NumPy has no bfloat16
+        if not isinstance(video, np.ndarray):
+            raise ConfigError(
+                f"a video is the path of a file, or features [rows, {self.input_size}] as a NumPy array or a tensor, "
+                f"not a {type(video).__name__}"
+            )
+        name = name or "the video"
+        if duration is None:
+            raise ConfigError(f"features say nothing of time: give the duration of {name} in seconds with them")
+        if not isinstance(duration, Real) or not SHORTEST <= duration <= LONGEST:
+            raise DataError(f"{name} has a duration of {duration} seconds: it must be a finite number above 0")
+        if recipe is not None:
+            self.check_recipe(recipe, f"the features of {name}")
+        return VideoFeatures(name, float(duration), checked_rows(video, self.input_size, name))
+
+    def _extract(self, path: str, on_progress: Progress | None) -> tuple[np.ndarray, float]:
+        """Feature rows and seconds of a video file."""
+        extractor = self._extractor_for(path)
+        duration = probe(path).duration
+        if not SHORTEST <= duration <= LONGEST:
+            raise DataError(f"{path} has a length of {duration} seconds: there is no moment to find")
+
+        def frames() -> Iterator[Frame]:
+            for frame in extractor.frames(path):
+                yield frame
+                if on_progress is not None:
+                    on_progress(frame.time, duration)
+
+        rows = np.concatenate(list(extractor.encode(frames(), path)))
+        return checked_rows(rows, self.input_size, f"what the extractor makes of {path}"), duration
+
+    def _extractor_for(self, path: str) -> FeatureExtractor:
+        with self._lock:
+            if self._extractor is None and self.recipe is None:
+                raise ConfigError(
+                    f"{self.model_name} does not say which features it was trained on, so {path} cannot be turned into "
+                    "them: give the video's features, or the extractor that makes them (--features, or --backbone or "
+                    "--recipe, on the command line)"
+                )
+            if self._extractor is None:
+                self._extractor = self._recipe_extractor()
+            return self._extractor
+
+    def _recipe_extractor(self) -> FeatureExtractor:
+        try:
+            return FeatureExtractor.from_recipe(self.recipe, self._backbone_weights, device=self._device)
+        except (ConfigError, CheckpointError) as error:
+            raise ConfigError(
+                f"the features that {self.model_name} was trained on cannot be extracted here: {error} "
+                "(backbone_weights= in Python, --backbone-weights on the command line)"
+            ) from error

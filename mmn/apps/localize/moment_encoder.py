@@ -1,0 +1,115 @@
+"""A trained network as the localizer uses it: windows of a video and sentences -> their vectors in the joint spaces.
+
+Shapes: see the legend in `mmn.modeling`; U counts sentences.
+"""
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from yacs.config import CfgNode
+
+from mmn.data.collate import Collator
+from mmn.data.features import resample_clips
+from mmn.data.tokenizer import QueryTokenizer
+from mmn.modeling import build_proposal_cells
+from mmn.modeling.mmn import MMN
+from mmn.structures.proposals import ProposalCells
+from mmn.utils.comm import resolve_device
+from mmn.utils.errors import ConfigError
+
+
+class MomentEncoder:
+    """Gives moments and sentences their unit vectors in the two joint spaces, (contrastive, iou).
+
+    Any number of threads may use it: windows go through the network one batch after the other, sentences side by side.
+
+    Args:
+        model: the network; it goes to `device` and stays in evaluation mode.
+        tokenizer: the one that belongs to its text encoder.
+        cells: its proposal map.
+        num_pre_clips: P.
+        device: where it runs.
+        batch_size: windows that go through it at once.
+    """
+
+    def __init__(
+        self,
+        model: MMN,
+        tokenizer: QueryTokenizer,
+        cells: ProposalCells,
+        num_pre_clips: int,
+        device: torch.device,
+        batch_size: int = 16,
+    ):
+        self.device = device
+        self.model = model.to(device).eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.cells = cells
+        self.num_pre_clips = num_pre_clips
+        self.batch_size = batch_size
+        self._collator = Collator(tokenizer.pad_id, 1 if device.type == "cpu" else 8, tokenizer.max_length)
+        # The convolutions keep transformed weights that the first video makes; a tokenizer has switches that a call sets.
+        self._video_lock = threading.Lock()
+        self._tokenizer_lock = threading.Lock()
+
+    @property
+    def joint_space_size(self) -> int:
+        """C."""
+        return self.model.proposal_conv.conv1x1_iou.out_channels
+
+    def resample(self, rows: np.ndarray) -> np.ndarray:
+        """The feature rows [T0, D] of a window -> its clips [P, D] float32."""
+        return resample_clips(rows, self.num_pre_clips)
+
+    @torch.no_grad()
+    def encode_clips(self, clips: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Windows [B, P, D] float32 of any videos -> the vectors of their moments, each [B, M, C] float32."""
+        feats = torch.from_numpy(clips).to(self.device)
+        with self._video_lock:
+            return self.model.encode_videos(feats)
+
+    def encode_windows(self, windows: Sequence[np.ndarray], device: torch.device) -> tuple[Tensor, Tensor]:
+        """The feature rows of W windows -> the vectors of their moments, each [W, M, C] on `device`."""
+        parts = []
+        for start in range(0, len(windows), self.batch_size):
+            clips = np.stack([self.resample(rows) for rows in windows[start : start + self.batch_size]])
+            parts.append([vectors.to(device) for vectors in self.encode_clips(clips)])
+        contrastive, iou = (torch.cat(vectors) for vectors in zip(*parts, strict=True))
+        return contrastive, iou
+
+    @torch.no_grad()
+    def encode_sentences(self, sentences: list[str]) -> tuple[Tensor, Tensor]:
+        """U different sentences -> their vectors, each [U, C], in one forward pass."""
+        with self._tokenizer_lock:
+            tokens = self.tokenizer(sentences)
+        tokens, token_mask, token_rows = self._collator.pad_tokens(tokens)
+        encoded = self.model.encode_sentences(tokens.to(self.device), token_mask.to(self.device))
+        contrastive, iou = (rows[token_rows.to(rows.device)] for rows in encoded)
+        return contrastive, iou
+
+
+def build_moment_encoder(
+    cfg: CfgNode, model: MMN, tokenizer: QueryTokenizer, device: torch.device | str | None = None
+) -> MomentEncoder:
+    """The encoder of a network that was built from `cfg`.
+
+    Args:
+        device: by default MODEL.DEVICE.
+    Raises ConfigError where this machine has no such device.
+    """
+    device = usable_device(cfg.MODEL.DEVICE if device is None else device)
+    cells = build_proposal_cells(cfg)
+    return MomentEncoder(model, tokenizer, cells, cfg.INPUT.NUM_PRE_CLIPS, device, cfg.TEST.BATCH_SIZE)
+
+
+def usable_device(name: torch.device | str) -> torch.device:
+    """The device of that name. Raises ConfigError where this machine has none."""
+    device = resolve_device(name) if isinstance(name, str) else name
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigError(f"the device {str(name)!r} cannot be used on this machine: take auto or cpu") from error
+    return device

@@ -1,0 +1,100 @@
+"""A trained model as a checkpoint holds it: the network with its weights, its tokenizer, and all that is known of it."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from yacs.config import CfgNode
+
+from mmn.config import load_config, load_config_text, override_config, validate
+from mmn.data.loaders import build_tokenizer
+from mmn.data.tokenizer import QueryTokenizer
+from mmn.engine.feature_recipes import checkpoint_recipe
+from mmn.modeling import build_model
+from mmn.modeling.mmn import MMN
+from mmn.structures.recipe import FeatureRecipe
+from mmn.utils.checkpoint import load_checkpoint, load_weights
+from mmn.utils.errors import CheckpointError, ConfigError
+from mmn.utils.pretrained import KEY as TEXT_ENCODER_KEY
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A network with everything that is known of its training.
+
+    Attributes:
+        cfg: its config, frozen.
+        model, tokenizer: the network, and the tokenizer of its text encoder.
+        source: where it is from, for messages.
+        path: its file; "" where it is from none.
+        recipe: how the features were made that it was trained on; None where that is not known.
+        train_durations: lengths of the videos that it was trained on, in seconds, see
+            `mmn.data.dataset.summarise_durations`; likewise.
+    """
+
+    cfg: CfgNode
+    model: MMN = field(repr=False)
+    tokenizer: QueryTokenizer = field(repr=False)
+    source: str
+    path: str = ""
+    recipe: FeatureRecipe | None = None
+    train_durations: Mapping[str, float] | None = None
+
+
+def read_checkpoint(
+    path: str | os.PathLike,
+    config: str | os.PathLike | CfgNode | None = None,
+    options: Sequence[object] = (),
+) -> TrainedModel:
+    """The model of a checkpoint; arguments and errors as in `MomentLocalizer.from_checkpoint`."""
+    path = os.fspath(path)
+    content = load_checkpoint(path)
+    cfg = checkpoint_config(content, path, config, options)
+    tokenizer, model = _untrained_parts(cfg, path)
+    load_weights(model, content["model"], path, remedy="give the config it was trained with")
+    source = f"the checkpoint {path}"
+    recipe = checkpoint_recipe(content, source)
+    return TrainedModel(cfg, model, tokenizer, source, path, recipe, content.get("train_durations"))
+
+
+def checkpoint_config(
+    content: Mapping, path: str, config: str | os.PathLike | CfgNode | None, options: Sequence[object]
+) -> CfgNode:
+    """The config of a checkpoint, frozen. MODEL.DEVICE is that of `options` alone: training may have been elsewhere.
+
+    Args:
+        content: of the checkpoint.
+        path: its file, for messages.
+        config, options: see `MomentLocalizer.from_checkpoint`.
+    Raises CheckpointError where the checkpoint has no config and none is given.
+    """
+    options = ["MODEL.DEVICE", "auto", *(option if isinstance(option, str) else repr(option) for option in options)]
+    if isinstance(config, CfgNode):
+        return override_config(config, options)
+    if config is not None:
+        return load_config(os.fspath(config), options)
+    if not isinstance(content.get("config"), str):
+        raise CheckpointError(
+            f"the checkpoint {path} does not carry its config, as older ones do not: give the yaml file it was trained "
+            "with (config= in Python, --config-file on the command line)"
+        )
+    return load_config_text(content["config"], f"the config in {path}", options)
+
+
+def _untrained_parts(cfg: CfgNode, path: str) -> tuple[QueryTokenizer, MMN]:
+    """Tokenizer and network of a checkpoint's config, without its weights. Raises ConfigError where they cannot be made."""
+    validate(cfg, training=False)
+    if cfg.MODEL.ARCHITECTURE != "MMN":
+        raise ConfigError(
+            f"the checkpoint {path} is of MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE!r}: only 'MMN' finds moments of "
+            "whole videos, others are tested by tools/test_net.py"
+        )
+    try:
+        return build_tokenizer(cfg), build_model(cfg, pretrained_text=False)
+    except ConfigError as error:
+        if TEXT_ENCODER_KEY not in str(error):
+            raise
+        raise ConfigError(
+            f"the text encoder of the checkpoint {path} cannot be loaded: {error} (in Python by "
+            f"options=['{TEXT_ENCODER_KEY}', FOLDER])"
+        ) from error
