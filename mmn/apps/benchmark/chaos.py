@@ -19,7 +19,7 @@ from torch import Tensor
 from mmn.engine.metric_writer import METRICS_FILE, WALL_CLOCK_FIELDS
 from mmn.utils.checkpoint import CheckpointFolder
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PATIENCE = 60.0  # seconds that a run may take to end after one of its processes was killed
 STARTUP_SHARE = 0.1  # of the kills fall before training begins
 # (what is killed, by which signal). "launcher": the process that the user started.

@@ -56,7 +56,7 @@ def measured_config(setting: Setting, encoder_folder: str, options: list[str]) -
     with open(os.path.join(encoder_folder, "config.json"), "w") as file:
         json.dump(DistilBertConfig().to_dict(), file)
     options = ["MODEL.MMN.TEXT_ENCODER.PRETRAINED", encoder_folder, *options]
-    return load_config(str(Path(__file__).parents[2] / CONFIGS[setting.name]), options)
+    return load_config(str(Path(__file__).parents[3] / CONFIGS[setting.name]), options)
 
 
 def random_batch(cfg: CfgNode, setting: Setting, seed: int = 0) -> GroundingBatch:
