@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import processes
 import pytest
 import tiny
 import torch
@@ -17,6 +18,10 @@ from mmn.apps.synthetic.tubes import SyntheticStvgOptions, write_synthetic_stvg
 torch.set_num_threads(1)
 settings.register_profile("mmn", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("mmn")
+
+
+def pytest_unconfigure():
+    processes.stop_server()
 
 
 @pytest.fixture(autouse=True)

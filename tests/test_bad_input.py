@@ -5,7 +5,8 @@ import json
 import hostile
 import numpy as np
 import pytest
-from tiny import ROOT, SYNTHETIC_CONFIG, launch, run_python, tiny_options
+from processes import launch
+from tiny import SYNTHETIC_CONFIG, tiny_options
 
 from mmn.config import load_config, validate
 from mmn.config.paths_catalog import get_entry, load_catalog
@@ -132,14 +133,14 @@ def test_training_on_bad_annotations_is_a_sentence(bad_dataset):
 
 def test_debugging_shows_the_traceback(bad_dataset):
     options, _ = bad_dataset
-    done = run_python("tools/train_net.py", "--config-file", SYNTHETIC_CONFIG, *options, MMN_DEBUG="1")
+    done = launch(1, "train_net.py", "--config-file", SYNTHETIC_CONFIG, *options, MMN_DEBUG="1")
     assert done.returncode != 0
     assert "Traceback" in done.stderr
 
 
 def test_check_data_lists_all_problems_at_once(bad_dataset):
     options, _ = bad_dataset
-    done = run_python("tools/check_data.py", "--config-file", SYNTHETIC_CONFIG, *options)
+    done = launch(1, "check_data.py", "--config-file", SYNTHETIC_CONFIG, *options)
     assert "the datasets have 3 problems" in refusal(done)
     assert len([line for line in done.stdout.splitlines() if line.startswith("synthetic_train: video")]) == 3
 
@@ -154,5 +155,5 @@ def test_output_folder_below_a_file_is_a_sentence(dataset_root, tmp_path):
 def test_test_batch_that_the_processes_do_not_divide_is_a_sentence(dataset_root, tmp_path):
     options = [*tiny_options(dataset_root, tmp_path), "TEST.BATCH_SIZE", "3"]
     arguments = ["--processes", "2", "--master-port", "29777", "tools/test_net.py", "--config-file", SYNTHETIC_CONFIG]
-    done = run_python(ROOT / "tools" / "launch.py", *arguments, *options)
+    done = launch(1, "launch.py", *arguments, *options)
     assert "TEST.BATCH_SIZE is 3" in refusal(done)

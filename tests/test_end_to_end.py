@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import DIM, ROOT, SYNTHETIC_CONFIG, launch, random_batch, tiny_options
+from processes import launch
+from tiny import DIM, ROOT, SYNTHETIC_CONFIG, random_batch, tiny_options
 
 from mmn.config import load_config, validate
 from mmn.engine.build import build_task

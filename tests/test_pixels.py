@@ -6,7 +6,8 @@ import math
 import h5py
 import numpy as np
 import pytest
-from tiny import ROOT, launch, tiny_options
+from processes import launch
+from tiny import ROOT, tiny_options
 
 from mmn.apps.localize.localize_command import Outputs, localize_video
 from mmn.apps.localize.localizer import MomentLocalizer

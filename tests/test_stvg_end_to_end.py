@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 import torch
+from processes import launch
 from test_end_to_end import CONFIGS, assert_takes_a_step, succeed, table_of
-from tiny import DIM, STVG_CONFIG, launch, random_batch, tiny_config, tiny_options
+from tiny import DIM, STVG_CONFIG, random_batch, tiny_config, tiny_options
 
 from mmn.config import load_config
 from mmn.engine import run

@@ -1,12 +1,10 @@
 """Small configs, batches and embeddings that tests share."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from processes import ROOT, launch, run_python  # noqa: F401 (the last two for tests that import them from here)
 from torch.nn import functional as F
 from yacs.config import CfgNode
 
@@ -15,7 +13,6 @@ from mmn.modeling.mmn import GroundingOutput
 from mmn.structures.batch import GroundingBatch, SentenceLayout
 from mmn.structures.proposals import ProposalCells
 
-ROOT = Path(__file__).parents[1]
 DIM = 8  # feature width of the tiny dataset
 SYNTHETIC_CONFIG = str(ROOT / "configs" / "synthetic.yaml")
 STVG_CONFIG = str(ROOT / "configs" / "synthetic_stvg.yaml")
@@ -90,17 +87,3 @@ def random_output(counts: Sequence[int], cells: ProposalCells, size: int = 6, se
 
 def normalised(leaves: Sequence[torch.Tensor]) -> GroundingOutput:
     return GroundingOutput(*(F.normalize(leaf, dim=-1) for leaf in leaves))
-
-
-def run_python(*args: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess:
-    """This Python with `args` in the repository root, one thread, its output as text."""
-    env = {key: value for key, value in os.environ.items() if key not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
-    env |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", **environment}
-    command = [sys.executable, *map(str, args)]
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout, check=False)
-
-
-def launch(num_processes: int, tool: str, *args: str, timeout: float = 120) -> subprocess.CompletedProcess:
-    """A tool of the repository, under torchrun where more than one process is asked for."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes)]
-    return run_python(*(launcher if num_processes > 1 else []), f"tools/{tool}", *args, timeout=timeout)

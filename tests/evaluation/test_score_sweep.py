@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from processes import run_in_group
+from processes import launch, run_in_group
 from test_inference import CPU, dataset, model, predict_shards  # noqa: F401 (fixtures)
-from tiny import SYNTHETIC_CONFIG, launch, tiny_config, tiny_options
+from tiny import SYNTHETIC_CONFIG, tiny_config, tiny_options
 
 from mmn.engine import run
 from mmn.evaluation.inference import MomentRanker
@@ -73,7 +73,7 @@ def test_several_processes_write_the_rows_of_one(dataset_root, checkpoint, tmp_p
     sweep_in_process(0, dataset_root, tmp_path, checkpoint, files[0])
     for number, file in ((2, files[1]), (4, files[2])):
         arguments = (dataset_root, tmp_path, checkpoint, file)
-        run_in_group(sweep_in_process, *arguments, world_size=number, fresh=False)
+        run_in_group(sweep_in_process, *arguments, world_size=number)
     one, two, four = (json.loads(Path(file).read_text()) for file in files)
     assert len(one) == 12
     assert one == two == four

@@ -93,7 +93,7 @@ def everything(rank):
 @functools.cache
 def results_of(num_processes):
     """The results of rank 0, having checked that the others hold the same."""
-    return everything(0) if num_processes == 1 else run_in_group(everything, world_size=num_processes, fresh=False)[0]
+    return everything(0) if num_processes == 1 else run_in_group(everything, world_size=num_processes)[0]
 
 
 @pytest.mark.parametrize("num_processes", [2, 4])
@@ -131,7 +131,7 @@ def losses_for_report(rank):
 def report():
     groups = {
         1: [losses_for_report(0)],
-        **{n: run_in_group(losses_for_report, world_size=n, fresh=False) for n in (2, 4)},
+        **{n: run_in_group(losses_for_report, world_size=n) for n in (2, 4)},
     }
     for name in CASES:
         for gather in (True, False):

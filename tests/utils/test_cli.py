@@ -3,7 +3,7 @@
 import weakref
 
 import pytest
-from tiny import run_python
+from processes import launch
 
 from mmn.utils.cli import run_tool
 from mmn.utils.errors import ConfigError, DataError, UserError, closest_match, nearest
@@ -75,7 +75,7 @@ def test_other_errors_are_not_caught():
 
 @pytest.mark.parametrize("tool", ["train_net.py", "test_net.py"])
 def test_tool_with_a_typo_in_a_key_ends_with_a_sentence(tool):
-    done = run_python(f"tools/{tool}", "--config-file", "configs/synthetic.yaml", "SOLVER.MAX_EPOCHS", "3")
+    done = launch(1, tool, "--config-file", "configs/synthetic.yaml", "SOLVER.MAX_EPOCHS", "3")
     assert done.returncode == 2
     assert done.stderr.strip().splitlines() == [
         "error: the command line has an unknown key SOLVER.MAX_EPOCHS: did you mean SOLVER.MAX_EPOCH?"

@@ -5,7 +5,7 @@ import io
 import json
 
 import pytest
-from tiny import run_python
+from processes import launch
 
 from mmn.apps.ablation.ablation_tables import RowScores, Table
 from mmn.apps.ablation.pairing import read_scores
@@ -137,7 +137,7 @@ def test_tool_compares_groups_of_files(write, tmp_path):
     files = {name: write(f"{name}.jsonl", *hits(*values)) for name, values in {"a1": [0, 1], "a2": [1, 1]}.items()}
     other = write("b.jsonl", *hits(1, 1))
     options = ["--thresholds", "0.5", "--resamples", "200", "--no-figure", "--out", tmp_path / "table"]
-    done = run_python("tools/compare.py", *files.values(), "vs", other, *options)
+    done = launch(1, "compare.py", *files.values(), "vs", other, *options)
     assert done.returncode == 0, done.stderr
     assert "| a | 75.00 ± 35.36 |" in done.stdout
     assert "| b.jsonl | 100.00 |" in done.stdout

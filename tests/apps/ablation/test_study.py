@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from tiny import ROOT, SYNTHETIC_CONFIG, run_python, tiny_config, tiny_options
+from processes import launch
+from tiny import ROOT, SYNTHETIC_CONFIG, tiny_config, tiny_options
 
 from mmn.apps.ablation.plan import Row, grid_rows, read_rows
 from mmn.apps.ablation.significance import Resampling
@@ -128,7 +129,7 @@ def test_the_tool_trains_tests_compares_and_finds_it_done(dataset_root, tmp_path
     (tmp_path / "rows.yaml").write_text("all: {}\npower 1: {TEST.CONTRASTIVE_SCORE_POW: 1}\n")
     options = [*tiny_options(dataset_root, "unused"), "SOLVER.MAX_EPOCH", "1", "SOLVER.TRACKER", "mlflow"]
     flags = ["--runs", tmp_path / "rows.yaml", "--seeds", "1", "--out", tmp_path / "out", "--no-figure"]
-    done = run_python("tools/ablate.py", "--config-file", SYNTHETIC_CONFIG, *flags, *options)
+    done = launch(1, "ablate.py", "--config-file", SYNTHETIC_CONFIG, *flags, *options)
     assert done.returncode == 0, done.stderr
     assert "[1/1] baseline, seed 25285: done after" in done.stdout
     folder = tmp_path / "out" / "baseline" / "seed_25285"

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from tiny import run_python
+from processes import launch
 
 from mmn.apps.convert.stvg import convert_split, parse_tracks
 from mmn.config.paths_catalog import CATALOG, TubeEntry
@@ -219,7 +219,7 @@ def test_tracks_have_a_name_and_a_file_each(texts, named):
 def test_tool_converts(source, tmp_path):
     features = [f"{name}={source / name}.pkl" for name in WIDTHS]
     arguments = ["--split", "test", "--annotations", source / "test.json", "--tubes", source, "--features", *features]
-    done = run_python("tools/convert_stvg.py", *arguments, "--out", tmp_path / "out")
+    done = launch(1, "convert_stvg.py", *arguments, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "test.json",

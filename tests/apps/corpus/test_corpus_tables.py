@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from localizing import checkpoint_content
-from tiny import SYNTHETIC_CONFIG, run_python, tiny_options
+from processes import launch
+from tiny import SYNTHETIC_CONFIG, tiny_options
 
 from mmn.apps.ablation.significance import Resampling
 from mmn.apps.corpus.corpus_recall import CorpusScores, rank_names, recall_names
@@ -50,8 +51,8 @@ def table(**rows):
 
 def test_tool_writes_tables_of_every_rule_and_the_prior(dataset_root, tmp_path, checkpoint):
     out = tmp_path / "corpus.md"
-    done = run_python(
-        *("tools/evaluate_corpus.py", "--config-file", SYNTHETIC_CONFIG, "--ckpt", checkpoint, "--out", out),
+    done = launch(
+        *(1, "evaluate_corpus.py", "--config-file", SYNTHETIC_CONFIG, "--ckpt", checkpoint, "--out", out),
         *("--resamples", "100", *tiny_options(dataset_root, tmp_path / "output")),
     )
     assert done.returncode == 0, done.stderr

@@ -11,7 +11,8 @@ import h5py
 import numpy as np
 import odd_videos
 import pytest
-from tiny import ROOT, launch, run_python
+from processes import launch
+from tiny import ROOT
 
 from mmn.apps.extraction.extract_files import extract_videos
 from mmn.apps.extraction.extractor import FeatureExtractor
@@ -207,7 +208,7 @@ def test_the_tool_on_two_processes_makes_the_same_file(extractor, clip_folder, g
 
 
 def test_the_tool_ends_with_an_error_after_all_others(clip_folder, video_folder, out):
-    done = run_python("tools/extract_features.py", *arguments(clip_folder, video_folder, out))
+    done = launch(1, "extract_features.py", *arguments(clip_folder, video_folder, out))
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("error: 1 of 4 videos could not be used, each named above")
@@ -231,7 +232,7 @@ def test_a_killed_tool_goes_on_where_it_was(clip_folder, tmp_path, out):
     process.wait()
     finished = len(list(parts.glob("*.hdf5")))
     assert 3 <= finished < 12
-    done = run_python("tools/extract_features.py", *arguments(clip_folder, folder, out))
+    done = launch(1, "extract_features.py", *arguments(clip_folder, folder, out))
     assert done.returncode == 0, done.stderr[-2000:]
     assert f"{finished} of 12 videos are done already" in done.stderr
     rows = list(content(out).values())

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from localizing import RECIPE, checkpoint_content, colour_extractor, random_rows
+from processes import launch
 from small_videos import write_plain_video
-from tiny import launch, tiny_config
+from tiny import tiny_config
 
 from mmn import MomentLocalizer
 from mmn.apps.extraction.extractor import FeatureExtractor

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from tiny import ROOT, SYNTHETIC_CONFIG, run_python, tiny_options
+from processes import launch
+from tiny import ROOT, SYNTHETIC_CONFIG, tiny_options
 
 from mmn.apps.probes.controls import CONTROLS, ShuffledSentences, ShuffledVideos, run_controls
 from mmn.apps.probes.probe_tables import build_probe, describe, group_table
@@ -105,8 +106,8 @@ def test_config_without_moments_is_refused():
 
 def test_tool_writes_the_tables(dataset_root, tmp_path):
     options = tiny_options(dataset_root, tmp_path)
-    done = run_python(
-        "tools/probe_data.py", "--config-file", SYNTHETIC_CONFIG, "--out", tmp_path / "P.md", "--options", *options
+    done = launch(
+        1, "probe_data.py", "--config-file", SYNTHETIC_CONFIG, "--out", tmp_path / "P.md", "--options", *options
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "P.md").read_text().startswith("# What the datasets give away\n")

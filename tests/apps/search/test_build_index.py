@@ -11,8 +11,9 @@ import pytest
 import torch
 from index_data import assert_same_video
 from localizing import RECIPE, checkpoint_content, colour_extractor, random_rows
+from processes import launch
 from small_videos import write_plain_video
-from tiny import DIM, launch, tiny_config
+from tiny import DIM, tiny_config
 
 from mmn import MomentLocalizer
 from mmn.apps.search.build_index import build_index, convert_index

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 from localizing import checkpoint_content
-from tiny import DIM, launch, tiny_config
+from processes import launch
+from tiny import DIM, tiny_config
 
 from mmn import MomentIndex, MomentLocalizer
 from mmn.apps.localize.trained_model import checkpoint_config

@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 from matplotlib.image import imread
-from tiny import run_python
+from processes import launch
 
 from mmn.apps.visual import picture_report as report
 from mmn.apps.visual.picture_report import QueryChoice, write_report
@@ -199,8 +199,8 @@ def test_unknown_query_and_nothing_to_draw_are_refused(predictions, tmp_path):
 
 
 def test_tool_writes_the_page_without_a_display(predictions, maps, tmp_path):
-    done = run_python(
-        *("tools/visualize.py", "--predictions", predictions, "--maps", maps, "--out", tmp_path / "out"),
+    done = launch(
+        *(1, "visualize.py", "--predictions", predictions, "--maps", maps, "--out", tmp_path / "out"),
         *("--queries", "1", "--choose", "best"),
         DISPLAY="",
     )
@@ -209,7 +209,7 @@ def test_tool_writes_the_page_without_a_display(predictions, maps, tmp_path):
 
 
 def test_tool_names_a_missing_file(tmp_path):
-    done = run_python("tools/visualize.py", "--predictions", "none.jsonl", "--out", tmp_path / "out")
+    done = launch(1, "visualize.py", "--predictions", "none.jsonl", "--out", tmp_path / "out")
     assert done.returncode == 2
     assert done.stderr.strip().endswith(
         "error: the prediction file none.jsonl cannot be read (No such file or directory): check the path"

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_rgb
+from processes import launch
 from small_videos import nearest_colour, write_plain_video
-from tiny import run_python
 
 from mmn.apps.visual.style import PREDICTION, TRUTH, styled_figure
 from mmn.apps.visual.tube_picture import draw_tube, draw_tube_file, frames_to_show, read_frames
@@ -101,7 +101,7 @@ def test_tool_draws_on_the_video(files, tmp_path):
 
     path = write_plain_video(tmp_path / "a.mp4", num_frames=20, height=40, width=60)
     arguments = ["--predictions", files[0], "--annotations", files[1], "--video-id", "a.mp4", "--panels", "4"]
-    done = run_python("tools/draw_tube.py", *arguments, "--video", path, "--out", tmp_path / "tube.png")
+    done = launch(1, "draw_tube.py", *arguments, "--video", path, "--out", tmp_path / "tube.png")
     assert done.returncode == 0, done.stderr
     picture = imread(tmp_path / "tube.png")[..., :3]
     # Frame 3, the first of four, is yellow; the box of frames in blue is on one of them.
