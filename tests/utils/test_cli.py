@@ -3,7 +3,7 @@
 import weakref
 
 import pytest
-from processes import launch
+from processes import launch, run_python
 
 from mmn.utils.cli import run_tool
 from mmn.utils.errors import ConfigError, DataError, UserError, closest_match, nearest
