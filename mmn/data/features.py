@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from mmn.structures.recipe import FeatureRecipe
-from mmn.utils.errors import DataError
+from mmn.utils.errors import DataError, listed
 from mmn.utils.logger import get_logger
 
 # What h5py raises for a file that is not as it should be: damaged, or not to be read at the moment.
@@ -90,9 +90,8 @@ class FeatureFile:
         except DAMAGE as error:
             raise DataError(f"the feature file {self.path} is damaged ({error}): fetch or make it again") from error
         if missing:
-            names = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
             raise DataError(
-                f"the feature file {self.path} lacks {len(missing)} of {len(video_ids)} videos: {names}; "
+                f"the feature file {self.path} lacks {len(missing)} of {len(video_ids)} videos: {listed(missing)}; "
                 f"looked for them under {self.feature_key!r}, so complete the file or correct the catalog entry"
             )
         self.read(video_ids[0])

@@ -3,19 +3,24 @@
     {"qid": 0, "query": "...", "vid": "...", "duration": 30.1,
      "relevant_windows": [[start, end]], "pred_relevant_windows": [[start, end, score], ...]}
 
-Times are seconds; predictions are best first. The true moments may stand in a file of their own, as QVHighlights has them.
-Reading and scoring such a file needs no network, so nothing here loads PyTorch.
+Times are seconds. Predictions are ranked by their scores, the first of the line first where scores are equal. The true
+moments may stand in a file of their own, as QVHighlights has them. Nothing here loads PyTorch.
 """
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from mmn.evaluation.query_identity import by_identity, pair_queries
 from mmn.utils.errors import DataError
 from mmn.utils.files import atomic_path
+from mmn.utils.logger import get_logger
+from mmn.utils.text_files import numbered_lines, parse_json, read_text
+
+TRUTH_TOLERANCE = 0.01  # seconds by which two files may differ on a true moment: some tools round
 
 
 @dataclass
@@ -73,98 +78,156 @@ def write_records(path: str, records: Iterable[dict[str, object]]) -> None:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
-def read_predictions(path: str, truth_path: str | None = None) -> list[QueryPrediction]:
-    """All lines of a prediction file.
+def read_predictions(path: str, truth_path: str | None = None, missing_as_wrong: bool = False) -> list[QueryPrediction]:
+    """All lines of a prediction file, in its order.
 
     Args:
-        truth_path: an annotation file of QVHighlights' form, one json line per query, which gives the true moments (and
-            the duration) of the qids whose prediction has none.
-    Raises DataError naming the line where one does not follow the schema.
+        truth_path: an annotation file of QVHighlights' form, one json line per query, with the true moments (and the
+            duration). Both files must be about the same queries, see `mmn.evaluation.query_identity`.
+        missing_as_wrong: a query of `truth_path` without a prediction counts as one without a moment, which the log
+            says, and stands at the end.
+    Raises DataError naming the line where one does not follow the schema, and the queries where one is missing, twice or
+    not of that truth.
     """
-    truth = {}
-    if truth_path is not None:
-        for where, record in _read_json_lines(truth_path, "annotation file", "name one with qid and relevant_windows"):
-            truth[_qid(where, record)] = record
-    return [
-        _parse(where, record, truth, truth_path)
-        for where, record in _read_json_lines(path, "prediction file", "write it by test_net.py --dump")
-    ]
+    lines = _read_lines(path, "prediction file", "write it by test_net.py --dump")
+    if truth_path is None:
+        by_identity(lines, path)
+        return [_query(line, line) for line in lines]
+    truth = _read_lines(truth_path, "annotation file", "name one with qid and relevant_windows")
+    pairs = pair_queries(lines, path, truth, truth_path, allow_missing=missing_as_wrong)
+    num_missing = sum(line is None for line, _ in pairs)
+    if num_missing:
+        get_logger().warning(
+            "%d of the %d queries of %s have no prediction and count as wrong", num_missing, len(pairs), truth_path
+        )
+    places = {id(line): place for place, line in enumerate(lines)}
+    pairs.sort(key=lambda pair: places.get(id(pair[0]), len(lines)))
+    return [_query(line, annotation) for line, annotation in pairs]
 
 
-def _read_json_lines(path: str, kind: str, advice: str) -> list[tuple[str, dict]]:
-    """(where it is, json object) of every line that is not blank; at least one."""
+@dataclass(frozen=True)
+class _Line:
+    """A line of a prediction or annotation file: where it stands, its json object, and whose query it is about."""
+
+    where: str
+    record: dict
+    qid: int | str | None
+    query: str
+    video_id: str
+
+
+def _read_lines(path: str, kind: str, advice: str) -> list[_Line]:
+    """Every line that is not blank; at least one."""
     try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read().split("\n")  # splitlines() would also split at U+2028 within a query
+        text = read_text(path)
     except OSError as error:
         raise DataError(f"the {kind} {path} cannot be read ({error.strerror}): check the path") from error
     except UnicodeDecodeError as error:
         raise DataError(f"the {kind} {path} is no UTF-8 text: {advice}") from error
-    records = [_load(f"line {number} of {path}", line) for number, line in enumerate(lines, start=1) if line.strip()]
-    if not records:
+    lines = [_parse_line(f"line {number} of {path}", line) for number, line in numbered_lines(text)]
+    if not lines:
         raise DataError(f"the {kind} {path} has no line: {advice}")
-    return records
+    return lines
 
 
-def _load(where: str, line: str) -> tuple[str, dict]:
+def _parse_line(where: str, text: str) -> _Line:
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        record = parse_json(text)
+    except ValueError as error:
         raise DataError(f"{where} is not valid json ({error}): write the file again") from error
     if not isinstance(record, dict):
         raise DataError(f"{where} must be a json object with relevant_windows and pred_relevant_windows")
-    return where, record
-
-
-def _parse(where: str, record: dict, truth: dict[int | str, dict], truth_path: str | None) -> QueryPrediction:
-    qid = _qid(where, record)
-    annotation = record
-    if record.get("relevant_windows", []) == [] and truth_path is not None:
-        if qid not in truth:
-            raise DataError(
-                f"{where} has the qid {qid!r}, which {truth_path} does not: name the file of the same split"
-            )
-        annotation = truth[qid]
-    true_moments = _windows(where, annotation, "relevant_windows", width=2)
-    predicted = _windows(where, record, "pred_relevant_windows", width=3)
-    if not true_moments:
-        raise DataError(f"{where} has no relevant_windows: a query without a true moment cannot be scored")
-    predicted.sort(key=lambda window: -window[2])  # stable: equal scores keep the file's order
-    return QueryPrediction(
-        str(record.get("query", "")),
-        str(record.get("vid", "")),
-        np.array(true_moments, dtype=np.float32),
-        np.array([window[:2] for window in predicted], dtype=np.float32).reshape(-1, 2),
-        [window[2] for window in predicted],
-        qid,
-        _duration(where, record.get("duration", annotation.get("duration"))),
-    )
-
-
-def _qid(where: str, record: dict) -> int | str | None:
     qid = record.get("qid")
     if isinstance(qid, bool) or not isinstance(qid, (int, str, type(None))):
         raise DataError(f"{where} has the qid {qid!r}: it must be a whole number or a text")
-    return qid
+    return _Line(where, record, qid, str(record.get("query") or ""), str(record.get("vid") or ""))
 
 
-def _duration(where: str, value: object) -> float | None:
-    if value is None:
-        return None
+def _query(line: _Line | None, annotation: _Line) -> QueryPrediction:
+    """The prediction of `line`, None for no moment at all, with the truth of `annotation`, which may be the same line."""
+    known = [found for found in (line, annotation) if found is not None]
+    duration = next((_duration(found) for found in known if found.record.get("duration") is not None), None)
+    truth = _true_windows(annotation, duration)
+    if line is not None and line is not annotation and line.record.get("relevant_windows"):
+        _refuse_other_truth(line, _true_windows(line, duration), truth)
+    predicted = _predicted_windows(line, duration) if line is not None else []
+    predicted.sort(key=lambda window: -window[2])  # stable: equal scores keep the file's order
+    return QueryPrediction(
+        next((found.query for found in known if found.query), ""),
+        next((found.video_id for found in known if found.video_id), ""),
+        np.array(truth, dtype=np.float32),
+        np.array([window[:2] for window in predicted], dtype=np.float32).reshape(-1, 2),
+        [window[2] for window in predicted],
+        known[0].qid,
+        duration,
+    )
+
+
+def _duration(line: _Line) -> float:
+    value = line.record["duration"]
     if not _is_number(value) or value <= 0:
-        raise DataError(f"{where} has the duration {value!r}: it must be seconds above 0")
+        raise DataError(f"{line.where} has the duration {value!r}: it must be seconds above 0")
     return float(value)
 
 
-def _windows(where: str, record: dict, key: str, width: int) -> list[list[float]]:
-    windows = record.get(key)
-    columns = "[start, end]" if width == 2 else "[start, end, score]"
-    if not isinstance(windows, list):
-        raise DataError(f"{where} has no list {key!r} of {columns}: write the file by test_net.py --dump")
-    for window in windows:
-        if not isinstance(window, list) or len(window) != width or not all(_is_number(value) for value in window):
-            raise DataError(f"{where} has {window!r} in {key!r}, which must be {columns} in finite numbers")
+def _true_windows(line: _Line, duration: float | None) -> list[list[float]]:
+    """The true moments of a line, cut to the video as training cuts them (SPEC section 1)."""
+    if "relevant_windows" in line.record and line.record["relevant_windows"] is None:
+        raise DataError(
+            f"{line.where} has relevant_windows null, as datasets of highlights without moments do (TVSum, YouTube "
+            "Highlights): it cannot be scored by moments"
+        )
+    windows = _windows(line, "relevant_windows", "[start, end]", 2) if "relevant_windows" in line.record else []
+    if not windows:
+        raise DataError(
+            f"{line.where} has no relevant_windows, so its true moments are not known: name a file that has them by --truth"
+        )
+    _refuse_outside(line, windows, duration)
+    return [[max(start, 0), end if duration is None else min(end, duration)] for start, end in windows]
+
+
+def _predicted_windows(line: _Line, duration: float | None) -> list[list[float]]:
+    windows = _windows(line, "pred_relevant_windows", "[start, end, score]", 3)
+    _refuse_outside(line, windows, duration)
     return windows
+
+
+def _windows(line: _Line, key: str, columns: str, width: int) -> list[list[float]]:
+    windows = line.record.get(key)
+    if not isinstance(windows, list):
+        raise DataError(f"{line.where} has no list {key!r} of {columns}: write the file by test_net.py --dump")
+    for window in windows:
+        if width == 3 and isinstance(window, list) and len(window) == 2:
+            raise DataError(
+                f"{line.where} has {window!r} in {key!r} without a score: write {columns}, the score the higher the better"
+            )
+        if not isinstance(window, list) or len(window) != width or not all(map(_is_number, window)):
+            raise DataError(f"{line.where} has {window!r} in {key!r}, which must be {columns} in finite numbers")
+    return windows
+
+
+def _refuse_outside(line: _Line, windows: Sequence[Sequence[float]], duration: float | None) -> None:
+    for start, end, *_ in windows:
+        if start >= end:
+            raise DataError(f"{line.where} has the window {start} to {end}: a moment must start before it ends")
+        if end <= 0 or (duration is not None and start >= duration):
+            raise DataError(
+                f"{line.where} has the window {start} to {end}, which is outside its video of {duration} s: are these "
+                "seconds from the beginning?"
+            )
+
+
+def _refuse_other_truth(line: _Line, own: list[list[float]], truth: list[list[float]]) -> None:
+    if not same_moments(np.array(own), np.array(truth)):
+        raise DataError(
+            f"{line.where} says that the true moments are {own}, but the file with the truth says {truth}: leave one out"
+        )
+
+
+def same_moments(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two sets of moments [G, 2] are equal but for their order and for rounding by TRUTH_TOLERANCE."""
+    one, other = one[one[:, 0].argsort(kind="stable")], other[other[:, 0].argsort(kind="stable")]
+    return one.shape == other.shape and np.allclose(one, other, rtol=0, atol=TRUTH_TOLERANCE)
 
 
 def _is_number(value: object) -> bool:

@@ -13,21 +13,30 @@ from mmn.evaluation.recall import (
     rank_hits,
     recall_metrics,
 )
+from mmn.structures.iou_thresholds import checked_thresholds
 
 MAP_THRESHOLDS = np.linspace(0.5, 0.95, 10).round(2).tolist()
 
 
-def score_file(path: str, thresholds: Sequence[float], num_examples: int, truth: str | None = None) -> None:
+def score_file(
+    path: str,
+    thresholds: Sequence[float],
+    num_examples: int,
+    truth: str | None = None,
+    missing_as_wrong: bool = False,
+) -> None:
     """Print the metrics of a prediction file, and some of its queries.
 
     Args:
         path: the prediction file.
         thresholds: IoU from which a moment counts as a hit.
         num_examples: how many queries to show.
-        truth: a file with the true moments, see `read_predictions`.
-    Raises DataError naming the line where a file does not follow its schema.
+        truth, missing_as_wrong: a file with the true moments, and what a query without a prediction is, see
+            `read_predictions`, which also says what is refused.
+    Raises ConfigError for a threshold that is no IoU.
     """
-    records = read_predictions(path, truth)
+    thresholds = checked_thresholds(thresholds)
+    records = read_predictions(path, truth, missing_as_wrong)
     print(format_table(score_predictions(records, thresholds), path))
     if num_examples:
         print(format_examples(records, num_examples))

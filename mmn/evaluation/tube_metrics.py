@@ -14,9 +14,11 @@ from mmn.evaluation.recall import format_table
 from mmn.modeling.mmn import GroundingOutput
 from mmn.modeling.tubes import tube_scores
 from mmn.structures.batch import TubeBatch, TubeLayout
+from mmn.structures.iou_thresholds import checked_thresholds
 from mmn.structures.proposals import ProposalCells
 from mmn.structures.tubes import Tubes, cell_rows, concatenate, piece_ious
-from mmn.utils.errors import DataError
+from mmn.utils.errors import DataError, listed
+from mmn.utils.logger import get_logger
 
 
 @dataclass
@@ -105,12 +107,19 @@ def prediction_entries(predictions: TubePredictions, dataset: TubeDataset) -> Ma
 # ---- Prediction files ------------------------------------------------------------------------------------------------
 
 
-def score_tube_file(path: str, annotations: str, thresholds: Sequence[float], num_examples: int) -> None:
-    """Print the metrics of a prediction file against annotations with the truth, and some of its videos."""
+def score_tube_file(
+    path: str, annotations: str, thresholds: Sequence[float], num_examples: int, missing_as_wrong: bool = False
+) -> None:
+    """Print the metrics of a prediction file against annotations with the truth, and some of its videos.
+
+    Args:
+        missing_as_wrong: a video without a prediction counts as a miss, which the log says; otherwise it is an error.
+    """
     predictions, videos = read_tube_predictions(path), read_tube_annotations(annotations)
-    print(format_table(score_tubes(predictions, videos, thresholds), path))
+    metrics = score_tubes(predictions, videos, checked_thresholds(thresholds), path, annotations, missing_as_wrong)
+    print(format_table(metrics, path))
     if num_examples:
-        print(format_tube_examples(predictions, videos, num_examples))
+        print(format_tube_examples(predictions, [v for v in videos if v.video_id in predictions], num_examples))
 
 
 def read_tube_predictions(path: str) -> dict[str, Tubes]:
@@ -119,21 +128,46 @@ def read_tube_predictions(path: str) -> dict[str, Tubes]:
 
 
 def score_tubes(
-    predictions: Mapping[str, Tubes], videos: Sequence[TubeAnnotation], thresholds: Sequence[float]
+    predictions: Mapping[str, Tubes],
+    videos: Sequence[TubeAnnotation],
+    thresholds: Sequence[float],
+    path: str,
+    annotations: str,
+    missing_as_wrong: bool = False,
 ) -> dict[str, float]:
-    """The table for predictions of every video of a split whose truth is known."""
-    missing = [video.video_id for video in videos if video.video_id not in predictions]
+    """The table for predictions of a split whose truth is known.
+
+    Args:
+        path, annotations: the files of `predictions` and `videos`, for messages.
+    Raises DataError, naming up to ten videos, unless both are of the same ones and their truth is known.
+    """
+    known = {video.video_id for video in videos}
+    strange = [video for video in predictions if video not in known]
+    missing = [video for video in known if video not in predictions]
+    no_truth = [video.video_id for video in videos if video.truth is None]
+    if strange:
+        raise DataError(
+            f"{len(strange)} of the {len(predictions)} videos of {path} are not in {annotations} ({listed(strange)}): give "
+            "files of the same split"
+        )
+    if no_truth:
+        raise DataError(
+            f"{len(no_truth)} of the {len(videos)} videos of {annotations} have no truth ({listed(no_truth)}): nothing "
+            "can be scored"
+        )
+    if missing and not missing_as_wrong:
+        raise DataError(
+            f"{path} lacks {len(missing)} of the {len(videos)} videos of {annotations} ({listed(sorted(missing))}): "
+            "predict them all, or let them count as wrong with --missing-as-wrong"
+        )
     if missing:
-        raise DataError(
-            f"{len(missing)} of {len(videos)} videos have no prediction, e.g. {missing[0]}: predict them all"
+        get_logger().warning(
+            "%d of the %d videos of %s have no prediction and count as wrong", len(missing), len(videos), annotations
         )
-    unknown = [video.video_id for video in videos if video.truth is None]
-    if unknown:
-        raise DataError(
-            f"{len(unknown)} of {len(videos)} videos have no truth, e.g. {unknown[0]}: nothing can be scored"
-        )
-    pieces = [predictions[video.video_id] for video in videos]
-    return tube_metrics(tube_sums(*tube_ious(pieces, [video.truth for video in videos]), thresholds), thresholds)
+    predicted = [video for video in videos if video.video_id in predictions]
+    ious = tube_ious([predictions[video.video_id] for video in predicted], [video.truth for video in predicted])
+    ious = [torch.cat([values, torch.zeros(len(missing))]) for values in ious]
+    return tube_metrics(tube_sums(*ious, thresholds), thresholds)
 
 
 def format_tube_examples(predictions: Mapping[str, Tubes], videos: Sequence[TubeAnnotation], count: int) -> str:

@@ -54,3 +54,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = list(known)
     match = closest_match(name, known)
     return f": did you mean {match}?" if match else f": the choices are {', '.join(sorted(known))}"
+
+
+def listed(names: Iterable[str], limit: int = 10) -> str:
+    """The first names for an error sentence, with dots where there are more.
+
+    >>> listed(["a", "b", "c"], limit=2)
+    'a, b, ...'
+    """
+    names = list(names)
+    return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")

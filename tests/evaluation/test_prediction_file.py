@@ -46,16 +46,22 @@ def test_any_query_survives_writing_and_reading(tiny_cfg, tmp_path, query):
     [
         ("{", "not valid json"),
         ("[1]", "json object"),
-        ('{"relevant_windows": [[0, 1]]}', "pred_relevant_windows"),
-        (line([[0, 1]]), r"\[0, 1\] in 'pred_relevant_windows'"),
+        ('{"qid": 7, "relevant_windows": [[0, 1]]}', "pred_relevant_windows"),
+        (line([[0, 1]]), r"\[0, 1\] in 'pred_relevant_windows' without a score"),
+        (line([[5, 5, 0.5]]), "window 5 to 5: a moment must start before it ends"),
+        (line([[31, 40, 0.5]]), "window 31 to 40, which is outside its video of 30.0 s"),
+        (line([], truth=[(9, 4)]), "window 9 to 4"),
+        (line([], truth=[(3100, 4100)]), "window 3100 to 4100, which is outside"),
+        (line([], relevant_windows=None), "relevant_windows null.* highlights"),
+        ('{"qid": 7, "qid": 8}', "the key 'qid' stands twice"),
         (line([[0, "1", 0.5]]), "pred_relevant_windows"),
         (line([[0, float("nan"), 0.5]]), "finite"),
-        (line([], truth=[]), "no relevant_windows"),
+        (line([], truth=[]), "no relevant_windows.* --truth"),
     ],
 )
 def test_line_that_does_not_follow_the_schema_is_named(write, text, named):
     with pytest.raises(DataError, match=f"line 2 of .*{named}"):
-        read_predictions(write(line([]), text))
+        read_predictions(write(line([], qid=1), text))
 
 
 @pytest.mark.parametrize("text", ["", "\n\n"])
@@ -79,23 +85,38 @@ def apart(write, tmp_path, *annotations):
 
 
 def test_truth_and_duration_may_stand_in_a_file_of_their_own(write, tmp_path):
-    annotations = [{"qid": qid, "relevant_windows": [[0, end]], "duration": 150} for qid, end in (("b", 9), ("a", 5))]
+    annotations = [{"qid": "a", "relevant_windows": [[0, 5]], "duration": 150}]
     (record,) = read_predictions(*apart(write, tmp_path, *annotations))
     assert record.truth.tolist() == [[0, 5]]
     assert (record.qid, record.duration) == ("a", 150)
 
 
-def test_truth_in_the_predictions_counts_before_that_of_the_file(write, tmp_path):
+def test_query_without_a_prediction_is_refused_or_counts_as_wrong(write, tmp_path, caplog):
+    paths = apart(write, tmp_path, *({"qid": qid, "relevant_windows": [[0, 5]], "duration": 150} for qid in "ba"))
+    with pytest.raises(DataError, match=r"lacks 1 of the 2 queries of .*\(qid b\).*--missing-as-wrong"):
+        read_predictions(*paths)
+    found, missing = read_predictions(*paths, missing_as_wrong=True)
+    assert (len(found.moments), len(missing.moments), missing.qid) == (1, 0, "b")
+    assert "1 of the 2 queries" in caplog.text
+
+
+def test_truth_in_the_predictions_must_be_that_of_the_file(write, tmp_path):
+    path = write(line([[0, 10, 0.9]]))
     (tmp_path / "truth.jsonl").write_text(json.dumps({"qid": 0, "relevant_windows": [[7, 8]]}))
-    (record,) = read_predictions(write(line([[0, 10, 0.9]])), str(tmp_path / "truth.jsonl"))
-    assert record.truth.tolist() == [[0, 10]]
+    with pytest.raises(DataError, match=r"line 1 of .* says that the true moments are \[\[0, 10\]\].*\[\[7, 8\]\]"):
+        read_predictions(path, str(tmp_path / "truth.jsonl"))
 
 
-def test_query_that_the_truth_lacks_is_named(write, tmp_path):
-    with pytest.raises(
-        DataError, match=r"line 1 of .*predictions\.jsonl has the qid 'a', which .*truth\.jsonl does not"
-    ):
-        read_predictions(*apart(write, tmp_path, {"qid": "b", "relevant_windows": [[0, 5]]}))
+def test_true_moments_are_cut_to_their_video(write):
+    (record,) = read_predictions(write(line([], truth=[(-1, 5), (20, 31)])))
+    assert record.truth.tolist() == [[0, 5], [20, 30]]
+
+
+def test_a_byte_order_mark_is_read_over(write, tmp_path):
+    write(line([]))
+    path = tmp_path / "predictions.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_predictions(str(path))[0].query == "a man runs"
 
 
 @pytest.mark.parametrize("field", [{"qid": [1]}, {"qid": True}, {"duration": 0}, {"duration": "30"}, {"duration": -1}])

@@ -1,5 +1,7 @@
 """Scoring prediction files."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -16,8 +18,10 @@ THRESHOLDS = (0.3, 0.5, 0.7)
 
 
 def read(folder, *lines):
+    """The records of lines, which get a qid each."""
     path = folder / "predictions.jsonl"
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    records = [json.loads(text) | {"qid": qid} for qid, text in enumerate(lines)]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     return read_predictions(str(path))
 
 

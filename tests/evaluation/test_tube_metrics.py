@@ -76,13 +76,25 @@ def test_examples_are_spread_over_the_split():
 
 
 def test_video_without_a_prediction_is_named():
-    with pytest.raises(DataError, match="1 of 2 videos have no prediction, e.g. b.mp4"):
-        score_tubes({"a.mp4": PREDICTED["a.mp4"]}, VIDEOS, (0.3, 0.5))
+    with pytest.raises(DataError, match=r"p.json lacks 1 of the 2 videos of t.json \(b.mp4\)"):
+        score_tubes({"a.mp4": PREDICTED["a.mp4"]}, VIDEOS, (0.3, 0.5), "p.json", "t.json")
+
+
+def test_video_without_a_prediction_counts_as_wrong_where_that_is_asked_for():
+    only = {"a.mp4": PREDICTED["a.mp4"]}
+    half = score_tubes(only, VIDEOS, (0.3,), "p.json", "t.json", missing_as_wrong=True)
+    alone = score_tubes(only, VIDEOS[:1], (0.3,), "p.json", "t.json")
+    assert half == {name: value / 2 for name, value in alone.items()}
+
+
+def test_prediction_for_a_video_that_is_not_of_the_split_is_refused():
+    with pytest.raises(DataError, match=r"1 of the 2 videos of p.json are not in t.json \(b.mp4\)"):
+        score_tubes(PREDICTED, VIDEOS[:1], (0.3,), "p.json", "t.json")
 
 
 def test_video_without_truth_is_named():
-    with pytest.raises(DataError, match="1 of 2 videos have no truth, e.g. b.mp4"):
-        score_tubes(PREDICTED, [VIDEOS[0], TubeAnnotation("b.mp4", "he runs", None)], (0.3, 0.5))
+    with pytest.raises(DataError, match=r"1 of the 2 videos of t.json have no truth \(b.mp4\)"):
+        score_tubes(PREDICTED, [VIDEOS[0], TubeAnnotation("b.mp4", "he runs", None)], (0.3, 0.5), "p.json", "t.json")
 
 
 def test_damaged_prediction_names_file_and_video(files):

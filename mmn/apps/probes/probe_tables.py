@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,8 +14,9 @@ from mmn.apps.probes.sentences import chance_in_batch, count_like_videos, highes
 from mmn.data.annotations import VideoAnnotation, iterate_sentences, read_annotations
 from mmn.data.loaders import annotation_path, find_entry, split_names
 from mmn.evaluation.prediction_file import read_predictions
+from mmn.evaluation.query_identity import pair_queries
 from mmn.evaluation.score_file import best_ious
-from mmn.utils.errors import ConfigError, DataError
+from mmn.utils.errors import ConfigError
 from mmn.utils.markdown import MISSING, markdown_table
 
 INTRODUCTION = """\
@@ -97,22 +99,28 @@ class Probe:
     def sentences(self, videos: Sequence[VideoAnnotation]) -> list[str]:
         return [video.sentences[number] for video, number in iterate_sentences(list(videos))]
 
-    def read_ious(self, path: str) -> Tensor:
+    def read_ious(self, path: str, truth: str | None = None, missing_as_wrong: bool = False) -> Tensor:
         """IoU [S, n] of a prediction file for the test split, as test_net.py --dump writes it.
 
-        Raises DataError naming the first line that is not about the sentence of its qid.
+        Args:
+            truth, missing_as_wrong: as for `read_predictions`.
+        Raises DataError, naming queries, unless it is about the sentences of the split, with their positions as qid.
         """
-        records = {str(record.qid): record for record in read_predictions(path)}
-        sentences = self.sentences(self.test)
-        for number, sentence in enumerate(sentences):
-            record = records.get(str(number))
-            if record is None or record.query.strip() != sentence.strip():
-                found = "is missing" if record is None else f"is {record.query!r}"
-                raise DataError(
-                    f"qid {number} of {path} {found}, but {self.split} has {sentence!r} there: give predictions for that "
-                    "split, with the positions of its sentences as qid"
-                )
-        return torch.from_numpy(best_ious([records[str(number)].ious() for number in range(len(sentences))]))
+        sentences = [
+            SplitSentence(number, video.sentences[index], video.video_id)
+            for number, (video, index) in enumerate(iterate_sentences(list(self.test)))
+        ]
+        records = read_predictions(path, truth, missing_as_wrong)
+        pairs = pair_queries(records, path, sentences, f"the split {self.split}")
+        return torch.from_numpy(best_ious([record.ious() for record, _ in pairs]))
+
+
+class SplitSentence(NamedTuple):
+    """A sentence of a split, as prediction files name it."""
+
+    qid: int
+    query: str
+    video_id: str
 
 
 def build_probe(cfg: CfgNode) -> Probe:

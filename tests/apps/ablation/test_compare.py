@@ -59,13 +59,13 @@ def test_true_moments_may_be_rounded_and_in_another_order(write):
 @pytest.mark.parametrize(
     "other, named",
     [
-        ([record(0, [])], r"b\.jsonl lacks 1 queries of .*a\.jsonl, the first is qid 1 \('query 1'\)"),
-        ([*hits(1, 1), record(7, [])], r"a\.jsonl lacks 1 queries of .*b\.jsonl, the first is qid 7"),
-        ([record(0, []), record(1, [], query="another")], "qid 1 has the query 'query 1' in .* but 'another'"),
-        ([record(0, []), record(1, [], vid="w")], "qid 1 has the video 'v'"),
-        ([record(0, []), record(1, [], truth=[(0, 11)])], "qid 1 has the true moments"),
-        ([record(0, []), record(0, [])], "has qid 0 twice"),
-        ([record(None, [])], r"query 1 of .*b\.jsonl .* has no qid"),
+        ([record(0, [])], r"b\.jsonl lacks 1 of the 2 queries of .*a\.jsonl \(qid 1\)"),
+        ([*hits(1, 1), record(7, [])], r"1 of the 3 queries of .*b\.jsonl are not in .*a\.jsonl \(qid 7\)"),
+        ([record(0, []), record(1, [], query="another")], "qid 1 has the query 'another' in .* but 'query 1'"),
+        ([record(0, []), record(1, [], vid="w")], "qid 1 has the video 'w' in .* but 'v'"),
+        ([record(0, []), record(1, [], truth=[(0, 11)])], "'query 1' of v has the true moments"),
+        ([record(0, []), record(0, [])], r"has 1 queries more than once \(qid 0\)"),
+        ([record(0, []), record(None, [])], r"b\.jsonl has a qid in 1 of its 2 lines, .* is number 2"),
     ],
 )
 def test_files_that_are_not_of_the_same_queries_are_refused_by_name(write, other, named):

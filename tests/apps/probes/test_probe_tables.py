@@ -95,7 +95,7 @@ def test_predictions_for_other_sentences_are_refused_by_name(tiny_cfg, predictio
     lines = [json.loads(line) for line in predictions.read_text().splitlines()]
     lines[3]["query"] = "something else"
     predictions.write_text("\n".join(map(json.dumps, lines)))
-    with pytest.raises(DataError, match="qid 3 of .* is 'something else', but synthetic_test has"):
+    with pytest.raises(DataError, match="qid 3 has the query 'something else' in .* the split synthetic_test"):
         build_probe(tiny_cfg).read_ious(str(predictions))
 
 

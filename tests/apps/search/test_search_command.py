@@ -163,9 +163,9 @@ def test_json_lines_hold_the_whole_answer_by_video(index, tmp_path, capsys):
         assert {line["duration"] for line in lines} == {25.0 + int(line["vid"][-1]) for line in lines}
 
 
-def test_json_lines_are_read_as_a_prediction_file(index, tmp_path, capsys):
+def test_json_lines_of_one_moment_per_query_are_read_as_a_prediction_file(index, tmp_path, capsys):
     path, truth = str(tmp_path / "found.jsonl"), tmp_path / "truth.jsonl"
-    search_index(index, QUERIES, json_path=path)
+    search_index(index, QUERIES, options={"top_k": 1}, json_path=path)
     lines = [{"qid": number, "query": query, "relevant_windows": [[1, 9]]} for number, query in enumerate(QUERIES)]
     truth.write_text("\n".join(map(json.dumps, lines)))
     assert {record.query for record in read_predictions(path, str(truth))} == set(QUERIES)

@@ -142,7 +142,7 @@ def qvhighlights(tmp_path, with_truth=True):
             "pred_relevant_windows": [[0, 150, 0.99], [30.5, 41, -2]],
         },
         {"qid": 11, "query": "nothing found", "vid": "b", "pred_relevant_windows": []},
-        {"qid": "twelve", "query": "", "vid": "c", "pred_relevant_windows": [[4, 4, 0.0]]},
+        {"qid": "twelve", "query": "", "vid": "c", "pred_relevant_windows": [[4, 4.5, 0.0]]},
     ]
     truth = [{"qid": line["qid"], "relevant_windows": [[10, 20], [60, 90.5]], "duration": 150} for line in lines]
     paths = tmp_path / "other.jsonl", tmp_path / "truth.jsonl"
@@ -162,14 +162,14 @@ def test_file_of_another_tool_with_its_truth_apart(tmp_path):
 def test_query_that_the_truth_lacks_is_named(tmp_path):
     path, truth = qvhighlights(tmp_path, with_truth=False)
     with pytest.raises(
-        DataError, match=r"line 3 of .*other\.jsonl has the qid 'twelve', which .*truth\.jsonl does not"
+        DataError, match=r"1 of the 3 queries of .*other\.jsonl are not in .*truth\.jsonl \(qid twelve\)"
     ):
         read_predictions(path, truth)
 
 
 def test_file_without_any_truth_is_named(tmp_path):
     path, _ = qvhighlights(tmp_path)
-    with pytest.raises(DataError, match="line 1 .*no list 'relevant_windows'"):
+    with pytest.raises(DataError, match="line 1 .*no relevant_windows.* --truth"):
         read_predictions(path)
 
 
@@ -221,8 +221,7 @@ def test_tool_names_a_missing_file(tmp_path):
     [
         (1, [], [[0, 10]]),  # nothing was found
         (7, [[0, 10, 0.5]], [[0, 10]]),  # all alike and all right
-        (1, [[5, 5, 0.0]], [[3, 3]]),  # empty moments
-        (7, [[-5, 400, 1e9], [9, 2, -1e9]], [[0, 0.001]]),  # out of the video, and ends before it starts
+        (7, [[-5, 400, 1e9], [9, 9.001, -1e9]], [[0, 0.001]]),  # beyond the video, and hardly a moment
     ],
 )
 def test_strange_predictions_can_be_drawn(tmp_path, count, predicted, truth):
