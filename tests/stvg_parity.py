@@ -8,7 +8,6 @@ from torch import Tensor
 
 from golden_fixture import StvgFixture
 from mmn.data.tube_dataset import resample_tube
-from mmn.engine.build import build_task
 from mmn.evaluation.tube_metrics import (
     TubePredictions,
     TubeRanker,
@@ -18,6 +17,7 @@ from mmn.evaluation.tube_metrics import (
     tube_sums,
 )
 from mmn.modeling import build_proposal_cells
+from mmn.modeling.build import build_tube_criterion
 from mmn.modeling.scoring import iou_score
 from mmn.modeling.tubes import tube_cosines
 from mmn.structures.tubes import tube_iou_maps
@@ -46,7 +46,7 @@ def train_step(name: str) -> tuple[dict[str, Tensor], torch.nn.Module]:
     """Losses of a step, and the model with the gradients of the fixture's total."""
     golden = fixture(name)
     model, batch = golden.model(), golden.batch()
-    losses = build_task(golden.cfg).build_criterion()(model(batch), batch)
+    losses = build_tube_criterion(golden.cfg)(model(batch), batch)
     weight = golden.cfg.MODEL.MMN.LOSS.CONTRASTIVE_WEIGHT
     (losses["iou"] + weight * (losses["vid"] + losses["sent"])).backward()
     return {key: loss.detach() for key, loss in losses.items()}, model

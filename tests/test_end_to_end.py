@@ -11,7 +11,7 @@ from processes import launch
 from tiny import DIM, ROOT, SYNTHETIC_CONFIG, random_batch, tiny_options
 
 from mmn.config import load_config, validate
-from mmn.engine.build import build_task
+from mmn.engine.tasks import find_task
 from mmn.engine.trainer import Trainer
 from mmn.evaluation.map_file import MapFile
 from mmn.solver import build_optimizer, build_scheduler, contrastive_weight
@@ -180,10 +180,10 @@ def assert_takes_a_step(path, text_encoder, input_size, batch, folder):
     }
     cfg = load_config(str(path), [str(part) for pair in options.items() for part in pair])
     validate(cfg)
-    task = build_task(cfg)
-    model = task.build_model(pretrained_text=True)
+    task = find_task(cfg)
+    model = task.build_model(cfg, True)
     optimizer = build_optimizer(cfg, model)
-    scheduler, criterion = build_scheduler(cfg, optimizer), task.build_criterion()
+    scheduler, criterion = build_scheduler(cfg, optimizer), task.build_criterion(cfg)
     trainer = Trainer(cfg, model, criterion, optimizer, scheduler, None, dict, torch.device("cpu"))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     before = [parameter.detach().clone() for parameter in trained]

@@ -12,7 +12,7 @@ from transformers import DistilBertConfig
 
 from golden_fixture import GOLDEN, STVG_FIXTURES, StvgFixture
 from mmn.config import load_config
-from mmn.engine.build import build_task
+from mmn.engine.tasks import find_task
 from mmn.evaluation.tube_metrics import predicted_pieces
 from mmn.modeling import build_proposal_cells
 
@@ -99,7 +99,7 @@ def test_state_dict_of_released_config(tmp_path):
     options = ["MODEL.MMN.TEXT_ENCODER.PRETRAINED", str(tmp_path)]
     cfg = load_config(str(ROOT / "configs" / "pool_stvg_16x16_k7l4.yaml"), options)
     with torch.device("meta"):
-        state = build_task(cfg).build_model(pretrained_text=False).state_dict()
+        state = find_task(cfg).build_model(cfg, False).state_dict()
     recorded = {key.removeprefix("module."): shape for key, shape in recorded.items()}
     recorded = {key: shape for key, shape in recorded.items() if not key.endswith(".position_ids")}
     assert {key: list(value.shape) for key, value in state.items()} == recorded

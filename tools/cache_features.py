@@ -8,7 +8,7 @@ import argparse
 import _path  # noqa: F401
 
 from mmn.config import load_config
-from mmn.engine.run import cache_features
+from mmn.engine.data_files import cache_features
 from mmn.utils.cli import run_tool
 
 

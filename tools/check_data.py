@@ -5,7 +5,7 @@ import argparse
 import _path  # noqa: F401
 
 from mmn.config import load_config
-from mmn.engine.run import check_data
+from mmn.engine.data_files import check_data
 from mmn.utils.cli import run_tool
 
 

@@ -10,7 +10,7 @@ _C = CN()
 
 # ---- Model -----------------------------------------------------------------------------------------------------------
 _C.MODEL = CN()
-# The task: "MMN", moments (mmn.engine.moment_task), or new "STVG", tubes of HC-STVG (mmn.engine.tube_task). The released
+# The task (mmn.engine.tasks): "MMN", moments of sentences, or new "STVG", tubes of HC-STVG. The released
 # HC-STVG file says "TAN", and MODEL.TAN where this says MODEL.MMN; both are taken for what they mean here.
 _C.MODEL.ARCHITECTURE = "MMN"
 _C.MODEL.DEVICE = "auto"  # "auto": a GPU where there is one, else the CPU; or "cuda", "cpu"

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from mmn.engine.task import Task
+from yacs.config import CfgNode
+
+from mmn.engine.tasks import Task
 from mmn.structures.recipe import FeatureRecipe
 from mmn.utils.errors import DataError
 from mmn.utils.logger import get_logger
@@ -16,14 +18,14 @@ def checkpoint_recipe(checkpoint: Mapping | None, source: str | None) -> Feature
     return None if recipe is None else FeatureRecipe.from_dict(recipe, str(source))
 
 
-def shared_recipe(task: Task, splits: Sequence[str]) -> FeatureRecipe | None:
+def shared_recipe(task: Task, cfg: CfgNode, splits: Sequence[str]) -> FeatureRecipe | None:
     """The recipe of all splits that say how their features were made; None where none does.
 
     Raises DataError, naming both, where two splits differ.
     """
     recipe = known = None
     for split in splits:
-        found = task.feature_recipe(split)
+        found = task.feature_recipe(cfg, split)
         if found is None:
             continue
         if recipe is not None and found != recipe:
@@ -36,35 +38,36 @@ def shared_recipe(task: Task, splits: Sequence[str]) -> FeatureRecipe | None:
 
 
 def training_recipe(
-    task: Task, evaluated: Sequence[str], checkpoint: Mapping | None, source: str | None, resumes: bool
+    task: Task, cfg: CfgNode, evaluated: Sequence[str], checkpoint: Mapping | None, source: str | None, resumes: bool
 ) -> dict[str, dict]:
-    """What a run's checkpoints say of its features, {} or {KEY: a recipe as plain values}.
+    """The entry of a run's checkpoints about its features, {} or {KEY: a recipe as plain values}.
 
     Args:
         evaluated: the splits that the run's model is going to meet besides those of DATASETS.TRAIN.
-        checkpoint, source: what the run begins with, if anything, and its file.
-        resumes: whether it continues that one's run.
+        checkpoint, source: the checkpoint that the run begins with, if any, and its file.
+        resumes: whether the run of that checkpoint goes on.
     Raises DataError where these do not go together, see `shared_recipe` and `check_recipes`.
     """
-    trained, splits = checkpoint_recipe(checkpoint, source), task.cfg.DATASETS.TRAIN
+    trained, splits = checkpoint_recipe(checkpoint, source), cfg.DATASETS.TRAIN
     if checkpoint is not None:
-        check_recipes(task, splits, trained, str(source))
-    recipe = shared_recipe(task, splits) or (trained if resumes else None)
-    check_recipes(task, evaluated, recipe, "the model of this run")
+        check_recipes(task, cfg, splits, trained, str(source))
+    recipe = shared_recipe(task, cfg, splits) or (trained if resumes else None)
+    check_recipes(task, cfg, evaluated, recipe, "the model of this run")
     return {} if recipe is None else {KEY: recipe.to_dict()}
 
 
-def check_recipes(task: Task, splits: Sequence[str], trained: FeatureRecipe | None, source: str) -> None:
+def check_recipes(task: Task, cfg: CfgNode, splits: Sequence[str], trained: FeatureRecipe | None, source: str) -> None:
     """Raise DataError where a split has features of another recipe than a model was trained on, naming both.
 
     Where only one of the two is known, the log says so and nothing is refused.
 
     Args:
-        trained: of the model, see `checkpoint_recipe`.
+        splits: names of the splits that the model is going to meet.
+        trained: the model's recipe, see `checkpoint_recipe`.
         source: the model's file, for messages.
     """
     for split in dict.fromkeys(splits):
-        found = task.feature_recipe(split)
+        found = task.feature_recipe(cfg, split)
         if found is not None and trained is not None and found != trained:
             raise DataError(
                 f"{source} is trained on features of {trained}, but those of the split {split} are {found}, which "

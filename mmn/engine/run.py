@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -15,19 +15,16 @@ from yacs.config import CfgNode
 from mmn.config import load_config, validate
 from mmn.config.validate import untrained_score
 from mmn.data import build_test_loader, build_train_loader
-from mmn.data.check_split import report_problems
-from mmn.data.loaders import all_splits, build_tokenizer, split_names
+from mmn.data.loaders import split_names
 from mmn.data.tokenizer import QueryTokenizer
-from mmn.engine.build import build_task
 from mmn.engine.feature_recipes import check_recipes, checkpoint_recipe, training_recipe
 from mmn.engine.machine_errors import machine_errors_explained
-from mmn.engine.moment_task import MomentTask
 from mmn.engine.output_dir import prepare_output_dir
 from mmn.engine.precision import set_deterministic, set_tf32
-from mmn.engine.task import Task
+from mmn.engine.tasks import Task, find_task
 from mmn.engine.trainer import Trainer
-from mmn.evaluation.inference import predict
-from mmn.evaluation.map_file import MapRequest
+from mmn.evaluation.inference import MomentRanker, predict
+from mmn.evaluation.map_file import MapRequest, predict_with_maps
 from mmn.evaluation.recall import format_table
 from mmn.evaluation.score_sweep import SweepRanker, check_sweep_file, format_sweep, sweep_grid, write_sweep
 from mmn.solver import build_average, build_optimizer, build_scheduler
@@ -48,7 +45,7 @@ def start_run(config_file: str, options: Sequence[str], training: bool) -> tuple
     """Config, device, process group, output folder, log and seed. Returns the config and this process's device."""
     cfg = load_config(config_file, options)
     validate(cfg, int(os.environ.get("WORLD_SIZE", "1")), training)
-    build_task(cfg)  # refuses what does not suit it
+    find_task(cfg)  # refuses values that its architecture cannot use
     device = comm.choose_device(cfg.MODEL.DEVICE)
     die_with_the_launcher()
     set_deterministic(cfg.SOLVER.DETERMINISTIC)
@@ -82,42 +79,41 @@ def train(cfg: CfgNode, device: torch.device, partial: bool = False, will_test: 
         will_test: whether `test` follows; then the files of the test splits are looked at before training.
         partial: of INIT_WEIGHTS, load what fits the model; the rest starts as in a run without them.
     """
-    task = build_task(cfg)
+    task = find_task(cfg)
     if warning := untrained_score(cfg):
         get_logger().warning(warning)
     tested = split_names(cfg, "TEST") if will_test else ()
     for name in tested:
-        task.check_files(name)
+        task.check_files(cfg, name)
     with machine_errors_explained(cfg, "SOLVER.BATCH_SIZE"):
-        _build_trainer(task, device, partial, tested).train()
+        _build_trainer(task, cfg, device, partial, tested).train()
 
 
-def _build_trainer(task: Task, device: torch.device, partial: bool, tested: Sequence[str]) -> Trainer:
-    logger, cfg = get_logger(), task.cfg
+def _build_trainer(task: Task, cfg: CfgNode, device: torch.device, partial: bool, tested: Sequence[str]) -> Trainer:
+    logger = get_logger()
     source, resumes = _starting_checkpoint(cfg)
     checkpoint = load_checkpoint(source) if source else None
-    tokenizer = build_tokenizer(cfg)
+    tokenizer = task.build_tokenizer(cfg)
     start = time.perf_counter()
-    datasets = [_labelled_dataset(task, name, tokenizer) for name in split_names(cfg, "TRAIN")]
-    loader = build_train_loader(cfg, datasets, task.build_collator(tokenizer))
-    labelled = _labelled_dataset(task, _validation_split(cfg), tokenizer)
-    recipe = training_recipe(task, [labelled.name, *tested], checkpoint, source, resumes)
-    validation = build_test_loader(cfg, labelled, task.build_collator(tokenizer))
+    datasets = [_labelled_dataset(task, cfg, name, tokenizer) for name in split_names(cfg, "TRAIN")]
+    loader = build_train_loader(cfg, datasets, task.build_collator(cfg, tokenizer))
+    labelled = _labelled_dataset(task, cfg, _validation_split(cfg), tokenizer)
+    recipe = training_recipe(task, cfg, [labelled.name, *tested], checkpoint, source, resumes)
+    validation = build_test_loader(cfg, labelled, task.build_collator(cfg, tokenizer))
     logger.info("data ready after %.1f s: %d training videos", time.perf_counter() - start, len(loader.dataset))
-    model = _build_model(task, device, checkpoint, source, partial and not resumes)
+    model = _build_model(task, cfg, device, checkpoint, source, partial and not resumes)
     optimizer = build_optimizer(cfg, model)
     average = build_average(cfg, model)
-    evaluated = model if average is None else average.module
+    evaluated, ranker = model if average is None else average.module, task.build_ranker(cfg)
     trainer = Trainer(
         cfg,
         model,
-        task.build_criterion(),
+        task.build_criterion(cfg),
         optimizer,
         build_scheduler(cfg, optimizer),
         loader,
-        lambda: task.evaluate(task.predict(evaluated, validation, device), validation.dataset),
+        lambda: task.evaluate(predict(evaluated, validation, ranker, device), validation.dataset),
         device,
-        task.selection_metric,
         average,
         {**task.training_facts(datasets), **recipe},
     )
@@ -161,9 +157,9 @@ def _validation_split(cfg: CfgNode) -> str:
     return name
 
 
-def _labelled_dataset(task: Task, split: str, tokenizer: QueryTokenizer) -> Dataset:
+def _labelled_dataset(task: Task, cfg: CfgNode, split: str, tokenizer: QueryTokenizer) -> Dataset:
     """A split to train on, or to pick the best checkpoint on."""
-    dataset = task.build_dataset(split, tokenizer)
+    dataset = task.build_dataset(cfg, split, tokenizer)
     if not dataset.has_truth:
         raise ConfigError(
             f"the split {split} has sentences without their truth, which training needs: name other splits in "
@@ -173,9 +169,10 @@ def _labelled_dataset(task: Task, split: str, tokenizer: QueryTokenizer) -> Data
 
 
 def _build_model(
-    task: Task, device: torch.device, checkpoint: dict | None, source: str | None, partial: bool
+    task: Task, cfg: CfgNode, device: torch.device, checkpoint: dict | None, source: str | None, partial: bool
 ) -> nn.Module:
-    model = task.build_model(pretrained_text=checkpoint is None or partial)
+    with_pretrained_text = checkpoint is None or partial
+    model = task.build_model(cfg, with_pretrained_text)
     if checkpoint is not None:
         load_weights(model, checkpoint["model"], source, partial)
         get_logger().info("loaded %s", source)
@@ -183,17 +180,19 @@ def _build_model(
 
 
 def load_model(
-    task: Task, device: torch.device, splits: Sequence[str], ckpt: str | None = None, partial: bool = False
+    cfg: CfgNode, device: torch.device, splits: Sequence[str], ckpt: str | None = None, partial: bool = False
 ) -> nn.Module:
-    """The task's network on `device` with the weights of a checkpoint; `ckpt` and `partial` as of `test`.
+    """The network of a config on `device`, with the weights of a checkpoint.
 
     Args:
-        splits: what it is going to meet; their features must be of the kind that it was trained on.
+        splits: the splits that it is going to meet, whose features must be of the kind that it was trained on.
+        ckpt, partial: see `test`.
     """
-    path = ckpt or CheckpointFolder(task.cfg.OUTPUT_DIR, task.cfg.MODEL.MMN.FEAT2D.NAME).find()
+    task = find_task(cfg)
+    path = ckpt or CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME).find()
     checkpoint = load_checkpoint(path)
-    check_recipes(task, splits, checkpoint_recipe(checkpoint, path), path)
-    return _build_model(task, device, checkpoint, path, partial)
+    check_recipes(task, cfg, splits, checkpoint_recipe(checkpoint, path), path)
+    return _build_model(task, cfg, device, checkpoint, path, partial)
 
 
 def test(
@@ -212,15 +211,65 @@ def test(
         partial: load what fits the model, and say what does not.
         map_request: also write the score maps; with several test splits, one file per split.
     """
-    task = build_task(cfg)
-    names = split_names(cfg, "TEST")
-    model = load_model(task, device, names, ckpt, partial)
-    tokenizer = build_tokenizer(cfg)
-    for name in names:
-        loader = build_test_loader(cfg, task.build_dataset(name, tokenizer), task.build_collator(tokenizer))
+    task, splits = find_task(cfg), split_names(cfg, "TEST")
+    if map_request is not None and not isinstance(task.build_ranker(cfg), MomentRanker):
+        raise ConfigError(
+            f"--dump-maps: MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE} has no score maps to write, leave it out"
+        )
+    model = load_model(cfg, device, splits, ckpt, partial)
+    for loader in _test_loaders(task, cfg):
+        name = loader.dataset.name
+        maps = None
+        if map_request is not None:
+            maps = replace(map_request, path=path_of_split(map_request.path, name, len(splits)))
         with machine_errors_explained(cfg, "TEST.BATCH_SIZE"):
-            maps = map_request and replace(map_request, path=path_of_split(map_request.path, name, len(names)))
-            _test_split(task, device, model, loader, path_of_split(dump, name, len(names)), maps)
+            _test_split(task, cfg, device, model, loader, path_of_split(dump, name, len(splits)), maps)
+
+
+def _test_loaders(task: Task, cfg: CfgNode) -> Iterator[DataLoader]:
+    """A loader for each split of DATASETS.TEST, made when it is asked for."""
+    tokenizer = task.build_tokenizer(cfg)
+    for name in split_names(cfg, "TEST"):
+        dataset = task.build_dataset(cfg, name, tokenizer)
+        yield build_test_loader(cfg, dataset, task.build_collator(cfg, tokenizer))
+
+
+def path_of_split(path: str | None, split: str, num_splits: int) -> str | None:
+    """The file of a split: `path` itself, or one name per split where there are several."""
+    if path is None or num_splits == 1:
+        return path
+    stem, extension = os.path.splitext(path)
+    return f"{stem}_{split}{extension}"
+
+
+def _test_split(
+    task: Task,
+    cfg: CfgNode,
+    device: torch.device,
+    model: nn.Module,
+    loader: DataLoader,
+    dump: str | None,
+    maps: MapRequest | None,
+) -> None:
+    """Predict one split, write what is asked for, and print its table."""
+    dataset, ranker = loader.dataset, task.build_ranker(cfg)
+    if not dataset.has_truth and dump is None:
+        raise UserError(f"the split {dataset.name} has no truth to score predictions by: give --dump to write them")
+    start = time.perf_counter()
+    if maps is None:
+        predictions = predict(model, loader, ranker, device)
+    else:
+        predictions = predict_with_maps(model, loader, ranker, device, maps, cfg.MODEL.MMN.FEAT2D.POOLING_COUNTS)
+    metrics = task.evaluate(predictions, dataset) if dataset.has_truth else None
+    seconds = time.perf_counter() - start
+    get_logger().info("%s: %d sentences in %.1f s", dataset.name, dataset.num_sentences, seconds)
+    if dump is not None:
+        merged = predictions.merge()
+        if comm.get_rank() == 0:
+            task.write_predictions(dump, dataset, merged)
+            get_logger().info("wrote %s", dump)
+    if metrics is not None and comm.get_rank() == 0:
+        print(format_table(metrics, _title(cfg, dataset.name)), flush=True)
 
 
 def sweep(
@@ -238,21 +287,25 @@ def sweep(
         ckpt, partial: see `test`.
         out: write the rows of the table there, as csv or json; with several test splits, one file per split.
     """
-    task = build_task(cfg)
-    if not isinstance(task, MomentTask):
+    task, splits = find_task(cfg), split_names(cfg, "TEST")
+    if not isinstance(task.build_ranker(cfg), MomentRanker):
         raise ConfigError(f"--sweep is for MODEL.ARCHITECTURE MMN, not {cfg.MODEL.ARCHITECTURE}: test one by one")
     if out is not None:
         check_sweep_file(out)
     grid = sweep_grid(cfg, settings)
     for _, varied in grid:
         validate(varied, comm.get_world_size(), training=False)
-    names = split_names(cfg, "TEST")
-    model = load_model(task, device, names, ckpt, partial)
-    tokenizer = build_tokenizer(cfg)
-    for name in names:
-        loader = build_test_loader(cfg, task.build_dataset(name, tokenizer), task.build_collator(tokenizer))
+    model = load_model(cfg, device, splits, ckpt, partial)
+    for loader in _test_loaders(task, cfg):
         with machine_errors_explained(cfg, "TEST.BATCH_SIZE"):
-            _sweep_split(task, device, model, loader, grid, path_of_split(out, name, len(names)))
+            rows = _sweep_split(task, device, model, loader, grid)
+        if comm.get_rank() == 0:
+            name = loader.dataset.name
+            if out is not None:
+                path = path_of_split(out, name, len(splits))
+                write_sweep(path, rows)
+                get_logger().info("wrote %s", path)
+            print(format_sweep(rows, list(grid[0][0]), _title(cfg, name)), flush=True)
 
 
 def _sweep_split(
@@ -261,66 +314,15 @@ def _sweep_split(
     model: nn.Module,
     loader: DataLoader,
     grid: Sequence[tuple[dict[str, object], CfgNode]],
-    out: str | None,
-) -> None:
-    dataset = loader.dataset
-    rankers = [MomentTask(varied).build_ranker() for _, varied in grid]
-    predictions = predict(model, loader, SweepRanker(rankers), device)
-    rows = [{**values, **task.evaluate(found, dataset)} for (values, _), found in zip(grid, predictions, strict=True)]
-    if comm.get_rank() == 0:
-        if out is not None:
-            write_sweep(out, rows)
-            get_logger().info("wrote %s", out)
-        title = f"{task.cfg.DATASETS.NAME} {dataset.name}".strip()
-        print(format_sweep(rows, list(grid[0][0]), title), flush=True)
+) -> list[dict[str, object]]:
+    """The swept values and the metrics of one split, a row for each setting."""
+    ranker = SweepRanker([task.build_ranker(varied) for _, varied in grid])
+    predictions = predict(model, loader, ranker, device)
+    return [
+        {**values, **task.evaluate(found, loader.dataset)} for (values, _), found in zip(grid, predictions, strict=True)
+    ]
 
 
-def path_of_split(path: str | None, split: str, num_splits: int) -> str | None:
-    """The file of a split: `path` itself, or one name per split where there are several."""
-    if path is None or num_splits == 1:
-        return path
-    stem, extension = os.path.splitext(path)
-    return f"{stem}_{split}{extension}"
-
-
-def _test_split(
-    task: Task,
-    device: torch.device,
-    model: nn.Module,
-    loader: DataLoader,
-    dump: str | None,
-    maps: MapRequest | None,
-) -> None:
-    dataset = loader.dataset
-    if not dataset.has_truth and dump is None:
-        raise UserError(f"the split {dataset.name} has no truth to score predictions by: give --dump to write them")
-    start = time.perf_counter()
-    if maps is None:
-        predictions = task.predict(model, loader, device)
-    else:
-        predictions = task.predict_with_maps(model, loader, device, maps)
-    metrics = task.evaluate(predictions, dataset) if dataset.has_truth else None
-    seconds = time.perf_counter() - start
-    get_logger().info("%s: %d sentences in %.1f s", dataset.name, dataset.num_sentences, seconds)
-    if dump is not None:
-        merged = predictions.merge()
-        if comm.get_rank() == 0:
-            task.write_predictions(dump, dataset, merged)
-            get_logger().info("wrote %s", dump)
-    if metrics is not None and comm.get_rank() == 0:
-        print(format_table(metrics, f"{task.cfg.DATASETS.NAME} {dataset.name}".strip()), flush=True)
-
-
-def check_data(cfg: CfgNode) -> None:
-    """Print every problem of every split that the config names; raises UserError if there are any."""
-    task = build_task(cfg)
-    report_problems({split: task.split_problems(split) for split in all_splits(cfg)})
-
-
-def cache_features(cfg: CfgNode) -> None:
-    """Resample the features of all splits that the config names into DATALOADER.CACHE_DIR."""
-    if not cfg.DATALOADER.CACHE_DIR:
-        raise ConfigError("DATALOADER.CACHE_DIR is empty: name the folder for the clip caches")
-    task = build_task(cfg)
-    for split in all_splits(cfg):
-        task.write_clip_file(split)
+def _title(cfg: CfgNode, split: str) -> str:
+    """The title of a split's table."""
+    return f"{cfg.DATASETS.NAME} {split}".strip()

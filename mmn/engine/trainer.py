@@ -62,7 +62,6 @@ class Trainer:
         criterion, optimizer, scheduler, loader: what is trained, how, and on what.
         evaluate: () -> metrics of the validation split for the current weights; called on all processes.
         device: where batches go.
-        selection_metric: the metric by which the best checkpoint is picked, the higher the better.
         average: the running average of `model` that `evaluate` looks at and checkpoints hold as "model"; None for none.
         facts: plain values about the training data, by name, that checkpoints carry along.
     """
@@ -77,7 +76,6 @@ class Trainer:
         loader: DataLoader,
         evaluate: Callable[[], dict[str, float]],
         device: torch.device,
-        selection_metric: str = SELECTION_METRIC,
         average: AveragedModel | None = None,
         facts: Mapping[str, object] | None = None,
     ):
@@ -89,7 +87,6 @@ class Trainer:
         self.loader = loader
         self.evaluate = evaluate
         self.device = device
-        self.selection_metric = selection_metric
         self.average = average
         self.evaluated: nn.Module = model if average is None else average.module
         self.memory: MemoryBank | None = getattr(criterion, "memory", None)  # which only the losses of moments have
@@ -277,8 +274,8 @@ class Trainer:
         self.writer.write(f"eval/{split}", epoch, self.step, metrics)
         text = "  ".join(f"{name} {100 * value:.2f}" for name, value in metrics.items())
         get_logger().info("epoch %d  %s  %s", epoch, split, text)
-        if metrics[self.selection_metric] > self.state.best_metric:
-            self.state.best_epoch, self.state.best_metric = epoch, metrics[self.selection_metric]
+        if metrics[SELECTION_METRIC] > self.state.best_metric:
+            self.state.best_epoch, self.state.best_metric = epoch, metrics[SELECTION_METRIC]
             state = self.state_dict()
             if self.is_main:
                 self.checkpoints.save_best(state)

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from mmn.data.annotations import iterate_sentences
 from mmn.data.dataset import MomentDataset
 from mmn.data.features import DAMAGE
-from mmn.evaluation.inference import MomentRanker
+from mmn.evaluation.inference import MomentRanker, Predictions, predict
 from mmn.modeling.mmn import GroundingOutput
 from mmn.modeling.scoring import SCORES, final_score
 from mmn.structures.batch import GroundingBatch
@@ -29,6 +30,7 @@ from mmn.structures.proposals import ProposalCells
 from mmn.utils import comm
 from mmn.utils.errors import ConfigError, DataError
 from mmn.utils.files import atomic_path
+from mmn.utils.logger import get_logger
 
 FORMAT = "mmn-score-maps 1"
 
@@ -102,6 +104,28 @@ class MapRecorder:
         ids, contrastive, iou = (comm.gather_rows(rows, counts) for rows in own)
         first = np.unique(ids.numpy(), return_index=True)[1]  # videos that pad the last batch come twice
         return ids[first], contrastive[first], iou[first]
+
+
+def predict_with_maps(
+    model: nn.Module,
+    loader: DataLoader,
+    ranker: MomentRanker,
+    device: torch.device,
+    request: MapRequest,
+    pooling_counts: Sequence[int],
+) -> Predictions:
+    """`predict`, which also writes the score maps that are asked for; called on all processes.
+
+    Args:
+        pooling_counts: MODEL.MMN.FEAT2D.POOLING_COUNTS, from which a reader of the file knows the map's cells.
+    """
+    recorder = MapRecorder(ranker, request.wanted(loader.dataset.num_sentences))
+    predictions = predict(model, loader, recorder, device)
+    maps = recorder.merge()
+    if comm.get_rank() == 0:
+        write_maps(request.path, loader.dataset, ranker, pooling_counts, maps)
+        get_logger().info("wrote %s, the maps of %d sentences", request.path, len(maps[0]))
+    return predictions
 
 
 def write_maps(

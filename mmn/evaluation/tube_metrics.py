@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mmn.data.annotations import read_annotation_json
-from mmn.data.tube_annotations import TubeAnnotation, parse_tube, read_tube_annotations, tube_entry
+from mmn.data.tube_annotations import TubeAnnotation, parse_tube, read_tube_annotations, tube_entry, write_entries
 from mmn.data.tube_dataset import TubeDataset
 from mmn.evaluation.inference import SentencePredictions
 from mmn.evaluation.recall import format_table
@@ -17,6 +17,7 @@ from mmn.structures.batch import TubeBatch, TubeLayout
 from mmn.structures.iou_thresholds import checked_thresholds
 from mmn.structures.proposals import ProposalCells
 from mmn.structures.tubes import Tubes, cell_rows, concatenate, piece_ious
+from mmn.utils import comm
 from mmn.utils.errors import DataError, listed
 from mmn.utils.logger import get_logger
 
@@ -98,10 +99,23 @@ def tube_metrics(sums: Tensor, thresholds: Sequence[float]) -> dict[str, float]:
     return {**metrics, "Best_R1": sum(hits) / len(hits), "m_vIoU": spatial, "m_tIoU": temporal}
 
 
+def evaluate_tubes(predictions: TubePredictions, dataset: TubeDataset) -> dict[str, float]:
+    """Metrics of a split from each process's predictions for its share; called on all processes."""
+    pieces = list(predicted_pieces(predictions, dataset.tubes))
+    truths = [dataset.videos[number].truth for number, _ in pieces]
+    ious = tube_ious([piece for _, piece in pieces], truths)
+    return tube_metrics(comm.sum_over_processes(tube_sums(*ious, dataset.thresholds)), dataset.thresholds)
+
+
 def prediction_entries(predictions: TubePredictions, dataset: TubeDataset) -> Mapping[str, dict]:
     """The challenge's `{video: {"st_frame", "ed_frame", "bbox": {frame: [x1, y1, x2, y2]}}}`."""
     pieces = predicted_pieces(predictions, dataset.tubes)
     return {dataset.videos[number].video_id: tube_entry(piece) for number, piece in pieces}
+
+
+def write_tube_predictions(path: str, dataset: TubeDataset, predictions: TubePredictions) -> None:
+    """Write the merged predictions of a split as the challenge's json file."""
+    write_entries(path, prediction_entries(predictions, dataset))
 
 
 # ---- Prediction files ------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 
 from mmn.data.cache import ClipFile, SharedClipCache
 from mmn.data.loaders import build_dataset, build_tokenizer
-from mmn.engine.run import cache_features
+from mmn.engine.data_files import cache_features
 from mmn.utils.errors import DataError
 
 VIDEO_BYTES = 4 * 3 * 2

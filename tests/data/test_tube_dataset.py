@@ -15,8 +15,8 @@ from mmn.data.features import FeatureFile, resample_clips
 from mmn.data.loaders import build_tokenizer
 from mmn.data.tube_annotations import TubeFile, read_tube_annotations, write_entries, write_tables
 from mmn.data.tube_dataset import TubeFeatures, resample_tube
-from mmn.engine.build import build_task
-from mmn.engine.run import check_data
+from mmn.engine.data_files import check_data
+from mmn.engine.tasks import find_task
 from mmn.structures.tubes import Tubes
 from mmn.utils.errors import ConfigError, DataError, UserError
 
@@ -25,12 +25,12 @@ SPLIT = "synthetic_stvg_val"
 
 @pytest.fixture
 def task(stvg_cfg):
-    return build_task(stvg_cfg)
+    return find_task(stvg_cfg)
 
 
 @pytest.fixture
 def dataset(stvg_cfg, task):
-    return task.build_dataset(SPLIT, build_tokenizer(stvg_cfg))
+    return task.build_dataset(stvg_cfg, SPLIT, build_tokenizer(stvg_cfg))
 
 
 def naive_resampling(rows, num_clips):
@@ -76,7 +76,7 @@ def test_sample_holds_the_iou_maps_of_walking_along_the_frames(dataset):
 
 def test_batch_has_the_tubes_of_all_videos(dataset, stvg_cfg, task):
     samples = [dataset[0], dataset[1]]
-    batch = task.build_collator(build_tokenizer(stvg_cfg))(samples)
+    batch = task.build_collator(stvg_cfg, build_tokenizer(stvg_cfg))(samples)
     counts = [len(sample.lengths) for sample in samples]
     assert batch.tubes.counts == tuple(counts)
     assert len(batch.feats) == len(batch.ious) == len(batch.lengths) == sum(counts)

@@ -11,7 +11,7 @@ import torch
 from tiny import random_batch, tiny_config
 
 from mmn.apps.benchmark.chaos import differing
-from mmn.engine import moment_task, run
+from mmn.engine import run
 from mmn.engine.trainer import Trainer, in_groups
 from mmn.modeling import build_criterion, build_model
 from mmn.solver import build_average, build_optimizer, build_scheduler, set_text_encoder_frozen
@@ -452,10 +452,8 @@ def test_average_takes_no_part_in_a_skipped_step(make_trainer, batch, tiny_cfg):
 
 def test_average_is_what_is_evaluated_and_saved(dataset_root, tmp_path, monkeypatch):
     seen = []
-    predict = moment_task.predict
-    monkeypatch.setattr(
-        moment_task, "predict", lambda model, *args: seen.append(weights_of(model)) or predict(model, *args)
-    )
+    predict = run.predict
+    monkeypatch.setattr(run, "predict", lambda model, *args: seen.append(weights_of(model)) or predict(model, *args))
     end = train(dataset_root, tmp_path, "SOLVER.EMA_DECAY", "0.9")
     names = [name for name, _ in build_model(tiny_config(dataset_root, tmp_path)).named_parameters()]
     assert all(torch.equal(end["model"][name], value) for name, value in zip(names, seen[-1], strict=True))

@@ -10,56 +10,20 @@ from hypothesis import strategies as st
 
 from mmn.data.loaders import build_test_loader, build_tokenizer
 from mmn.data.tube_annotations import parse_tube
-from mmn.engine.build import build_task
-from mmn.engine.run import cache_features, check_data
-from mmn.engine.tube_task import TubeTask
+from mmn.engine.data_files import cache_features, check_data
+from mmn.engine.tasks import STVG_TASK
+from mmn.evaluation.inference import predict
 from mmn.evaluation.tube_metrics import TubePredictions, TubeRanker
 from mmn.structures.batch import TubeLayout
 from mmn.structures.proposals import ProposalCells
-from mmn.utils.errors import ConfigError, UserError
+from mmn.utils.errors import UserError
 
 CELLS = ProposalCells(4, [3])
 
 
 @pytest.fixture
-def task(stvg_cfg):
-    return build_task(stvg_cfg)
-
-
-@pytest.fixture
 def tokenizer(stvg_cfg):
     return build_tokenizer(stvg_cfg)
-
-
-# ---- Which configs ---------------------------------------------------------------------------------------------------
-
-
-def test_config_picks_the_tube_task(task):
-    assert type(task) is TubeTask
-
-
-def test_several_positives_are_refused(stvg_cfg):
-    stvg_cfg.MODEL.MMN.LOSS.NUM_POSTIVE_VIDEO_PROPOSAL = 3
-    with pytest.raises(ConfigError, match="NUM_POSTIVE_VIDEO_PROPOSAL is 3"):
-        build_task(stvg_cfg)
-
-
-def test_split_of_moments_is_refused(stvg_cfg, task, tokenizer):
-    with pytest.raises(
-        ConfigError, match="'charades_train' is one of moments, but MODEL.ARCHITECTURE 'STVG' reads tubes"
-    ):
-        task.build_dataset("charades_train", tokenizer)
-
-
-def test_split_of_tubes_is_refused_for_moments(tiny_cfg):
-    with pytest.raises(ConfigError, match="'stvg_train' is one of tubes, but MODEL.ARCHITECTURE 'MMN' reads moments"):
-        build_task(tiny_cfg).check_files("stvg_train")
-
-
-def test_widths_that_are_not_one_per_track_are_refused(stvg_cfg, task):
-    stvg_cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE = [8, 8, 8]
-    with pytest.raises(ConfigError, match="the split has 2 feature tracks"):
-        task.check_files("synthetic_stvg_train")
 
 
 # ---- From scores to pieces -------------------------------------------------------------------------------------------
@@ -86,8 +50,8 @@ def test_best_piece_is_that_of_looking_at_every_cell(first, second, data):
 # ---- Metrics ---------------------------------------------------------------------------------------------------------
 
 
-def test_predicting_the_truth_scores_its_best_candidate(task, tokenizer):
-    dataset = task.build_dataset("synthetic_stvg_test", tokenizer)
+def test_predicting_the_truth_scores_its_best_candidate(stvg_cfg, tokenizer):
+    dataset = STVG_TASK.build_dataset(stvg_cfg, "synthetic_stvg_test", tokenizer)
     cells = ProposalCells(16, [15])
     rows = []
     for number in range(len(dataset)):
@@ -95,7 +59,7 @@ def test_predicting_the_truth_scores_its_best_candidate(task, tokenizer):
         layout = TubeLayout.from_counts([len(scores)])
         rows.append((torch.tensor([number]), *TubeRanker(cells).best(scores, layout, dataset.tubes[number].lengths)))
     predictions = TubePredictions(*(torch.cat(column) for column in zip(*rows, strict=True)))
-    metrics = task.evaluate(predictions, dataset)
+    metrics = STVG_TASK.evaluate(predictions, dataset)
     assert metrics["m_vIoU"] == pytest.approx(predictions.scores.double().mean().item(), abs=1e-6)
     assert metrics["R@1,IoU@0.5"] == 1
 
@@ -103,16 +67,17 @@ def test_predicting_the_truth_scores_its_best_candidate(task, tokenizer):
 # ---- Predictions and files -------------------------------------------------------------------------------------------
 
 
-def predict(task, tokenizer, split="synthetic_stvg_test"):
-    dataset = task.build_dataset(split, tokenizer)
-    loader = build_test_loader(task.cfg, dataset, task.build_collator(tokenizer))
+def predict_test_split(cfg, tokenizer):
+    dataset = STVG_TASK.build_dataset(cfg, "synthetic_stvg_test", tokenizer)
+    loader = build_test_loader(cfg, dataset, STVG_TASK.build_collator(cfg, tokenizer))
     torch.manual_seed(0)
-    return dataset, task.predict(task.build_model(pretrained_text=True), loader, torch.device("cpu"))
+    model = STVG_TASK.build_model(cfg, True)
+    return dataset, predict(model, loader, STVG_TASK.build_ranker(cfg), torch.device("cpu"))
 
 
-def test_written_predictions_are_pieces_of_candidates(task, tokenizer, tmp_path):
-    dataset, predictions = predict(task, tokenizer)
-    task.write_predictions(str(tmp_path / "out.json"), dataset, predictions.merge())
+def test_written_predictions_are_pieces_of_candidates(stvg_cfg, tokenizer, tmp_path):
+    dataset, predictions = predict_test_split(stvg_cfg, tokenizer)
+    STVG_TASK.write_predictions(str(tmp_path / "out.json"), dataset, predictions.merge())
     content = json.loads((tmp_path / "out.json").read_text())
     assert list(content) == [video.video_id for video in dataset.videos]
     for number, entry in enumerate(content.values()):
@@ -124,22 +89,22 @@ def test_written_predictions_are_pieces_of_candidates(task, tokenizer, tmp_path)
         assert any(found.items() <= candidate.items() for candidate in candidates)
 
 
-def test_cached_features_give_the_same_predictions(stvg_cfg, task, tokenizer, tmp_path):
-    _, direct = predict(task, tokenizer)
+def test_cached_features_give_the_same_predictions(stvg_cfg, tokenizer, tmp_path):
+    _, direct = predict_test_split(stvg_cfg, tokenizer)
     stvg_cfg.DATALOADER.CACHE_DIR = str(tmp_path / "clips")
     cache_features(stvg_cfg)
-    _, cached = predict(task, tokenizer)
+    _, cached = predict_test_split(stvg_cfg, tokenizer)
     assert torch.equal(direct.scores, cached.scores)
 
 
-def test_cache_of_other_tubes_is_refused(stvg_cfg, task, tokenizer, tmp_path):
+def test_cache_of_other_tubes_is_refused(stvg_cfg, tokenizer, tmp_path):
     stvg_cfg.DATALOADER.CACHE_DIR = str(tmp_path / "clips")
     cache_features(stvg_cfg)
     stvg_cfg.DATASETS.TEST = ("synthetic_stvg_val",)
     index = tmp_path / "clips" / "synthetic_stvg_val.json"
     index.write_text((tmp_path / "clips" / "synthetic_stvg_test.json").read_text())
     with pytest.raises(UserError, match="is not of the videos"):
-        task.build_dataset("synthetic_stvg_val", tokenizer)
+        STVG_TASK.build_dataset(stvg_cfg, "synthetic_stvg_val", tokenizer)
 
 
 def test_data_without_a_problem_is_said_to_be(stvg_cfg, capsys):

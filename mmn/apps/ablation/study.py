@@ -16,10 +16,9 @@ from mmn.apps.ablation.runs import CONSOLE_FILE, Failure, Run, Step, run_all, sh
 from mmn.apps.ablation.significance import Resampling
 from mmn.config import load_config
 from mmn.data.loaders import find_entry, split_names
-from mmn.engine.build import build_task
-from mmn.engine.moment_task import MomentTask
 from mmn.engine.output_dir import CHANGEABLE, refuse_other_config
 from mmn.engine.run import path_of_split
+from mmn.engine.tasks import MMN_TASK, find_task
 from mmn.utils.checkpoint import CheckpointFolder
 from mmn.utils.errors import ConfigError, UserError
 
@@ -132,13 +131,13 @@ def ablate(
     if with_figure:
         load_figure()
     runs, cfg = sweep.runs(), sweep.base_config()
-    task = build_task(cfg)
-    if not isinstance(task, MomentTask):
+    task = find_task(cfg)
+    if task is not MMN_TASK:
         raise ConfigError(
             f"ablations compare moments of sentences, which MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE} has not"
         )
     for split in {*split_names(cfg, "TRAIN"), *split_names(cfg, "TEST")}:
-        task.check_files(split)
+        task.check_files(cfg, split)
     environments = share_environments(cfg.MODEL.DEVICE, num_jobs)
     log(f"{len(sweep.rows)} rows x {sweep.num_seeds} seeds: {len(runs)} trainings, {len(environments)} at a time")
     failures = run_all(runs, environments, log)

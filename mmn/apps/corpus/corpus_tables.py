@@ -32,11 +32,10 @@ from mmn.apps.corpus.corpus_recall import (
 from mmn.apps.search.ranking import DEFAULT_PER_VIDEO, Rule
 from mmn.data import build_test_loader
 from mmn.data.annotations import read_annotations
-from mmn.data.loaders import annotation_path, build_tokenizer, find_entry, split_names
-from mmn.engine.build import build_task
+from mmn.data.loaders import annotation_path, find_entry, split_names
 from mmn.engine.machine_errors import machine_errors_explained
-from mmn.engine.moment_task import MomentTask
 from mmn.engine.run import load_model, path_of_split
+from mmn.engine.tasks import MMN_TASK, Task, find_task
 from mmn.modeling import build_proposal_cells
 from mmn.utils import comm
 from mmn.utils.errors import CheckpointError, ConfigError, nearest
@@ -91,17 +90,17 @@ def evaluate_corpus(
     """
     task = _checked_task(cfg, per_video, out)
     listing = Listing(cfg.TEST.CONTRASTIVE_SCORE_POW, cfg.TEST.NMS_THRESH, per_video)
-    splits, tokenizer = split_names(cfg, "TEST"), build_tokenizer(cfg)
+    splits, tokenizer = split_names(cfg, "TEST"), task.build_tokenizer(cfg)
     for split in splits:
-        dataset = task.build_dataset(split, tokenizer)
-        loader = build_test_loader(cfg, dataset, task.build_collator(tokenizer))
+        dataset = task.build_dataset(cfg, split, tokenizer)
+        loader = build_test_loader(cfg, dataset, task.build_collator(cfg, tokenizer))
         rows: dict[str, list[CorpusScores]] = {}
         for training in trainings:
             for checkpoint in training.checkpoints:
-                scores = _score_checkpoint(task, device, loader, checkpoint, rules, listing)
+                scores = _score_checkpoint(cfg, device, loader, checkpoint, rules, listing)
                 for rule, score in scores.items():
                     rows.setdefault(_row_name(training, rule, trainings), []).append(score)
-        rows[PRIOR] = [_score_prior(task, split, listing)]
+        rows[PRIOR] = [_score_prior(cfg, split, listing)]
         title = f"{cfg.DATASETS.NAME} {split}".strip()
         facts = describe(find_answers(dataset.videos), len(dataset), len(build_proposal_cells(cfg)), rows, listing)
         table = CorpusTable(title, facts, rows, resampling)
@@ -112,9 +111,9 @@ def evaluate_corpus(
             get_logger().info("wrote %s", path)
 
 
-def _checked_task(cfg: CfgNode, per_video: int, out: str | None) -> MomentTask:
-    task = build_task(cfg)
-    if not isinstance(task, MomentTask):
+def _checked_task(cfg: CfgNode, per_video: int, out: str | None) -> Task:
+    task = find_task(cfg)
+    if task is not MMN_TASK:
         raise ConfigError(
             f"a corpus is searched for moments of sentences, which MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE} has not: "
             "give a config of MMN"
@@ -159,16 +158,16 @@ def _row_name(training: Training, rule: str, trainings: Sequence[Training]) -> s
 
 
 def _score_checkpoint(
-    task: MomentTask,
+    cfg: CfgNode,
     device: torch.device,
     loader: DataLoader,
     checkpoint: str | None,
     rules: Sequence[Rule],
     listing: Listing,
 ) -> dict[str, CorpusScores]:
-    model = load_model(task, device, [loader.dataset.name], checkpoint)
-    cells, start = build_proposal_cells(task.cfg), time.perf_counter()
-    with machine_errors_explained(task.cfg, "TEST.BATCH_SIZE"):
+    model = load_model(cfg, device, [loader.dataset.name], checkpoint)
+    cells, start = build_proposal_cells(cfg), time.perf_counter()
+    with machine_errors_explained(cfg, "TEST.BATCH_SIZE"):
         corpus, queries = encode_split(model, loader, cells, device)
         encoded = time.perf_counter()
         ranks = rank_corpus(corpus, queries, rules, listing)
@@ -180,9 +179,7 @@ def _score_checkpoint(
     return {name: score_ranks(rank) for name, rank in ranks.items()}
 
 
-def _score_prior(task: MomentTask, split: str, listing: Listing) -> CorpusScores:
-    cfg = task.cfg
-
+def _score_prior(cfg: CfgNode, split: str, listing: Listing) -> CorpusScores:
     def annotations(name: str) -> list:
         entry = find_entry(cfg, name)
         return read_annotations(annotation_path(cfg, entry), entry.time_unit)

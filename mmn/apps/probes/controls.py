@@ -16,9 +16,10 @@ from yacs.config import CfgNode
 
 from mmn.data import build_test_loader
 from mmn.data.dataset import MomentDataset, VideoSample
-from mmn.data.loaders import build_tokenizer, split_names
-from mmn.engine.build import build_task
+from mmn.data.loaders import split_names
 from mmn.engine.run import load_model
+from mmn.engine.tasks import find_task
+from mmn.evaluation.inference import predict
 from mmn.utils.errors import ConfigError, DataError
 
 
@@ -85,17 +86,17 @@ def run_controls(
 
     Raises ConfigError where the config's task has no moments of sentences in videos.
     """
-    task = build_task(cfg)
-    splits, tokenizer = split_names(cfg, "TEST"), build_tokenizer(cfg)
-    model, results = load_model(task, device, splits, ckpt), {}
+    task = find_task(cfg)
+    splits, tokenizer, ranker = split_names(cfg, "TEST"), task.build_tokenizer(cfg), task.build_ranker(cfg)
+    model, results = load_model(cfg, device, splits, ckpt), {}
     for split in splits:
-        dataset = task.build_dataset(split, tokenizer)
+        dataset = task.build_dataset(cfg, split, tokenizer)
         if not isinstance(dataset, MomentDataset):
             raise ConfigError(
                 f"MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE} has no shuffled controls: give a config of MMN"
             )
         results[split] = {}
         for name, control in CONTROLS.items():
-            loader = build_test_loader(cfg, control(dataset, seed), task.build_collator(tokenizer))
-            results[split][name] = task.evaluate(task.predict(model, loader, device), dataset)
+            loader = build_test_loader(cfg, control(dataset, seed), task.build_collator(cfg, tokenizer))
+            results[split][name] = task.evaluate(predict(model, loader, ranker, device), dataset)
     return results

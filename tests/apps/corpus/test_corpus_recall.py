@@ -214,13 +214,13 @@ def test_queries_without_a_second_answer_have_no_padding_that_counts():
 
 def test_split_is_encoded_as_an_index_holds_it(tiny_cfg):
     from mmn.data import build_test_loader
-    from mmn.data.loaders import build_tokenizer
-    from mmn.engine.build import build_task
+    from mmn.data.loaders import build_collator, build_dataset, build_tokenizer
+    from mmn.modeling import build_model
 
-    task, tokenizer = build_task(tiny_cfg), build_tokenizer(tiny_cfg)
-    dataset = task.build_dataset("synthetic_test", tokenizer)
-    model = task.build_model(pretrained_text=True).eval()
-    loader = build_test_loader(tiny_cfg, dataset, task.build_collator(tokenizer))
+    tokenizer = build_tokenizer(tiny_cfg)
+    dataset = build_dataset(tiny_cfg, "synthetic_test", tokenizer)
+    model = build_model(tiny_cfg).eval()
+    loader = build_test_loader(tiny_cfg, dataset, build_collator(tiny_cfg, tokenizer))
     cells = ProposalCells(16, [15])
     corpus, queries = encode_split(model, loader, cells, torch.device("cpu"))
     assert corpus.num_videos == len(dataset) and len(queries) == dataset.num_sentences

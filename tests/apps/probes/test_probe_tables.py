@@ -13,7 +13,7 @@ from mmn.apps.probes.probe_tables import build_probe, describe, group_table
 from mmn.config import load_config
 from mmn.data import build_dataset
 from mmn.data.loaders import build_tokenizer
-from mmn.engine.build import build_task
+from mmn.modeling import build_model
 from mmn.utils.errors import ConfigError, DataError
 
 
@@ -65,7 +65,7 @@ def test_split_of_one_video_cannot_be_shuffled(dataset, control):
 
 
 def test_controls_of_a_checkpoint(tiny_cfg, tmp_path):
-    model = build_task(tiny_cfg).build_model(pretrained_text=True)
+    model = build_model(tiny_cfg)
     torch.save({"model": model.state_dict()}, tmp_path / "model.pth")
     results = run_controls(tiny_cfg, torch.device("cpu"), str(tmp_path / "model.pth"))
     assert list(results["synthetic_test"]) == list(CONTROLS)

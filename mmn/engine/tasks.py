@@ -1,0 +1,172 @@
+"""Architectures as the engine sees them: what each one means by a split, a network, losses and predictions.
+
+Training, checkpoints, processes and resuming are the same for all. A new architecture is one more record in TASKS.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from yacs.config import CfgNode
+
+from mmn.data import check_split, loaders, tube_dataset
+from mmn.data.collate import Collator
+from mmn.data.dataset import MomentDataset, summarise_durations
+from mmn.data.tokenizer import QueryTokenizer
+from mmn.data.tube_dataset import TubeCollator, TubeDataset
+from mmn.evaluation import moment_metrics, tube_metrics
+from mmn.evaluation.inference import MomentRanker, Ranker, SentencePredictions
+from mmn.evaluation.tube_metrics import TubeRanker
+from mmn.modeling.build import (
+    build_criterion,
+    build_model,
+    build_proposal_cells,
+    build_tube_criterion,
+    build_tube_featpool,
+)
+from mmn.structures.recipe import FeatureRecipe
+from mmn.utils.errors import ConfigError
+
+
+def no_recipe(cfg: CfgNode, split: str) -> FeatureRecipe | None:
+    """Feature files that do not say how they were made."""
+    return None
+
+
+def no_facts(datasets: Sequence[Dataset]) -> dict[str, object]:
+    """Training data of which checkpoints say nothing beyond the config."""
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Description of one architecture, all of it functions of the config.
+
+    `split` is a name in DATASETS.TRAIN, VAL or TEST. Datasets have `name`, `num_sentences` and `has_truth`; batches are
+    `mmn.structures.batch.Batch`.
+
+    Attributes:
+        check_config: raises ConfigError for values that `mmn.config.validate` lets pass but this architecture cannot use.
+        check_files: raises DataError unless the split can be tested on; before a training that ends with its table.
+        split_problems: one sentence per problem of a split's files; every video is looked at.
+        write_clip_file: resamples the split's features into DATALOADER.CACHE_DIR.
+        build_tokenizer: from a sentence to what the network's text encoder takes.
+        build_dataset: the split, its files checked.
+        build_collator: from samples of the dataset to a batch.
+        feature_recipe: how the split's features were made, where its files say so.
+        training_facts: what checkpoints say of the training splits besides the config: plain values, by name.
+        build_model: the network on the CPU; the flag is `pretrained_text`, see `mmn.modeling.build.build_model`.
+        build_criterion: (output, batch) -> losses by name, unweighted.
+        build_ranker: from the network's output to predictions.
+        evaluate: metrics of a split (shares) from each process's predictions for its share; called on all processes.
+        write_predictions: writes the merged predictions of a split.
+    """
+
+    check_config: Callable[[CfgNode], None]
+    # Data
+    check_files: Callable[[CfgNode, str], None]
+    split_problems: Callable[[CfgNode, str], Iterator[str]]
+    write_clip_file: Callable[[CfgNode, str], None]
+    build_tokenizer: Callable[[CfgNode], QueryTokenizer] = loaders.build_tokenizer
+    build_dataset: Callable[[CfgNode, str, QueryTokenizer], Dataset]
+    build_collator: Callable[[CfgNode, QueryTokenizer], Collator]
+    feature_recipe: Callable[[CfgNode, str], FeatureRecipe | None] = no_recipe
+    training_facts: Callable[[Sequence[Dataset]], dict[str, object]] = no_facts
+    # Network
+    build_model: Callable[[CfgNode, bool], nn.Module]
+    build_criterion: Callable[[CfgNode], Callable[..., dict[str, Tensor]]]
+    # Evaluation
+    build_ranker: Callable[[CfgNode], Ranker]
+    evaluate: Callable[[SentencePredictions, Dataset], dict[str, float]]
+    write_predictions: Callable[[str, Dataset, SentencePredictions], None]
+
+
+# ---- MMN: the moment (start, end) of every sentence of a video -------------------------------------------------------
+
+
+def check_moment_config(cfg: CfgNode) -> None:
+    size = cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE
+    if not isinstance(size, int):
+        raise ConfigError(f"MODEL.MMN.FEATPOOL.INPUT_SIZE is {size}, but moments have one feature file: give one width")
+
+
+def build_moment_ranker(cfg: CfgNode) -> MomentRanker:
+    """Scores to ranked moments, as TEST says."""
+    test, cells = cfg.TEST, build_proposal_cells(cfg)
+    return MomentRanker(cells, test.NMS_THRESH, test.CONTRASTIVE_SCORE_POW, test.NUM_PREDICTIONS, test.SCORE)
+
+
+def moment_facts(datasets: Sequence[MomentDataset]) -> dict[str, object]:
+    return {"train_durations": summarise_durations(datasets)}
+
+
+MMN_TASK = Task(
+    check_config=check_moment_config,
+    check_files=loaders.check_files,
+    split_problems=check_split.split_problems,
+    write_clip_file=loaders.write_clip_file,
+    build_dataset=loaders.build_dataset,
+    build_collator=loaders.build_collator,
+    feature_recipe=loaders.feature_recipe,
+    training_facts=moment_facts,
+    build_model=build_model,
+    build_criterion=build_criterion,
+    build_ranker=build_moment_ranker,
+    evaluate=moment_metrics.evaluate,
+    write_predictions=moment_metrics.write_predictions,
+)
+
+
+# ---- STVG: which person of HC-STVG, and from which frame to which (SPEC section 8) -----------------------------------
+
+
+def check_tube_config(cfg: CfgNode) -> None:
+    count = cfg.MODEL.MMN.LOSS.NUM_POSTIVE_VIDEO_PROPOSAL
+    if count != 1:
+        raise ConfigError(
+            f"MODEL.MMN.LOSS.NUM_POSTIVE_VIDEO_PROPOSAL is {count}, but a sentence of HC-STVG has one positive: set it to 1"
+        )
+
+
+def build_tube_dataset(cfg: CfgNode, split: str, tokenizer: QueryTokenizer) -> TubeDataset:
+    return tube_dataset.build_tube_dataset(cfg, split, build_proposal_cells(cfg), tokenizer)
+
+
+def build_tube_collator(cfg: CfgNode, tokenizer: QueryTokenizer) -> Collator:
+    return loaders.build_collator(cfg, tokenizer, TubeCollator)
+
+
+def build_tube_model(cfg: CfgNode, pretrained_text: bool) -> nn.Module:
+    return build_model(cfg, pretrained_text, build_tube_featpool)
+
+
+def build_tube_ranker(cfg: CfgNode) -> TubeRanker:
+    return TubeRanker(build_proposal_cells(cfg))
+
+
+STVG_TASK = Task(
+    check_config=check_tube_config,
+    check_files=tube_dataset.check_tube_files,
+    split_problems=tube_dataset.tube_problems,
+    write_clip_file=tube_dataset.write_tube_clip_file,
+    build_dataset=build_tube_dataset,
+    build_collator=build_tube_collator,
+    build_model=build_tube_model,
+    build_criterion=build_tube_criterion,
+    build_ranker=build_tube_ranker,
+    evaluate=tube_metrics.evaluate_tubes,
+    write_predictions=tube_metrics.write_tube_predictions,
+)
+
+
+TASKS = {"MMN": MMN_TASK, "STVG": STVG_TASK}  # by MODEL.ARCHITECTURE
+
+
+def find_task(cfg: CfgNode) -> Task:
+    """The task of MODEL.ARCHITECTURE. Raises ConfigError where there is none, or the config does not suit it."""
+    name = cfg.MODEL.ARCHITECTURE
+    if name not in TASKS:
+        raise ConfigError(f"MODEL.ARCHITECTURE is {name!r}, but must be one of {sorted(TASKS)}")
+    TASKS[name].check_config(cfg)
+    return TASKS[name]
