@@ -54,3 +54,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = list(known)
     match = closest_match(name, known)
     return f": did you mean {match}?" if match else f": the choices are {', '.join(sorted(known))}"
+
+
+def unknown_choice(key: str, value: object, choices: Iterable[str]) -> ConfigError:
+    """The error for a config key or flag whose value is none of its choices.
+
+    >>> str(unknown_choice("SOLVER.AMP", "fp8", ["off", "bf16"]))
+    "SOLVER.AMP is 'fp8': it must be one of 'off', 'bf16'"
+    """
+    return ConfigError(f"{key} is {value!r}: it must be one of {', '.join(map(repr, choices))}")

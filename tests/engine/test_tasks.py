@@ -13,7 +13,7 @@ def test_released_configs_pick_the_moment_task(tiny_cfg):
 
 def test_unknown_architecture_is_a_sentence(tiny_cfg):
     tiny_cfg.MODEL.ARCHITECTURE = "VSLNet"
-    with pytest.raises(ConfigError, match="MODEL.ARCHITECTURE is 'VSLNet', but must be one of"):
+    with pytest.raises(ConfigError, match="MODEL.ARCHITECTURE is 'VSLNet': it must be one of 'MMN', 'STVG'"):
         build_task(tiny_cfg)
 
 
