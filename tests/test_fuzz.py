@@ -109,7 +109,7 @@ def test_option_is_taken_or_refused(key, value):
         validate(load_config(SYNTHETIC_CONFIG, [key, value]))
 
 
-@given(st.dictionaries(st.sampled_from(["SOLVER", "MODEL", "INPUT", "X"]) | PLAIN, ANYTHING, max_size=3))
+@given(st.dictionaries(st.sampled_from(["SOLVER", "MODEL", "INPUT", "_BASE_", "X"]) | PLAIN, ANYTHING, max_size=3))
 def test_config_file_is_taken_or_refused(folder, content):
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8", errors="replace")
@@ -122,6 +122,9 @@ def test_config_file_is_taken_or_refused(folder, content):
 @example(b"[" * 5000)
 @example(b"a: &x [*x]")
 @example(b"SOLVER: &x {LR: *x}")
+@example(b'_BASE_: "a\\0b"')
+@example(b'_BASE_: "\\ud800"')
+@example(b"_BASE_: ..")
 def test_bytes_as_config_are_taken_or_refused(folder, content):
     path = folder / "bytes.yaml"
     path.write_bytes(content)

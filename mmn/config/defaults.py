@@ -7,12 +7,14 @@ The three released settings in `configs/` override these. Keys marked "unused" e
 from yacs.config import CfgNode as CN
 
 _C = CN()
+CHOICES: dict[str, tuple[str, ...]] = {}  # by full key: the values of those that are one of a few names
 
 # ---- Model -----------------------------------------------------------------------------------------------------------
 _C.MODEL = CN()
 # The task (mmn.engine.tasks): "MMN", moments of sentences, or new "STVG", tubes of HC-STVG. The released
 # HC-STVG file says "TAN", and MODEL.TAN where this says MODEL.MMN; both are taken for what they mean here.
 _C.MODEL.ARCHITECTURE = "MMN"
+CHOICES["MODEL.ARCHITECTURE"] = ("MMN", "STVG")
 _C.MODEL.DEVICE = "auto"  # "auto": a GPU where there is one, else the CPU; or "cuda", "cpu"
 
 _C.INPUT = CN()
@@ -29,7 +31,8 @@ _C.MODEL.MMN.FEATPOOL.HIDDEN_SIZE = 512  # H
 _C.MODEL.MMN.FEATPOOL.KERNEL_SIZE = 2  # of the average pooling, in resampled clips
 
 _C.MODEL.MMN.FEAT2D = CN()
-_C.MODEL.MMN.FEAT2D.NAME = "pool"  # "pool" or "conv"
+_C.MODEL.MMN.FEAT2D.NAME = "pool"  # of a moment's clips the maximum, or "conv", a Conv1d over them
+CHOICES["MODEL.MMN.FEAT2D.NAME"] = ("pool", "conv")
 _C.MODEL.MMN.FEAT2D.POOLING_COUNTS = [15, 8, 8, 8]  # steps per group; group g has stride 2^g
 
 _C.MODEL.MMN.TEXT_ENCODER = CN()
@@ -37,6 +40,7 @@ _C.MODEL.MMN.TEXT_ENCODER.NAME = "BERT"
 # New. A hub name or a local folder of any Hugging Face encoder with a last_hidden_state, and its tokenizer.
 _C.MODEL.MMN.TEXT_ENCODER.PRETRAINED = "distilbert-base-uncased"
 _C.MODEL.MMN.TEXT_ENCODER.POOLING = "mean"  # new: over the tokens, or "cls", the first token's state alone
+CHOICES["MODEL.MMN.TEXT_ENCODER.POOLING"] = ("mean", "cls")
 # New. How many of the encoder's last layers train after FREEZE_BERT; -1: all of them, and the embeddings; 0: none.
 _C.MODEL.MMN.TEXT_ENCODER.TRAIN_LAYERS = -1
 
@@ -47,6 +51,7 @@ _C.MODEL.MMN.PREDICTOR.NUM_STACK_LAYERS = 8
 # New. "dense": convolutions over the whole map; "fast": the same numbers from the valid cells alone, see
 # mmn.modeling.fast; "auto": whichever is expected to be faster for the device, the mode and the shape.
 _C.MODEL.MMN.PREDICTOR.IMPL = "auto"
+CHOICES["MODEL.MMN.PREDICTOR.IMPL"] = ("auto", "dense", "fast")
 # New. Dense form: keep only the inputs of the layers for the backward pass and compute the rest again, which takes less
 # memory and more time.
 _C.MODEL.MMN.PREDICTOR.CHECKPOINT_ACTIVATIONS = False
@@ -57,6 +62,7 @@ _C.MODEL.MMN.PREDICTOR.CHANNELS_LAST = False
 # of all processes; "frozen", the running ones, which stay as INIT_WEIGHTS brought them; "batch", as "process", and in
 # evaluation too, whose results then depend on TEST.BATCH_SIZE and on the number of processes.
 _C.MODEL.MMN.PREDICTOR.BATCH_NORM = "process"
+CHOICES["MODEL.MMN.PREDICTOR.BATCH_NORM"] = ("process", "sync", "frozen", "batch")
 
 _C.MODEL.MMN.LOSS = CN()
 _C.MODEL.MMN.LOSS.MIN_IOU = 0.3  # IoU that becomes target 0 of the IoU head
@@ -73,6 +79,7 @@ _C.MODEL.MMN.LOSS.MARGIN = 0.2  # taken off the cosine of a positive pair
 # New. What a moment of the own video that is no negative adds to the sentence -> video denominator: "ones" exp(0) = 1,
 # as the released weights were trained; "exclude" nothing.
 _C.MODEL.MMN.LOSS.MASKED_NEGATIVES = "ones"
+CHOICES["MODEL.MMN.LOSS.MASKED_NEGATIVES"] = ("ones", "exclude")
 # New. Share negatives across processes, so that their number does not change the loss.
 _C.MODEL.MMN.LOSS.GATHER_NEGATIVES = False
 # New. Videos of past steps whose sentences and moments are negatives too, as the network embedded them then; 0: none.
@@ -94,6 +101,7 @@ _C.MODEL.MMN.LOSS.NEGATIVES.OTHER_VIDEO_MOMENTS = True
 # "released", the one whose index in the batch is that of the positive's tube within its video, mostly somebody else's, as
 # the released weights were trained; "batch", the positive's own.
 _C.MODEL.MMN.LOSS.TUBE_INDEX = "released"
+CHOICES["MODEL.MMN.LOSS.TUBE_INDEX"] = ("released", "batch")
 
 # ---- Data ------------------------------------------------------------------------------------------------------------
 _C.DATASETS = CN()
@@ -108,7 +116,8 @@ _C.DATALOADER.NUM_WORKERS = 4  # per process
 # New. Resampled features are kept in memory up to CACHE_GB, or read from the files that tools/cache_features.py has made
 # in CACHE_DIR. As float16 they take half the room and are rounded to about 3 digits.
 _C.DATALOADER.CACHE_DIR = ""
-_C.DATALOADER.CACHE_DTYPE = "float32"  # or "float16"
+_C.DATALOADER.CACHE_DTYPE = "float32"
+CHOICES["DATALOADER.CACHE_DTYPE"] = ("float32", "float16")
 _C.DATALOADER.CACHE_GB = 8.0  # per split and process; workers share it
 
 # ---- Training --------------------------------------------------------------------------------------------------------
@@ -134,6 +143,7 @@ _C.SOLVER.WEIGHT_DECAY = 1e-5
 _C.SOLVER.BERT_LR_FACTOR = 0.1  # learning rate of the text encoder relative to LR
 _C.SOLVER.GAMMA = 0.1  # factor on the learning rate at a milestone
 _C.SOLVER.SCHEDULE = "multistep"  # of the learning rate; or "cosine", from LR to 0 over MAX_EPOCH, without MILESTONES
+CHOICES["SOLVER.SCHEDULE"] = ("multistep", "cosine")
 _C.SOLVER.WARMUP_ITERS = 0  # first iterations, over which the learning rates rise linearly
 _C.SOLVER.CLIP_GRAD_NORM = 5.0  # 0: off
 # Decay per iteration of a running average of the weights, e.g. 0.999, which is then evaluated and saved; 0: off.
@@ -142,6 +152,7 @@ _C.SOLVER.LATE_CONTRASTIVE_FACTOR = 0.01  # on CONTRASTIVE_WEIGHT after epoch ON
 # "off": float32; "bf16": the network in bfloat16, losses and weights in float32; "fp16": the same in float16, with the
 # loss scaled, and lowered where a gradient overflows: such a step is left out.
 _C.SOLVER.AMP = "off"
+CHOICES["SOLVER.AMP"] = ("off", "bf16", "fp16")
 _C.SOLVER.TF32 = False  # on GPUs, float32 matrix products and convolutions with 10 bits of mantissa
 _C.SOLVER.COMPILE = False  # torch.compile of the network
 # Split each process's batch into this many parts, one after the other, and update once. Negatives and batch statistics
@@ -150,6 +161,7 @@ _C.SOLVER.ACCUMULATE = 1
 _C.SOLVER.LOG_PERIOD = 20  # iterations between log lines
 # "mlflow": rows of metrics.jsonl go to MLflow too, where MLFLOW_TRACKING_URI says (pip install .[mlflow]); "": nowhere.
 _C.SOLVER.TRACKER = ""
+CHOICES["SOLVER.TRACKER"] = ("", "mlflow")
 _C.SOLVER.INIT_WEIGHTS = ""  # a checkpoint whose weights training starts from
 # Iterations between checkpoints inside an epoch, `<feat2d name>_model_last.pth`; 0: only those of CHECKPOINT_PERIOD.
 _C.SOLVER.CHECKPOINT_ITERS = 0
@@ -167,6 +179,7 @@ _C.TEST = CN()
 _C.TEST.BATCH_SIZE = 64  # videos per step over all processes
 _C.TEST.NMS_THRESH = 0.5  # a moment is dropped where its IoU with a better one is above this
 _C.TEST.SCORE = "product"  # new: what moments are ranked by, "product", "contrastive" or "iou" alone
+CHOICES["TEST.SCORE"] = ("product", "contrastive", "iou")
 _C.TEST.CONTRASTIVE_SCORE_POW = 0.5  # exponent of the contrastive score in the product with the IoU score
 _C.TEST.NUM_PREDICTIONS = 10  # new: moments kept per sentence; at least 5, which R@5 needs
 

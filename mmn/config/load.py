@@ -4,12 +4,11 @@ import ast
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-import yaml
 from yacs.config import CfgNode
 
 from mmn.config.defaults import _C
+from mmn.config.yaml_files import parse_yaml, read_config_files
 from mmn.utils.errors import ConfigError, closest_match
 
 # What the released HC-STVG file calls things -> what they are here, and a number that its program had in its code.
@@ -23,18 +22,20 @@ DEEPEST = 8  # sections in sections that are looked into; yaml can even nest a s
 def load_config(config_file: str | None = None, options: Sequence[str] = ()) -> CfgNode:
     """Defaults, then `config_file`, then `options`, an alternation of keys and values as on the command line.
 
+    A file whose `_BASE_` names another one builds on that: the values of the other hold where it has none of its own.
+
     Raises ConfigError: an unreadable file, an unknown key (with the nearest one), a value of another type.
     """
     cfg = _C.clone()
     if config_file:
-        _merge(cfg, _parse_yaml(_read_text(config_file), f"the config file {config_file}"), where=config_file)
+        _merge(cfg, read_config_files(config_file))
     return override_config(cfg, options)
 
 
 def load_config_text(text: str, where: str, options: Sequence[str] = ()) -> CfgNode:
-    """The same from the text of a yaml file, such as a checkpoint carries; `where` names it in errors."""
+    """Defaults, the text of a yaml file, such as a checkpoint carries, then `options`. `where` names it in errors."""
     cfg = _C.clone()
-    _merge(cfg, _parse_yaml(text, where), where)
+    _merge(cfg, [(where, parse_yaml(text, where))])
     return override_config(cfg, options)
 
 
@@ -52,41 +53,22 @@ def override_config(cfg: CfgNode, options: Sequence[str]) -> CfgNode:
     return cfg
 
 
-def _merge(cfg: CfgNode, content: dict, where: str) -> None:
-    values = dict(_flatten(content, prefix="", where=where))
-    _refuse_both_names(values, where)
-    if str(values.get("MODEL.ARCHITECTURE")) in RELEASED_ARCHITECTURES:
-        values = RELEASED_VALUES | values
-    for key, value in values.items():
-        _set(cfg, key, value, where)
+def _merge(cfg: CfgNode, files: Sequence[tuple[str, dict]]) -> None:
+    """Set the values of (where they are from, content) pairs, one after the other."""
+    flat = [(where, dict(_flatten(content))) for where, content in files]
+    if any(str(values.get("MODEL.ARCHITECTURE")) in RELEASED_ARCHITECTURES for _, values in flat):
+        flat.insert(0, ("the released program", RELEASED_VALUES))
+    for where, values in flat:
+        _refuse_both_names(values, where)
+        for key, value in values.items():
+            _set(cfg, key, value, where)
 
 
-def _read_text(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"the config file {path} cannot be read ({error.strerror}): check --config-file") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"the config file {path} is not valid yaml: {error}") from error
-
-
-def _parse_yaml(text: str, where: str) -> dict:
-    try:
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2024-13-01
-        raise ConfigError(f"{where} is not valid yaml: {' '.join(str(error).split())}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ConfigError(f"{where} must hold sections like `MODEL:`, not a {type(content).__name__}")
-    return content
-
-
-def _flatten(node: dict, prefix: str, where: str) -> Iterator[tuple[str, object]]:
+def _flatten(node: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
     for key, value in node.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict) and prefix.count(".") < DEEPEST:
-            yield from _flatten(value, f"{name}.", where)
+            yield from _flatten(value, f"{name}.")
         elif value is None and isinstance(_lookup(name), CfgNode):
             continue  # a section left empty
         else:

@@ -2,8 +2,10 @@
 
 from yacs.config import CfgNode
 
+from mmn.config.defaults import CHOICES
+from mmn.config.load import config_values
 from mmn.structures.proposals import pooling_steps
-from mmn.utils.errors import ConfigError
+from mmn.utils.errors import ConfigError, unknown_choice
 
 
 def validate(cfg: CfgNode, world_size: int = 1, training: bool = True) -> None:
@@ -89,20 +91,10 @@ def _validate_shapes(cfg: CfgNode) -> None:
 
 
 def _validate_choices(cfg: CfgNode) -> None:
-    for key, value, choices in (
-        ("MODEL.MMN.PREDICTOR.IMPL", cfg.MODEL.MMN.PREDICTOR.IMPL, ("auto", "dense", "fast")),
-        ("MODEL.MMN.LOSS.MASKED_NEGATIVES", cfg.MODEL.MMN.LOSS.MASKED_NEGATIVES, ("ones", "exclude")),
-        ("MODEL.MMN.LOSS.TUBE_INDEX", cfg.MODEL.MMN.LOSS.TUBE_INDEX, ("released", "batch")),
-        ("MODEL.MMN.FEAT2D.NAME", cfg.MODEL.MMN.FEAT2D.NAME, ("pool", "conv")),
-        ("SOLVER.AMP", cfg.SOLVER.AMP, ("off", "bf16", "fp16")),
-        ("SOLVER.SCHEDULE", cfg.SOLVER.SCHEDULE, ("multistep", "cosine")),
-        ("MODEL.MMN.PREDICTOR.BATCH_NORM", cfg.MODEL.MMN.PREDICTOR.BATCH_NORM, ("process", "sync", "frozen", "batch")),
-        ("MODEL.MMN.TEXT_ENCODER.POOLING", cfg.MODEL.MMN.TEXT_ENCODER.POOLING, ("mean", "cls")),
-        ("TEST.SCORE", cfg.TEST.SCORE, ("product", "contrastive", "iou")),
-        ("SOLVER.TRACKER", cfg.SOLVER.TRACKER, ("", "mlflow")),
-        ("DATALOADER.CACHE_DTYPE", cfg.DATALOADER.CACHE_DTYPE, ("float32", "float16")),
-    ):
-        _require(value in choices, f"{key} is {value!r}: it must be one of {', '.join(choices)}")
+    values = config_values(cfg)
+    for key, choices in CHOICES.items():
+        if values[key] not in choices:
+            raise unknown_choice(key, values[key], choices)
 
 
 def _validate_losses(cfg: CfgNode) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from mmn.utils.errors import ConfigError
+from mmn.utils.errors import unknown_choice
 
 
 class Registry:
@@ -21,5 +21,5 @@ class Registry:
 
     def __getitem__(self, name: str) -> type:
         if name not in self.entries:
-            raise ConfigError(f"{self.key} is {name!r}, but must be one of {sorted(self.entries)}")
+            raise unknown_choice(self.key, name, sorted(self.entries))
         return self.entries[name]
