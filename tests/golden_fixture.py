@@ -21,6 +21,7 @@ GOLDEN = Path(os.environ.get("MMN_GOLDEN") or Path(__file__).parent / "golden")
 FIXTURE_FOLDERS = sorted(path.parent.name for path in GOLDEN.glob("*/trajectory.npz"))
 # Each is met with both forms of the convolutions: MODEL.MMN.PREDICTOR.IMPL.
 MMN_FIXTURES = [f"{folder}-{impl}" for folder in FIXTURE_FOLDERS for impl in ("dense", "fast")]
+POOL_FIXTURES = [name for name in MMN_FIXTURES if name.startswith("pool") and name.endswith("dense")]
 
 
 STVG_FOLDERS = sorted(path.parent.name for path in GOLDEN.glob("*/batch.npz"))

@@ -1,15 +1,17 @@
-"""The losses as loops over videos, sentences and cells, written from SPEC section 3 in float64."""
+"""The losses in float64: by `mmn.reference`, and as loops over single terms for what that does not know."""
 
 from types import SimpleNamespace
 
 import torch
 from tiny import normalised
 
+from mmn import reference
 from mmn.modeling.losses import GroundingCriterion, MutualMatchingLoss, NegativeKinds
 from mmn.structures.batch import SentenceLayout
-from mmn.structures.moments import cell_ious
+from mmn.structures.moments import cell_ious, temporal_iou
 
 COUNTS = [3, 1, 5]
+MIN_IOU, MAX_IOU = 0.3, 0.7
 SETTINGS = {
     "num_positives": 1,
     "margin": 0.3,
@@ -21,17 +23,23 @@ SETTINGS = {
 }
 
 
-def iou(a, b):
-    return max(0.0, min(a[1], b[1]) - max(a[0], b[0])) / (max(a[1], b[1]) - min(a[0], b[0]))
-
-
-def cell_bounds(cells, duration):
-    pairs = zip(cells.rows.tolist(), cells.cols.tolist(), strict=True)
-    return [(row * duration / cells.num_clips, (column + 1) * duration / cells.num_clips) for row, column in pairs]
+def reference_losses(cells, leaves, batch, settings):
+    """The three losses of a batch by the method in one file, from the same vectors as `make_criterion`'s."""
+    moments, iou_moments, sentences, iou_sentences = normalised(leaves)
+    proposals = [cells.to_map(vectors.mT) for vectors in (moments, iou_moments)]
+    rows = [batch.video_index == video for video in range(len(batch.durations))]
+    videos = [
+        reference.Video(*[None] * 3, batch.moments[own], duration)
+        for own, duration in zip(rows, batch.durations.tolist(), strict=True)
+    ]
+    known = {name: value for name, value in settings.items() if name != "masked_negatives"}
+    values = reference.Settings(num_clips=cells.num_clips, min_iou=MIN_IOU, max_iou=MAX_IOU, **known)
+    pairs = [(sentences[own], iou_sentences[own]) for own in rows]
+    return reference.losses(pairs, proposals, cells.mask, videos, values)
 
 
 class Oracle:
-    """The three losses of a batch, one term at a time.
+    """The contrastive losses of a batch, one term at a time, with all kinds of negatives.
 
     past: videos of the memory bank, (name, moments [M, C], sentences [n, C]) each.
     """
@@ -40,27 +48,13 @@ class Oracle:
         self.settings = SimpleNamespace(**{"kinds": NegativeKinds(), **settings})
         self.names = batch.video_ids
         self.past = past
-        self.moments, self.iou_moments, self.sentences, self.iou_sentences = normalised(leaves)
+        self.moments, _, self.sentences, _ = normalised(leaves)
         self.video_of = batch.video_index.tolist()
-        self.truth = batch.moments.tolist()
-        durations = [batch.durations.tolist()[video] for video in self.video_of]
-        self.ious = [
-            [iou(cell, truth) for cell in cell_bounds(cells, duration)]
-            for truth, duration in zip(self.truth, durations, strict=True)
-        ]
-        # Cells that cover a short moment tie exactly; torch.topk's choice on the float32 map is part of the SPEC.
-        positives = cell_ious(cells, batch.moments, batch.sentence_durations).topk(self.settings.num_positives)
-        self.pairs = [(sentence, cell) for sentence, row in enumerate(positives.indices.tolist()) for cell in row]
-
-    def iou_loss(self, min_iou, max_iou):
-        terms = []
-        for sentence, row in enumerate(self.ious):
-            for cell, value in enumerate(row):
-                target = min(max((value - min_iou) / (max_iou - min_iou), 0), 1)
-                cosine = self.iou_sentences[sentence] @ self.iou_moments[self.video_of[sentence], cell]
-                score = 1 / (1 + torch.exp(-10 * cosine))
-                terms.append(-target * torch.log(score) - (1 - target) * torch.log(1 - score))
-        return sum(terms) / len(terms)
+        self.truth = batch.moments
+        # Exact ties, and torch.topk's choice among them, are part of the SPEC: from the float32 map, as in the package.
+        self.ious = cell_ious(cells, batch.moments, batch.sentence_durations)
+        positives = self.ious.topk(self.settings.num_positives).indices
+        self.pairs = [(sentence, cell) for sentence, row in enumerate(positives.tolist()) for cell in row]
 
     def video_to_sentence(self):
         return sum(self._video_to_sentence_term(*pair) for pair in self.pairs) / len(self.pairs)
@@ -86,7 +80,7 @@ class Oracle:
         return -torch.log(numerator / denominator)
 
     def _differ(self, sentence, other):
-        return iou(self.truth[sentence], self.truth[other]) < self.settings.sent_removal_iou
+        return temporal_iou(self.truth[sentence], self.truth[other]) < self.settings.sent_removal_iou
 
     def sentence_to_video(self):
         return sum(self._sentence_to_video_term(*pair) for pair in self.pairs) / len(self.pairs)
@@ -119,7 +113,7 @@ class Oracle:
 
 
 def make_criterion(cells, settings, gather_negatives=False, memory=None):
-    return GroundingCriterion(cells, 0.3, 0.7, MutualMatchingLoss(**settings), gather_negatives, memory)
+    return GroundingCriterion(cells, MIN_IOU, MAX_IOU, MutualMatchingLoss(**settings), gather_negatives, memory)
 
 
 def gradients(loss, leaves):

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from golden_fixture import GoldenFixture
+from mmn import reference
+from mmn.apps.benchmark.reference_arguments import reference_params, reference_settings, reference_videos
 from mmn.engine.trainer import Trainer
 from mmn.modeling import build_criterion, build_proposal_cells
 from mmn.solver import build_optimizer, build_scheduler
@@ -94,9 +96,42 @@ def train_step(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[st
     losses = build_criterion(golden.cfg)(model(batch), batch)
     weight = golden.cfg.MODEL.MMN.LOSS.CONTRASTIVE_WEIGHT
     (losses["iou"] + weight * (losses["vid"] + losses["sent"])).backward()
+    return recorded_names(model, losses)
+
+
+def recorded_names(
+    model: torch.nn.Module, losses: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+    """Losses, and the model's gradients and BatchNorm buffers, by the names of train_step.npz."""
     gradients = {f"grad_{key}": parameter.grad for key, parameter in model.named_parameters()}
     buffers = {f"bn_{key}": value for key, value in model.named_buffers() if ".bn." in key}
     return {f"loss_{key}": loss.detach() for key, loss in losses.items()}, gradients, buffers
+
+
+@functools.cache
+@torch.no_grad()
+def reference_scores(name: str, file: str) -> tuple[Tensor, Tensor]:
+    """`score_maps` by `mmn.reference`."""
+    golden = fixture(name)
+    maps = reference.score_maps(*embedded_by_reference(golden, golden.model(file), training=False))
+    contrastive, iou = zip(*maps, strict=True)
+    return torch.cat(contrastive), torch.cat(iou)
+
+
+@functools.cache
+def reference_step(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+    """`train_step` by `mmn.reference`."""
+    golden = fixture(name)
+    model, videos, settings = golden.model(), reference_videos(golden.batch(0)), reference_settings(golden.cfg)
+    losses = reference.losses(*embedded_by_reference(golden, model, training=True), videos, settings)
+    (losses["iou"] + settings.contrastive_weight * (losses["vid"] + losses["sent"])).backward()
+    return recorded_names(model, losses)
+
+
+def embedded_by_reference(golden: GoldenFixture, model: torch.nn.Module, training: bool) -> reference.Embedded:
+    """Batch 0 in a network with the model's weights."""
+    videos, settings = reference_videos(golden.batch(0)), reference_settings(golden.cfg)
+    return reference.embed(videos, model.text_encoder.bert, reference_params(model), settings, training)
 
 
 @functools.cache

@@ -13,7 +13,9 @@ from real_annotations import ANNOTATIONS, ROOT, needs_real_annotations
 from torch.testing import assert_close
 from transformers import DistilBertConfig
 
-from golden_fixture import GOLDEN, MMN_FIXTURES, GoldenFixture, load_npz
+from golden_fixture import GOLDEN, MMN_FIXTURES, POOL_FIXTURES, GoldenFixture, load_npz
+from mmn import reference
+from mmn.apps.benchmark.reference_arguments import reference_settings, reference_videos
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.config import load_config
 from mmn.config.paths_catalog import CATALOG
@@ -194,6 +196,55 @@ def test_trained_text_encoder(golden, name):
     released = load_checkpoint(str(golden.checkpoint("trained.pth")))["model"]
     for key in filter(parity.is_comparable_after_training, bert):
         assert parity.relative_error(bert[key], released[key]) <= 1e-4, key
+
+
+# ---- The method in one file, which knows max pooling alone -----------------------------------------------------------
+
+
+each_pool_fixture = pytest.mark.parametrize("name", POOL_FIXTURES)
+
+
+def test_reference_resamples_features_of_every_length():
+    arrays = load_npz("avgfeats.npz")
+    for name in (name.removesuffix("_in") for name in arrays if name.endswith("_in")):
+        measured = reference.resample(arrays[f"{name}_in"], num_pre_clips=int(name.split("_P")[1]))
+        assert_close(measured, arrays[f"{name}_out"], rtol=0, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_reference_iou_maps_exactly():
+    arrays = load_npz("iou2d.npz")
+    for name in (name.removesuffix("_args") for name in arrays if name.endswith("_args")):
+        num_clips, duration, *moment = arrays[f"{name}_args"].tolist()
+        assert torch.equal(reference.iou_map(torch.tensor(moment), duration, int(num_clips)), arrays[f"{name}_iou2d"])
+
+
+@each_pool_fixture
+@pytest.mark.parametrize("weights, file", [("checkpoint.pth", "eval.npz"), ("trained.pth", "trained_eval.npz")])
+def test_reference_scores(golden, name, weights, file):
+    for measured, recorded in zip(parity.reference_scores(name, weights), golden.recorded_scores(file), strict=True):
+        assert parity.absolute_error(measured, recorded) <= 1e-5
+
+
+@each_pool_fixture
+def test_reference_losses_gradients_and_batch_norm_buffers(golden, name):
+    losses, gradients, buffers = parity.reference_step(name)
+    for key, value in golden.recorded("train_step.npz").items():
+        if key.startswith("loss_"):
+            assert_close(losses[key], value, rtol=1e-6, atol=0)
+        elif key.startswith("grad_"):
+            parity.assert_gradient_close(gradients[key], value, key)
+        elif not key.endswith("num_batches_tracked"):  # which the reference does not count
+            assert_close(buffers[key], value, rtol=1e-5, atol=1e-6)
+
+
+@each_pool_fixture
+def test_reference_ranking_of_recorded_scores(golden):
+    settings = reference_settings(golden.cfg)._replace(nms_thresh=0.5, contrastive_score_pow=0.5)
+    durations = [video.duration for video in reference_videos(golden.batch(0)) for _ in video.moments]
+    scores = zip(*golden.recorded_scores("eval.npz"), durations, golden.recorded_nms(), strict=True)
+    for contrastive, iou, duration, recorded in scores:
+        moments, _ = reference.rank(contrastive, iou, duration, settings)
+        assert_close(moments, recorded, rtol=0, atol=1e-5)
 
 
 # ---- Checkpoints and configs -----------------------------------------------------------------------------------------

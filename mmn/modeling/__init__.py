@@ -1,4 +1,4 @@
-"""The grounding network.
+"""The grounding network and its losses. `mmn.reference` computes the same in one file, to be read first.
 
 Shape legend, used in every docstring below:
     B  videos in the batch            S  sentences of the whole batch (every sentence belongs to one video)

@@ -32,7 +32,7 @@ def scaled_iou_loss(cosine: Tensor, ious: Tensor, min_iou: float, max_iou: float
     Returns:
         [S], the mean over the cells.
     """
-    target = ((ious - min_iou) / (max_iou - min_iou)).clamp(0, 1)
+    target = ((ious - min_iou) / (max_iou - min_iou)).clamp(0, 1).to(cosine.dtype)
     # From the logits: log(1 - sigmoid) of a confident score has no digits left in float32.
     return F.binary_cross_entropy_with_logits(IOU_SCORE_SCALE * cosine, target, reduction="none").mean(dim=1)
 
@@ -190,7 +190,7 @@ class MutualMatchingLoss:
         moments = negatives.moments[negatives.own_videos[:, None], positives]  # [S, K, C]
         cosine = moments @ negatives.sentences.T  # [S, K, S']
         is_own = own_sentences(negatives)
-        logits = (cosine - self.margin * is_own[:, None]) / self.tau_video
+        logits = torch.where(is_own[:, None], cosine - self.margin, cosine) / self.tau_video
         positive = logits.gather(2, negatives.own[:, None, None].expand(-1, logits.shape[1], 1)).squeeze(2)
         kept = is_own
         if self.kinds.same_video_sentences:

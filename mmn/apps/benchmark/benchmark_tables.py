@@ -20,6 +20,7 @@ from mmn.apps.benchmark.settings import SETTINGS, measured_config
 from mmn.apps.benchmark.waiting import measure_waiting
 from mmn.data.features import resample_clips
 from mmn.engine.precision import set_tf32
+from mmn.reference import resample
 from mmn.utils import comm
 from mmn.utils.files import atomic_path
 from mmn.utils.memory import reuse_freed_memory
@@ -80,7 +81,7 @@ def measure_data(repeats: int) -> dict:
         forms = {form: peak_of_construction(form, folder) for form in ("plain", "ours")}
     rows = np.random.default_rng(0).random((400, 4096), dtype=np.float32)
     resampling = Component(
-        "resample 400 rows", lambda: data.plain_resample(rows, 256), lambda: resample_clips(rows, 256)
+        "resample 400 rows", lambda: resample(torch.from_numpy(rows), 256), lambda: resample_clips(rows, 256)
     )
     timing = time_component(resampling, repeats, torch.device("cpu"))
     print_timings("data", [timing])

@@ -12,14 +12,14 @@ import h5py
 import numpy as np
 import torch
 
-from mmn.apps.benchmark.plain import iou_map
 from mmn.apps.synthetic.tiny_encoder import write_tiny_encoder
 from mmn.config.paths_catalog import CatalogEntry
 from mmn.data.annotations import read_annotations
 from mmn.data.cache import SharedClipCache
 from mmn.data.dataset import MomentDataset
-from mmn.data.features import FeatureFile, clip_boundaries
+from mmn.data.features import FeatureFile
 from mmn.data.tokenizer import QueryTokenizer
+from mmn.reference import iou_map
 from mmn.utils.memory import peak_memory_mb
 
 NUM_VIDEOS, NUM_SENTENCES, NUM_CLIPS = 10009, 37417, 64
@@ -59,16 +59,6 @@ def construct(folder: str, form: str) -> object:
     features.check(video.video_id for video in videos)
     cache = SharedClipCache(len(videos), NUM_PRE_CLIPS, INPUT_SIZE, budget=2**30)
     return MomentDataset("train", videos, features, tokenizer, NUM_PRE_CLIPS, cache, CatalogEntry.thresholds)
-
-
-def plain_resample(rows: np.ndarray, num_clips: int) -> np.ndarray:
-    """Source rows [T0, D] -> clips [P, D], clip by clip (SPEC section 1)."""
-    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    boundaries = clip_boundaries(len(rows), num_clips)
-    clips = []
-    for first, stop in zip(boundaries[:-1], boundaries[1:], strict=True):
-        clips.append(rows[first:stop].mean(axis=0) if first < stop else rows[first])
-    return np.stack(clips)
 
 
 def main() -> None:

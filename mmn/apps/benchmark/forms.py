@@ -1,14 +1,19 @@
-"""The two forms of each component, as functions without arguments that can be timed."""
+"""The two forms of each component, as functions without arguments that can be timed.
+
+The plain form is `mmn.reference`: dense convolutions, one forward of the text encoder per video, loops over videos and
+sentences. Both forms share all weights, and the text encoder itself.
+"""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from mmn.apps.benchmark import plain
+from mmn import reference
+from mmn.apps.benchmark.reference_arguments import reference_params, reference_settings, reference_videos
 from mmn.apps.benchmark.settings import Setting, random_batch
 from mmn.engine.precision import autocast
 from mmn.evaluation.inference import MomentRanker
@@ -41,7 +46,8 @@ class Workload:
         self.model = build_model(cfg, pretrained_text=False).to(device).train(training)
         self.cells = build_proposal_cells(cfg)
         self.criterion = build_criterion(cfg)
-        self.plain_losses = plain.PlainLosses(cfg.MODEL.MMN.LOSS, self.cells.mask)
+        self.encoder, self.params = self.model.text_encoder.bert, reference_params(self.model)
+        self.settings = reference_settings(cfg)
         test = cfg.TEST
         self.ranker = MomentRanker(
             self.cells, test.NMS_THRESH, test.CONTRASTIVE_SCORE_POW, test.NUM_PREDICTIONS, test.SCORE
@@ -53,7 +59,7 @@ class Workload:
         for group in self.optimizer.param_groups:
             group["lr"] = 1e-6  # the weights should stay where they are
         with torch.no_grad():
-            self.dense_map = plain.video_map(self.model, self.cells, self.batch.feats)
+            self.dense_map, self.mask = self._dense_map()
             self.packed = self.model.feat2d(self.model.featpool(self.batch.feats))
 
     # ---- the parts -------------------------------------------------------------------------------------------------
@@ -77,21 +83,33 @@ class Workload:
             yield Component("evaluation forward", run(self.plain_forward), run(self.forward))
             yield self._ranking_component()
 
+    @property
+    def videos(self) -> list[reference.Video]:
+        """The batch as the plain form takes it."""
+        return reference_videos(self.batch)
+
+    def _dense_map(self) -> tuple[Tensor, Tensor]:
+        """The proposal map [B, H, N, N] and its valid cells [N, N]."""
+        return reference.proposal_map(reference.featpool(self.batch.feats, self.params, self.settings), self.settings)
+
     def _plain_text(self) -> list[Tensor]:
-        contrastive, iou = plain.encode_sentences(self.model, self.batch)
-        return [*contrastive, *iou]
+        pairs = (
+            reference.encode_sentences(video.tokens, video.lengths, self.encoder, self.params) for video in self.videos
+        )
+        return [vectors for pair in pairs for vectors in pair]
 
     def _text(self) -> list[Tensor]:
         return list(self.model.encode_sentences(self.batch.tokens, self.batch.token_mask))
 
     def _plain_map(self) -> list[Tensor]:
-        return [plain.video_map(self.model, self.cells, self.batch.feats)]
+        return [self._dense_map()[0]]
 
     def _map(self) -> list[Tensor]:
         return [self.model.feat2d(self.model.featpool(self.batch.feats))]
 
     def _plain_convolutions(self) -> list[Tensor]:
-        return list(plain.dense_proposals(self.model.proposal_conv, self.dense_map.requires_grad_(self.training)))
+        dense_map = self.dense_map.requires_grad_(self.training)
+        return list(reference.encode_proposals(dense_map, self.mask, self.params, self.settings, self.training))
 
     def _convolutions(self) -> list[Tensor]:
         return list(self.model.proposal_conv(self.packed.requires_grad_(self.training)))
@@ -126,7 +144,10 @@ class Workload:
         norms = [module for module in self.model.modules() if isinstance(module, nn.BatchNorm2d)]
         for norm in norms:
             norm.track_running_stats = False
+        params = self.params
+        self.params = {name: value.clone() if "running" in name else value for name, value in params.items()}
         yield
+        self.params = params
         for norm in norms:
             norm.track_running_stats = True
 
@@ -143,19 +164,19 @@ class Workload:
 
     def _losses_component(self) -> Component:
         """Losses from given embeddings, with the gradients of these."""
+        videos = self.videos
         with torch.no_grad():
             output = self.model(self.batch)
-            proposals = plain.dense_proposals(self.model.proposal_conv, self.dense_map)
-            sentences = plain.encode_sentences(self.model, self.batch)
+            sentences, proposals, _ = reference.embed(videos, self.encoder, self.params, self.settings, self.training)
         leaves = [tensor.detach().requires_grad_() for tensor in output]
-        dense = [tensor.detach().requires_grad_() for tensor in proposals]
-        lists = [[tensor.detach().requires_grad_() for tensor in pair] for pair in sentences]
+        dense = tuple(tensor.requires_grad_() for tensor in proposals)
+        vectors = [tuple(tensor.requires_grad_() for tensor in pair) for pair in sentences]
 
         def ours() -> None:
             self._total(self.criterion(type(output)(*leaves), self.batch)).backward()
 
         def plainly() -> None:
-            self._plain_total(lists, dense).backward()
+            self._total(reference.losses(vectors, dense, self.mask, videos, self.settings)).backward()
 
         return Component("losses", plainly, ours)
 
@@ -164,17 +185,16 @@ class Workload:
         with torch.no_grad():
             contrastive, iou = self.model(self.batch).scores(self.batch.layout)
         durations, truth = self.batch.sentence_durations, self.batch.moments
-        score_maps = ((contrastive + 1) / 2) ** self.cfg.TEST.CONTRASTIVE_SCORE_POW * iou
-        score_maps = self.cells.to_map(score_maps).cpu()
+        score_maps = [self.cells.to_map(scores).cpu() for scores in (contrastive, iou)]
 
         def ours() -> None:
             moments, _ = self.ranker.rank(contrastive, iou, durations)
             count_hits(temporal_iou(moments, truth[:, None]), RECALL_THRESHOLDS)
 
         def plainly() -> None:
-            for score_map, duration, moment in zip(score_maps, durations.tolist(), truth.cpu(), strict=True):
-                moments, _ = plain.rank_moments(score_map, duration, self.cfg.TEST.NMS_THRESH)
-                plain.recall_hits(moments, moment, RECALL_THRESHOLDS)
+            for *maps, duration, moment in zip(*score_maps, durations.tolist(), truth.cpu(), strict=True):
+                moments, _ = reference.rank(*maps, duration, self.settings)
+                recall_hits(moments, moment, RECALL_THRESHOLDS)
 
         return Component("NMS + recall", plainly, ours)
 
@@ -184,11 +204,11 @@ class Workload:
         """Scores of every sentence with its video, the project's way, which is in float32."""
         return self.model(self.batch).scores(self.batch.layout)
 
-    def plain_forward(self) -> tuple[list[Tensor], list[Tensor]]:
-        dense = plain.video_map(self.model, self.cells, self.batch.feats)
-        proposals = plain.dense_proposals(self.model.proposal_conv, dense)
-        sentences = plain.encode_sentences(self.model, self.batch)
-        return plain.score_maps(sentences, proposals, self.cells.mask.to(self.device))
+    def plain_forward(self) -> list[reference.Pair]:
+        """The same the plain way."""
+        return reference.score_maps(
+            *reference.embed(self.videos, self.encoder, self.params, self.settings, self.training)
+        )
 
     def step(self) -> None:
         """A whole training step, the project's way."""
@@ -210,21 +230,14 @@ class Workload:
         return self._total(self.criterion(output, self.batch))
 
     def plain_loss(self) -> Tensor:
-        dense = plain.video_map(self.model, self.cells, self.batch.feats)
-        proposals = plain.dense_proposals(self.model.proposal_conv, dense)
-        return self._plain_total(plain.encode_sentences(self.model, self.batch), proposals)
+        """The same the plain way, IoU maps included."""
+        return reference.training_loss(self.videos, self.encoder, self.params, self.settings)
 
     def _total(self, losses: dict[str, Tensor]) -> Tensor:
         return losses["iou"] + self.weight * (losses["vid"] + losses["sent"])
 
-    def _plain_total(self, sentences, proposals) -> Tensor:
-        """The weighted losses the plain way, IoU maps included."""
-        batch, num_clips = self.batch, self.cells.num_clips
-        _, iou_scores = plain.score_maps(sentences, proposals, self.cells.mask.to(self.device))
-        rows = [batch.video_index == video for video in range(len(batch.feats))]
-        moments = [batch.moments[own] for own in rows]
-        iou_maps = [
-            torch.stack([plain.iou_map(moment.cpu(), float(duration), num_clips) for moment in own]).to(self.device)
-            for own, duration in zip(moments, batch.durations, strict=True)
-        ]
-        return self._total(self.plain_losses(sentences[0], proposals[0], iou_scores, iou_maps, moments))
+
+def recall_hits(moments: Tensor, truth: Tensor, thresholds: Sequence[float]) -> list[list[bool]]:
+    """For one sentence, whether one of its first 1 and of its first 5 moments [n, 2] reaches each IoU threshold."""
+    ious = reference.temporal_iou(moments, truth)
+    return [[bool((ious[:rank] >= threshold).any()) for threshold in thresholds] for rank in (1, 5)]

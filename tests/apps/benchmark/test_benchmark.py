@@ -1,4 +1,4 @@
-"""The plain form that the benchmark measures against computes the same as the project's."""
+"""What the benchmark measures: both forms of a step, waiting for data, single queries, and how their cost grows."""
 
 from dataclasses import replace
 
@@ -6,94 +6,30 @@ import pytest
 import torch
 from localizing import checkpoint_content
 from matplotlib.figure import Figure
-from tiny import random_batch
 from torch.testing import assert_close
 
-from mmn.apps.benchmark import plain
-from mmn.apps.benchmark.data_loading import plain_resample
-from mmn.apps.benchmark.forms import Workload
+from mmn.apps.benchmark.forms import Workload, recall_hits
 from mmn.apps.benchmark.growth import draw_growth
 from mmn.apps.benchmark.latency import measure_latency
+from mmn.apps.benchmark.reference_arguments import reference_settings
 from mmn.apps.benchmark.settings import SETTINGS, measured_config
 from mmn.apps.benchmark.waiting import measure_waiting
 from mmn.apps.localize.localizer import MomentLocalizer
-from mmn.data.features import resample_clips
-from mmn.evaluation.inference import MomentRanker
 from mmn.evaluation.recall import count_hits
-from mmn.modeling import build_criterion, build_model, build_proposal_cells
-from mmn.structures.moments import cell_ious, temporal_iou
+from mmn.structures.moments import temporal_iou
+from mmn.utils.errors import ConfigError
 
 
-@pytest.fixture
-def work(tiny_cfg):
-    """A model, its cells and a batch; dropout is off, batch norm uses running statistics."""
-    torch.manual_seed(0)
-    batch = random_batch([3, 1, 2], num_pre_clips=tiny_cfg.INPUT.NUM_PRE_CLIPS)
-    return build_model(tiny_cfg).eval(), build_proposal_cells(tiny_cfg), batch
+def test_hits_of_a_sentence_are_those_of_the_package():
+    moments, truth = torch.rand(8, 2).sort(dim=1).values, torch.tensor([0.2, 0.7])
+    hits = count_hits(temporal_iou(moments, truth)[None], (0.3, 0.5)).bool().tolist()
+    assert hits == recall_hits(moments, truth, (0.3, 0.5))
 
 
-@pytest.fixture
-def plain_scores(work):
-    model, cells, batch = work
-    proposals = plain.dense_proposals(model.proposal_conv, plain.video_map(model, cells, batch.feats))
-    sentences = plain.encode_sentences(model, batch)
-    return sentences, proposals, plain.score_maps(sentences, proposals, cells.mask)
-
-
-def test_plain_scores_are_the_same(work, plain_scores):
-    model, cells, batch = work
-    for measured, expected in zip(model(batch).scores(batch.layout), plain_scores[2], strict=True):
-        assert_close(cells.to_map(measured), torch.cat(expected), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("masked_negatives", ["ones", "exclude"])
-def test_plain_losses_are_the_same(work, plain_scores, tiny_cfg, masked_negatives):
-    model, cells, batch = work
-    tiny_cfg.MODEL.MMN.LOSS.MASKED_NEGATIVES = masked_negatives
-    tiny_cfg.MODEL.MMN.LOSS.NUM_POSTIVE_VIDEO_PROPOSAL = 2
-    sentences, proposals, (_, iou_scores) = plain_scores
-    rows = [batch.video_index == video for video in range(len(batch.feats))]
-    moments = [batch.moments[own] for own in rows]
-    maps = [
-        torch.stack([plain.iou_map(moment, float(duration), cells.num_clips) for moment in own])
-        for own, duration in zip(moments, batch.durations, strict=True)
-    ]
-    losses = plain.PlainLosses(tiny_cfg.MODEL.MMN.LOSS, cells.mask)(
-        sentences[0], proposals[0], iou_scores, maps, moments
-    )
-    for name, loss in build_criterion(tiny_cfg)(model(batch), batch).items():
-        assert_close(loss, losses[name], rtol=1e-4, atol=1e-5)
-
-
-def test_plain_iou_maps_are_the_same(work):
-    _, cells, batch = work
-    maps = [
-        plain.iou_map(moment, float(duration), cells.num_clips)[cells.mask]
-        for moment, duration in zip(batch.moments, batch.sentence_durations, strict=True)
-    ]
-    assert_close(cell_ious(cells, batch.moments, batch.sentence_durations), torch.stack(maps))
-
-
-def test_plain_ranking_is_the_same(work):
-    _, cells, batch = work
-    scores = torch.rand(len(batch.moments), len(cells), generator=torch.Generator().manual_seed(0))
-    ranker = MomentRanker(cells, 0.5, 0.0, num_predictions=8)
-    moments, kept = ranker.rank(torch.ones_like(scores), scores, batch.sentence_durations)
-    for row, score_map in enumerate(cells.to_map(scores)):
-        expected, expected_scores = plain.rank_moments(score_map, float(batch.sentence_durations[row]), 0.5)
-        count = min(8, len(expected))
-        assert_close(moments[row, :count], expected[:count])
-        assert_close(kept[row, :count], expected_scores[:count])
-        hits = count_hits(temporal_iou(moments[row], batch.moments[row])[None], (0.3, 0.5))
-        assert [[bool(count) for count in counts] for counts in hits] == plain.recall_hits(
-            expected, batch.moments[row], (0.3, 0.5)
-        )
-
-
-@pytest.mark.parametrize("num_rows", [1, 5, 31, 64, 100])
-def test_plain_resampling_is_the_same(num_rows):
-    rows = torch.rand(num_rows, 6, generator=torch.Generator().manual_seed(num_rows)).numpy()
-    assert_close(resample_clips(rows, 32), plain_resample(rows, 32), rtol=1e-5, atol=1e-6)
+def test_option_that_the_plain_form_does_not_know_is_refused(tiny_cfg):
+    tiny_cfg.MODEL.MMN.FEAT2D.NAME = "conv"
+    with pytest.raises(ConfigError, match="MODEL.MMN.FEAT2D.NAME is 'conv', but the plain form knows 'pool' alone"):
+        reference_settings(tiny_cfg)
 
 
 def test_a_backward_pass_alone_leaves_the_gradients_of_a_step(tmp_path):
