@@ -1,16 +1,16 @@
-"""Small libraries of random moments, an engine that keeps them in memory, and the plain form of searching them."""
+"""Small libraries of random moments, a store that keeps them in memory, and the plain form of searching them."""
 
 import numpy as np
 import torch
 
-from mmn.apps.search.records import Hits, IndexInfo, VideoMoments
-from mmn.apps.search.vector_store import EVERYTHING, Engine
+from mmn.apps.search.index_types import Hits, IndexInfo, VideoMoments
+from mmn.apps.search.vector_store import EVERYTHING, VectorStore
 from mmn.modeling.scoring import final_score
 from mmn.structures.query_vectors import QueryVectors
 
 
-class MemoryEngine(Engine):
-    """The simplest engine: a list of videos, compared one by one."""
+class MemoryStore(VectorStore):
+    """The simplest store: a list of videos, compared one by one."""
 
     name = "memory"
 
@@ -84,6 +84,8 @@ def whole_ranking(videos, queries, row, where=EVERYTHING, head="contrastive"):
 
 def plain_order(ranking, rule, power):
     """(video id, moment, score) of a whole ranking: the first `depth` by the rule, then the others as they are."""
+    if not ranking:
+        return []
     names = [name for name, *_ in ranking]
     cosines = [np.array([[entry[place] for entry in ranking]], np.float32) for place in (2, 3)]
     numbers = np.array([[names.index(name) for name in names]])
@@ -144,5 +146,5 @@ def random_queries(num_queries, dim=8, seed=1):
     return QueryVectors(unit_rows(generator, num_queries, dim), unit_rows(generator, num_queries, dim))
 
 
-def memory_engine(videos, model="", max_hits=None, **info):
-    return MemoryEngine(IndexInfo(videos[0].contrastive.shape[1], model, "a model", **info), videos, max_hits)
+def memory_store(videos, model="", max_hits=None, **info):
+    return MemoryStore(IndexInfo(videos[0].contrastive.shape[1], model, "a model", **info), videos, max_hits)

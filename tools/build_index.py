@@ -17,9 +17,9 @@ from mmn.apps.extraction.extract_files import start_extraction
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.localize.model_source import ModelSource, load_localizer
 from mmn.apps.search.build_index import build_index, convert_index, remove_videos
-from mmn.apps.search.encoding import BuildSettings
-from mmn.apps.search.vector_store import ENGINES
-from mmn.apps.search.video_sources import FeatureCollection, FileCollection, VideoCollection
+from mmn.apps.search.indexed_video import BuildSettings
+from mmn.apps.search.vector_store import STORES
+from mmn.apps.search.video_collections import FeatureCollection, FileCollection, VideoCollection
 from mmn.utils.cli import run_tool
 from mmn.utils.memory import reuse_freed_memory
 
@@ -28,7 +28,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--index", required=True, metavar="PLACE", help="a folder, or the address of a server")
     parser.add_argument(
-        "--engine", default="auto", choices=["auto", *ENGINES], help="of a new index, see docs/SEARCH.md"
+        "--engine", default="auto", choices=["auto", *STORES], help="of a new index, see docs/SEARCH.md"
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--features", metavar="H5", help="the videos of a feature file")

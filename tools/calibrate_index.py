@@ -11,7 +11,7 @@ import _path  # noqa: F401
 
 from mmn.apps.localize.model_source import ModelSource, load_localizer
 from mmn.apps.localize.trained_model import checkpoint_config
-from mmn.apps.search.fit_confidence import calibrate_index
+from mmn.apps.search.calibrate_index import calibrate_index
 from mmn.utils.checkpoint import load_checkpoint
 from mmn.utils.cli import run_tool
 

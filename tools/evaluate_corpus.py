@@ -11,7 +11,7 @@ import _path  # noqa: F401
 from mmn.apps.ablation.significance import Resampling
 from mmn.apps.corpus.corpus_recall import EVALUATED
 from mmn.apps.corpus.corpus_tables import Training, evaluate_corpus, find_rules, parse_training
-from mmn.apps.search.ranking import DEFAULT_PER_VIDEO
+from mmn.apps.search.ranking_rules import DEFAULT_PER_VIDEO
 from mmn.engine.run import start_run
 from mmn.utils.cli import run_tool
 

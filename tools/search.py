@@ -11,7 +11,7 @@ import _path  # noqa: F401
 
 from mmn.apps.localize.localize_command import split_queries
 from mmn.apps.search.moment_index import EXAMPLE_RULE
-from mmn.apps.search.ranking import DEFAULT_PER_VIDEO, DEFAULT_RULE, RULES
+from mmn.apps.search.ranking_rules import DEFAULT_PER_VIDEO, DEFAULT_RULE, RULES
 from mmn.apps.search.search_command import check_words, open_index, search_index
 from mmn.utils.cli import run_tool
 

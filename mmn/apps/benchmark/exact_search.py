@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from terminaltables import AsciiTable
 
-from mmn.apps.search.exact_store import ExactEngine
-from mmn.apps.search.records import IndexInfo, MomentFilter, VideoMoments
-from mmn.apps.search.vector_store import create_engine, open_engine
+from mmn.apps.search.exact_store import ExactStore
+from mmn.apps.search.index_types import IndexInfo, MomentFilter, VideoMoments
+from mmn.apps.search.vector_store import create_store, open_store
 from mmn.structures.query_vectors import QueryVectors
 from mmn.utils.cli import run_tool
 
@@ -45,24 +45,24 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
         place = args.index or f"{folder}/index"
-        engine = open_engine(place) if os.path.exists(place) else build(place, args.moments, args.width)
-        title = f" {engine.num_moments} moments, k {args.k}, {args.threads} threads "
-        print(AsciiTable(measure(engine, args.k, args.repeats), title).table)
+        store = open_store(place) if os.path.exists(place) else build(place, args.moments, args.width)
+        title = f" {store.num_moments} moments, k {args.k}, {args.threads} threads "
+        print(AsciiTable(measure(store, args.k, args.repeats), title).table)
 
 
-def build(place: str, num_moments: int, width: int) -> ExactEngine:
+def build(place: str, num_moments: int, width: int) -> ExactStore:
     """An index of random vectors, opened anew."""
-    engine = create_engine(place, IndexInfo(width, "", "random vectors"), "exact")
+    store = create_store(place, IndexInfo(width, "", "random vectors"), "exact")
     batch = []
     for video in random_videos(num_moments, width):
         batch.append(video)
         if len(batch) == 64:
-            engine.put(batch)
+            store.put(batch)
             batch = []
-    engine.put(batch)
-    engine.optimize()
-    engine.close()
-    return open_engine(place)
+    store.put(batch)
+    store.optimize()
+    store.close()
+    return open_store(place)
 
 
 def random_videos(num_moments: int, width: int) -> Iterator[VideoMoments]:
@@ -80,38 +80,38 @@ def random_queries(count: int, width: int) -> QueryVectors:
     return QueryVectors(*vectors.numpy())
 
 
-def measure(engine: ExactEngine, k: int, repeats: int) -> list[list[str]]:
+def measure(store: ExactStore, k: int, repeats: int) -> list[list[str]]:
     """Rows of a table."""
     rows = [list(COLUMNS)]
     filters = {
         "none": MomentFilter(),
-        "a tenth of the videos": MomentFilter(videos=list(engine.videos())[::10]),
+        "a tenth of the videos": MomentFilter(videos=list(store.videos())[::10]),
         "at most 10 s": MomentFilter(max_length=10.0),
     }
     for count in BATCHES:
-        queries = random_queries(count, engine.info.dim)
+        queries = random_queries(count, store.info.dim)
         for name, where in filters.items():
-            plain = _plain_form(engine, queries, k) if where.is_open else None
-            engine.search(queries, k, where)
+            plain = _plain_form(store, queries, k) if where.is_open else None
+            store.search(queries, k, where)
             work = time.process_time()
             with OwnMemory() as memory:
-                times = [_seconds(lambda a=queries, b=where: engine.search(a, k, b)) for _ in range(repeats)]
+                times = [_seconds(lambda a=queries, b=where: store.search(a, k, b)) for _ in range(repeats)]
             work = (time.process_time() - work) / repeats
             row = [str(count), name, *(f"{value:.3f}" for value in (min(times), statistics.median(times), max(times)))]
             row += [f"{work:.2f}", "", "", f"{memory.growth:.0f}"]
             if plain is not None:
-                share = engine.num_moments / PLAIN_MOMENTS
+                share = store.num_moments / PLAIN_MOMENTS
                 seconds = statistics.median(share * _seconds(plain) for _ in range(repeats))
                 row[6:8] = f"{seconds:.2f}", f"{seconds / statistics.median(times):.1f}"
             rows.append(row)
     return rows
 
 
-def _plain_form(engine: ExactEngine, queries: QueryVectors, k: int) -> Callable[[], object]:
+def _plain_form(store: ExactStore, queries: QueryVectors, k: int) -> Callable[[], object]:
     """All vectors as float32, one product, one sort: over PLAIN_MOMENTS of the moments, its time is that of a share."""
     parts, count = [], 0
-    for name in engine.videos():
-        parts.append(engine.read(name).contrastive)
+    for name in store.videos():
+        parts.append(store.read(name).contrastive)
         count += len(parts[-1])
         if count >= PLAIN_MOMENTS:
             break

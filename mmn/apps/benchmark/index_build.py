@@ -20,8 +20,8 @@ from mmn.apps.benchmark.latency import ROWS_PER_SECOND, random_localizer
 from mmn.apps.benchmark.settings import SETTINGS
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.search.build_index import build_index
-from mmn.apps.search.encoding import BuildSettings
-from mmn.apps.search.video_sources import FeatureCollection
+from mmn.apps.search.indexed_video import BuildSettings
+from mmn.apps.search.video_collections import FeatureCollection
 from mmn.utils.cli import run_tool
 from mmn.utils.logger import get_logger
 from mmn.utils.memory import reuse_freed_memory

@@ -15,10 +15,10 @@ from terminaltables import AsciiTable
 
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.search.build_index import build_index
-from mmn.apps.search.encoding import BuildSettings
+from mmn.apps.search.indexed_video import BuildSettings
 from mmn.apps.search.moment_index import MomentIndex, SearchResult
 from mmn.apps.search.pruning import moment_ious
-from mmn.apps.search.video_sources import FeatureCollection
+from mmn.apps.search.video_collections import FeatureCollection
 from mmn.data.annotations import VideoAnnotation, read_annotations
 from mmn.utils.cli import run_tool
 from mmn.utils.logger import get_logger
@@ -45,7 +45,7 @@ def main() -> None:
             collection = FeatureCollection(args.features, args.feature_key, localizer.input_size, args.annotations)
             build_index(localizer, collection, place, "exact", BuildSettings(prune=cosine))
             with MomentIndex.open(place, localizer) as index:
-                count = index.engine.num_moments
+                count = index.store.num_moments
                 whole = whole or count
                 recalls = [f"{100 * value:.1f}" for value in measure_recall(index, videos)]
                 rows.append(["-" if cosine is None else f"{cosine:g}", str(count), f"{count / whole:.3f}", *recalls])

@@ -20,9 +20,9 @@ from dataclasses import replace
 import numpy as np
 
 from mmn.apps.benchmark.moment_vectors import MEAN_MOMENTS, SyntheticLibrary, SyntheticVideo, in_batches
-from mmn.apps.search.ranking import DEFAULT_RULE, find_rule
-from mmn.apps.search.records import IndexInfo, MomentFilter, VideoMoments
-from mmn.apps.search.vector_store import ENGINES, create_engine, open_engine
+from mmn.apps.search.index_types import IndexInfo, MomentFilter, VideoMoments
+from mmn.apps.search.ranking_rules import DEFAULT_RULE, find_rule
+from mmn.apps.search.vector_store import STORES, create_store, open_store
 from mmn.structures.query_vectors import HEADS, QueryVectors
 from mmn.utils.cli import run_tool
 from mmn.utils.errors import UserError
@@ -43,7 +43,7 @@ def moments_of(video: SyntheticVideo) -> VideoMoments:
 def build(args: argparse.Namespace) -> dict:
     info = IndexInfo(WIDTH, "0" * 64, "synthetic moments")
     seconds = dict.fromkeys(("generate", "put", "optimize"), 0.0)
-    with create_engine(args.place, info, args.engine) as index:
+    with create_store(args.place, info, args.engine) as index:
         began = time.perf_counter()
         for batch in in_batches(SyntheticLibrary(WIDTH, num_heads=2).videos(args.vectors), PUT_MOMENTS):
             videos = [moments_of(video) for video in batch]
@@ -88,7 +88,7 @@ def search(args: argparse.Namespace) -> dict:
     best, asked = np.load(_truth_file(args.place)), _queries(args)
     found = {}
     began = time.perf_counter()
-    with open_engine(args.place) as index:
+    with open_store(args.place) as index:
         found["open s"] = time.perf_counter() - began
         some = MomentFilter(videos=[f"video{number}" for number in range(NUM_FILTER_VIDEOS)])
         cases = {
@@ -126,7 +126,7 @@ def change(args: argparse.Namespace) -> dict:
     first = 10**7  # a number that no video of the index has
     videos = [moments_of(replace(library.video(number), number=first + number)) for number in range(NUM_CHANGED)]
     found = {"moments": sum(len(video.moments) for video in videos)}
-    with open_engine(args.place) as index:
+    with open_store(args.place) as index:
         found["put s"] = _seconds(lambda: index.put(videos))
         firsts = (np.stack([video.vectors(head)[0] for video in videos]).astype(np.float32) for head in HEADS)
         asked = QueryVectors(*firsts)
@@ -180,7 +180,7 @@ def main() -> None:
     parser.add_argument("stage", choices=list(STAGES))
     parser.add_argument("--place", required=True, help="the index's folder")
     parser.add_argument("--vectors", type=int, default=10_000_000)
-    parser.add_argument("--engine", choices=list(ENGINES), default="lance")
+    parser.add_argument("--engine", choices=list(STORES), default="lance")
     parser.add_argument("--json", metavar="FILE", help="write the figures there")
     args = parser.parse_args()
     found = STAGES[args.stage](args)

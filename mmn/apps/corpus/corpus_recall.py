@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from mmn.apps.search.ranking import DEFAULT_PER_VIDEO, RULES, Rule, rank_scores
+from mmn.apps.search.ranking_rules import DEFAULT_PER_VIDEO, RULES, Rule, rank_scores
 from mmn.data.annotations import VideoAnnotation
 from mmn.data.prefetch import on_device
 from mmn.modeling.scoring import final_score, iou_score

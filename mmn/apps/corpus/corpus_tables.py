@@ -29,7 +29,7 @@ from mmn.apps.corpus.corpus_recall import (
     recall_names,
     score_ranks,
 )
-from mmn.apps.search.ranking import DEFAULT_PER_VIDEO, Rule
+from mmn.apps.search.ranking_rules import DEFAULT_PER_VIDEO, Rule
 from mmn.data import build_test_loader
 from mmn.data.annotations import read_annotations
 from mmn.data.loaders import annotation_path, find_entry, split_names

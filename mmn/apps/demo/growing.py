@@ -12,15 +12,15 @@ from mmn.apps.demo.library import Adding, LibraryState, VideoLibrary
 from mmn.apps.demo.listed_videos import ListedVideo, free_name
 from mmn.apps.demo.one_search import VideoSearch
 from mmn.apps.demo.parts import readable
-from mmn.apps.search.encoding import BuildSettings, index_info, video_moments
+from mmn.apps.search.indexed_video import BuildSettings, index_info, video_moments
 from mmn.apps.search.moment_index import MomentIndex
-from mmn.apps.search.vector_store import create_engine
+from mmn.apps.search.vector_store import create_store
 from mmn.utils.errors import UserError
 
 if TYPE_CHECKING:
     from mmn.apps.localize.encoded_video import EncodedVideo
 
-ENGINE = "exact"  # its threads may search while others add
+STORE = "exact"  # its threads may search while others add
 SETTINGS = BuildSettings()
 
 
@@ -38,9 +38,9 @@ class GrowingLibrary(VideoLibrary):
     def __init__(self, search: VideoSearch, listed: Sequence[ListedVideo]):
         self._folder = tempfile.TemporaryDirectory(prefix="mmn_library_")
         place = os.path.join(self._folder.name, "index")
-        engine = create_engine(place, index_info(search.localizer, SETTINGS), ENGINE)
+        store = create_store(place, index_info(search.localizer, SETTINGS), STORE)
         sentences = {video.name: video.sentences for video in listed if video.sentences}
-        super().__init__(MomentIndex(engine, search.localizer), sentences)
+        super().__init__(MomentIndex(store, search.localizer), sentences)
         self.search = search
         self.listed = tuple(listed)
         self.adding = None
@@ -72,7 +72,7 @@ class GrowingLibrary(VideoLibrary):
         except OSError:
             shutil.copyfile(path, kept)
         with self._name_lock:
-            name = free_name(video.name, self.index.engine.videos().keys() | {video.name for video in self.listed})
+            name = free_name(video.name, self.index.store.videos().keys() | {video.name for video in self.listed})
             self._add(name, video, kept)
         return name
 
@@ -89,7 +89,7 @@ class GrowingLibrary(VideoLibrary):
             self._thread.start()
 
     def _missing(self) -> list[ListedVideo]:
-        there = self.index.engine.videos()
+        there = self.index.store.videos()
         return [video for video in self.listed if video.name not in there]
 
     def _add_all(self, videos: Sequence[ListedVideo]) -> None:
@@ -104,7 +104,7 @@ class GrowingLibrary(VideoLibrary):
                     problems.append(readable(error))
                 with self._state_lock:
                     self.adding = Adding(done, len(videos))
-            self.index.engine.optimize()
+            self.index.store.optimize()
         except UserError as error:
             problems.append(readable(error))
         finally:
@@ -112,4 +112,4 @@ class GrowingLibrary(VideoLibrary):
                 self.adding, self._problems = None, tuple(problems)
 
     def _add(self, name: str, video: "EncodedVideo", path: str) -> None:
-        self.index.engine.put([video_moments(video, SETTINGS, path=path, video_id=name)])
+        self.index.store.put([video_moments(video, SETTINGS, path=path, video_id=name)])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmn.apps.demo.listed_videos import plain
 from mmn.apps.demo.one_search import best_ious
-from mmn.apps.search.ranking import DEFAULT_PER_VIDEO
+from mmn.apps.search.ranking_rules import DEFAULT_PER_VIDEO
 from mmn.apps.search.vector_store import is_address
 from mmn.utils.clock import clock
 from mmn.utils.errors import DataError
@@ -168,28 +168,28 @@ class VideoLibrary:
 
     def state(self) -> LibraryState:
         self._refresh()
-        videos = self.index.engine.videos()
+        videos = self.index.store.videos()
         return LibraryState(len(videos), sum(entry.num_moments for entry in videos.values()))
 
     def names(self, limit: int) -> list[str]:
         """Ids of videos, in alphabetical order; at most so many."""
-        return heapq.nsmallest(limit, self.index.engine.videos())
+        return heapq.nsmallest(limit, self.index.store.videos())
 
     def examples(self, limit: int) -> list[str]:
         """Sentences that are known to happen in its videos: the first one of each of the first videos."""
-        known = self.index.engine.videos()
+        known = self.index.store.videos()
         firsts = (next(iter(self.sentences[name]), None) for name in self.sentences if name in known)
         return list(dict.fromkeys(sentence for sentence in firsts if sentence))[:limit]
 
     @property
     def is_calibrated(self) -> bool:
         """Whether the index tells how confident it is."""
-        return self.index.engine.info.calibration is not None
+        return self.index.store.info.calibration is not None
 
     @property
     def name(self) -> str:
         """Of the index's folder, without where it is; "" where it is no folder."""
-        place = self.index.engine.place
+        place = self.index.store.place
         return "" if is_address(place) else os.path.basename(os.path.abspath(place))
 
     def file_of(self, video_id: str) -> str:
@@ -197,7 +197,7 @@ class VideoLibrary:
         path = self.path_of(video_id)
         if path:
             return path
-        entry = self.index.engine.videos().get(video_id)
+        entry = self.index.store.videos().get(video_id)
         if entry is None:
             raise DataError(f"the library has no video {video_id}: search again")
         if entry.path:
@@ -208,7 +208,7 @@ class VideoLibrary:
 
     def path_of(self, video_id: str) -> str:
         """The same, or "" where there is none."""
-        entry = self.index.engine.videos().get(video_id)
+        entry = self.index.store.videos().get(video_id)
         paths = () if entry is None else (entry.path, self.files.get(video_id, ""))
         return next((path for path in paths if path and os.path.isfile(path)), "")
 
@@ -228,7 +228,7 @@ class VideoLibrary:
         return self._found(f"Like {video_id}, {clock(start)} to {clock(end)}", result, wanted)
 
     def _options(self, wanted: Wanted) -> dict[str, Any]:
-        return wanted.options(len(self.index.engine.videos()))
+        return wanted.options(len(self.index.store.videos()))
 
     def _found(
         self,
@@ -237,7 +237,7 @@ class VideoLibrary:
         wanted: Wanted,
         truth: Mapping[str, Truth] | None = None,
     ) -> LibraryFound:
-        entries = self.index.engine.videos()
+        entries = self.index.store.videos()
         searched = set(wanted.videos) or entries.keys()
         truth = {name: moments for name, moments in (truth or {}).items() if name in entries and name in searched}
         found = [moment for moment in result.moments if moment.video in entries]  # one may just have been taken out

@@ -13,7 +13,7 @@ from mmn.apps.demo.page import build_app, import_gradio, serve
 from mmn.apps.localize.model_source import ModelSource, load_localizer
 from mmn.apps.search.moment_index import MomentIndex
 from mmn.apps.search.search_command import checkpoint_of
-from mmn.apps.search.vector_store import Engine, open_engine
+from mmn.apps.search.vector_store import VectorStore, open_store
 from mmn.utils.errors import UserError
 
 MAX_LISTED = 1000  # videos of an index that can be picked one by one
@@ -55,28 +55,30 @@ def run_demo(source: ModelSource, videos: PageVideos, host: str, port: int) -> N
     Raises UserError for a missing library, model, video or index, and for an index of another model.
     """
     import_gradio()  # before the model, which takes longer
-    engine = open_engine(videos.index) if videos.index else None
-    is_example = not source.ckpt and engine is None
-    source, videos = _with_defaults(source, videos, engine)
+    store = open_store(videos.index) if videos.index else None
+    is_example = not source.ckpt and store is None
+    source, videos = _with_defaults(source, videos, store)
     search_one = VideoSearch(load_localizer(source))
-    if engine is None:
+    if store is None:
         listed = find_videos(videos.videos or (), videos.annotations)
         library = GrowingLibrary(search_one, listed)
         if is_example:
             library.start_adding()
     else:
-        index = MomentIndex(engine, search_one.localizer)
+        index = MomentIndex(store, search_one.localizer)
         listed, library = _with_index(index, videos)
     with contextlib.closing(library):
-        serve(build_app(search_one, listed, library, begins_with_library=engine is not None), host, port)
+        serve(build_app(search_one, listed, library, begins_with_library=store is not None), host, port)
 
 
-def _with_defaults(source: ModelSource, videos: PageVideos, engine: Engine | None) -> tuple[ModelSource, PageVideos]:
+def _with_defaults(
+    source: ModelSource, videos: PageVideos, store: VectorStore | None
+) -> tuple[ModelSource, PageVideos]:
     """Model and videos, where they are not given."""
     if source.ckpt:
         return source, videos
-    if engine is not None:
-        return replace(source, ckpt=checkpoint_of(engine)), videos
+    if store is not None:
+        return replace(source, ckpt=checkpoint_of(store)), videos
     if not os.path.exists(EXAMPLE.ckpt):
         raise UserError(f"there is no {EXAMPLE.ckpt}: make the example model by bash scripts/pixels.sh, or give --ckpt")
     source = replace(source, ckpt=EXAMPLE.ckpt, backbone_weights=source.backbone_weights or EXAMPLE.backbone_weights)

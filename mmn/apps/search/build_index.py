@@ -21,11 +21,11 @@ from tqdm import tqdm
 from mmn.apps.extraction.video_files import VideoFile, share_out
 from mmn.apps.localize.encoded_video import PreparedVideo
 from mmn.apps.localize.localizer import MomentLocalizer
-from mmn.apps.search.encoding import BuildSettings, index_info, pack_moments
+from mmn.apps.search.index_types import VideoEntry, VideoMoments
+from mmn.apps.search.indexed_video import BuildSettings, index_info, pack_moments
 from mmn.apps.search.model_identity import model_identity
-from mmn.apps.search.records import VideoEntry, VideoMoments
-from mmn.apps.search.vector_store import Engine, copy_index, create_engine, default_engine, has_index, open_engine
-from mmn.apps.search.video_sources import VideoCollection
+from mmn.apps.search.vector_store import VectorStore, copy_index, create_store, default_store, has_index, open_store
+from mmn.apps.search.video_collections import VideoCollection
 from mmn.structures.recipe import FeatureRecipe
 from mmn.utils import comm
 from mmn.utils.ahead import Behind, ahead
@@ -66,11 +66,11 @@ def build_index(
     """Have the index at `place` hold the videos of a collection; called on all processes, each encodes its share.
 
     Args:
-        engine: of a new index, one of ENGINES; "auto" is that of the index, or chooses by the number of moments.
+        engine: the name of a store, one of STORES; "auto" is the one of the index, or for a new one chosen by its moments.
         settings: how moments are made; None is as in the index, or the defaults for a new one.
         removes_others: take out the videos that the collection has not.
     Raises:
-        ConfigError: where the index is of another model, or of other settings, or kept by another engine.
+        ConfigError: where the index is of another model, or of other settings, or kept by another store.
         DataError: where it, or the model, is of other features, or it is damaged.
         UserError: at the end, where videos could not be used; each of them is logged with its reason by then.
     """
@@ -81,7 +81,7 @@ def build_index(
     if comm.get_rank() == 0 and not has_index(place):
         _create(localizer, identity, collection, place, engine, settings or BuildSettings(), len(videos)).close()
     comm.barrier()
-    with open_engine(place) as index:
+    with open_store(place) as index:
         settings = _check_same(index, localizer, identity, collection.recipe, engine, settings)
         result = _build_share(localizer, collection, _share(videos), index, settings)
         collection.close()
@@ -110,16 +110,16 @@ def _create(
     engine: str,
     settings: BuildSettings,
     num_videos: int,
-) -> Engine:
+) -> VectorStore:
     if engine == "auto":
-        engine = default_engine(place, num_videos * len(localizer.cells))
-    index = create_engine(place, index_info(localizer, settings, collection.recipe, identity), engine)
+        engine = default_store(place, num_videos * len(localizer.cells))
+    index = create_store(place, index_info(localizer, settings, collection.recipe, identity), engine)
     get_logger().info("new index %s, kept by the engine %s", place, engine)
     return index
 
 
 def _check_same(
-    index: Engine,
+    index: VectorStore,
     localizer: MomentLocalizer,
     identity: str,
     recipe: FeatureRecipe | None,
@@ -168,7 +168,7 @@ def _share(videos: Sequence[VideoFile]) -> list[VideoFile]:
     return [video for video in videos if video in share]
 
 
-def _finish(index: Engine, video_ids: set[str], removes_others: bool) -> int:
+def _finish(index: VectorStore, video_ids: set[str], removes_others: bool) -> int:
     """What one process does when all have put their videos; returns how many it removed."""
     index.refresh()
     others = [name for name in index.videos() if name not in video_ids] if removes_others else []
@@ -182,7 +182,7 @@ def _sum(results: Sequence[BuildResult]) -> BuildResult:
     return BuildResult(*map(sum, zip(*counts, strict=True)), sum((part.failures for part in results), []))
 
 
-def _summarise(index: Engine, result: BuildResult) -> None:
+def _summarise(index: VectorStore, result: BuildResult) -> None:
     for sentence in result.failures:
         get_logger().error("%s", sentence)
     get_logger().info(
@@ -228,7 +228,7 @@ def _build_share(
     localizer: MomentLocalizer,
     collection: VideoCollection,
     videos: Sequence[VideoFile],
-    index: Engine,
+    index: VectorStore,
     settings: BuildSettings,
 ) -> BuildResult:
     """Encode and put some videos. The network runs in this thread, whose memory is used again from batch to batch."""
@@ -304,7 +304,7 @@ class _Writer:
 
     def __init__(
         self,
-        index: Engine,
+        index: VectorStore,
         known: Mapping[str, VideoEntry],
         settings: BuildSettings,
         result: BuildResult,
@@ -369,23 +369,23 @@ class _Progress:
 
 def remove_videos(place: str, video_ids: Sequence[str]) -> None:
     """Take videos out of an index. Raises ConfigError where it lacks one, and removes none then."""
-    with open_engine(place) as index:
+    with open_store(place) as index:
         index.remove(video_ids)
         get_logger().info("%s: %d videos removed, %d left", place, len(set(video_ids)), len(index.videos()))
 
 
 def convert_index(source: str, place: str, engine: str = "auto") -> None:
-    """Copy an index to another place, where another engine may keep it; the same call again copies what is new.
+    """Copy an index to another place, where another store may keep it; the same call again copies what is new.
 
-    Raises ConfigError where the two are of different models or kept by another engine than the one asked for.
+    Raises ConfigError where the two are of different models or kept by another store than the one asked for.
     """
     if os.path.abspath(source) == os.path.abspath(place):
         raise ConfigError(f"the index {source} is to be copied to itself: choose another place")
-    with open_engine(source) as original:
+    with open_store(source) as original:
         if not has_index(place):
-            name = default_engine(place, original.num_moments) if engine == "auto" else engine
-            create_engine(place, original.info, name).close()
-        with open_engine(place) as target:
+            name = default_store(place, original.num_moments) if engine == "auto" else engine
+            create_store(place, original.info, name).close()
+        with open_store(place) as target:
             if engine not in ("auto", target.name):
                 raise ConfigError(
                     f"the index {place} is kept by the engine {target.name}: leave out --engine {engine}, or choose "

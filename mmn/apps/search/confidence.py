@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mmn.apps.search.records import VideoMoments
+from mmn.apps.search.index_types import VideoMoments
 from mmn.structures.query_vectors import QueryVectors
 from mmn.utils.errors import DataError
 

@@ -1,10 +1,10 @@
-"""The exact engine: an index in files of our own, searched by comparing every vector (docs/SEARCH.md).
+"""The exact store: an index in files of our own, searched by comparing every vector (docs/SEARCH.md).
 
 A folder holds
 
     index.json        the description
-    journal.jsonl     which video lies where (`mmn.apps.search.journal`)
-    segments/NAME/    the vectors and moments of some videos (`mmn.apps.search.segments`), never changed once they are there
+    journal.jsonl     which video lies where (`mmn.apps.search.exact_journal`)
+    segments/NAME/    the vectors and moments of some videos (`mmn.apps.search.exact_segments`), never changed afterwards
     .lock             held for the moment in which a change becomes part of the index
 
 A change is written aside, and is made by one line of the journal. So any number of processes write at once, each waits for
@@ -19,14 +19,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import torch
 
-from mmn.apps.search.journal import Journal, Location, Videos, put_record, remove_record
-from mmn.apps.search.nearest import nearest
-from mmn.apps.search.records import Hits, IndexInfo, MomentFilter, VideoEntry, VideoMoments
-from mmn.apps.search.segments import MOMENTS, Segment, SegmentWriter, map_segment, remove_abandoned
-from mmn.apps.search.snapshot import Selection, Snapshot
-from mmn.apps.search.vector_store import EVERYTHING, INFO_FILE, Engine, read_folder_info, write_folder_info
+from mmn.apps.search.exact_journal import Journal, Location, Videos, put_record, remove_record
+from mmn.apps.search.exact_nearest import nearest
+from mmn.apps.search.exact_segments import MOMENTS, Segment, SegmentWriter, map_segment, remove_abandoned
+from mmn.apps.search.exact_snapshot import FilteredMoments, Snapshot
+from mmn.apps.search.index_types import Hits, IndexInfo, MomentFilter, VideoEntry, VideoMoments
+from mmn.apps.search.vector_store import (
+    EVERYTHING,
+    VectorStore,
+    check_vacant,
+    explained_writing,
+    read_folder_info,
+    read_own_info,
+    write_folder_info,
+)
 from mmn.structures.query_vectors import HEADS, QueryVectors
-from mmn.utils.errors import ConfigError, DataError, UserError
+from mmn.utils.errors import DataError, UserError
 from mmn.utils.files import file_lock
 
 JOURNAL, SEGMENTS, LOCK = "journal.jsonl", "segments", ".lock"
@@ -35,7 +43,7 @@ MOST_LOST = 0.8  # it rewrites a segment of which less than this share is still 
 ATTEMPTS = 20  # at a snapshot while another process optimizes again and again
 
 
-class ExactEngine(Engine):
+class ExactStore(VectorStore):
     """See the module. Threads may share one; each search keeps to the state that it began with."""
 
     name = "exact"
@@ -53,22 +61,18 @@ class ExactEngine(Engine):
     # ---- Being there ----
 
     @classmethod
-    def create(cls, place: str, info: IndexInfo) -> "ExactEngine":
-        with _writing(place):
+    def create(cls, place: str, info: IndexInfo) -> "ExactStore":
+        with explained_writing(place):
             os.makedirs(os.path.join(place, SEGMENTS), exist_ok=True)
             with file_lock(os.path.join(place, LOCK)):
-                if os.path.exists(os.path.join(place, INFO_FILE)):
-                    raise ConfigError(f"there is an index at {place} already: open it, or choose another place")
+                check_vacant(place)
                 Journal(os.path.join(place, JOURNAL)).rewrite(Videos.at({}, {}))
                 write_folder_info(place, cls.name, info)  # last: it makes the folder an index
         return cls(place, info)
 
     @classmethod
-    def open(cls, place: str) -> "ExactEngine":
-        name, info = read_folder_info(place)
-        if name != cls.name:
-            raise ConfigError(f"the index {place} is kept by the engine {name}: open it by that one")
-        return cls(place, info)
+    def open(cls, place: str) -> "ExactStore":
+        return cls(place, read_own_info(place, cls.name))
 
     def write_info(self, info: IndexInfo) -> None:
         with self._mutex, self._locked():
@@ -112,7 +116,7 @@ class ExactEngine(Engine):
 
     def remove(self, video_ids: Iterable[str]) -> None:
         video_ids = list(dict.fromkeys(video_ids))
-        with self._mutex, _writing(self.place), self._locked():
+        with self._mutex, explained_writing(self.place), self._locked():
             self._look()
             self.check_known(video_ids)
             if video_ids:
@@ -133,7 +137,7 @@ class ExactEngine(Engine):
         self.refresh()
         for names in self._to_rewrite(self._snapshot):
             self._rewrite(names)
-        with self._mutex, _writing(self.place), self._locked():
+        with self._mutex, explained_writing(self.place), self._locked():
             self._look()
             if self._journal.num_lost:
                 self._journal.rewrite(self._journal.videos)
@@ -192,21 +196,20 @@ class ExactEngine(Engine):
         head: str = "contrastive",
         exact: bool = False,
     ) -> Hits:
-        """See `Engine.search`; always exact. Of equal cosines the moment of the video that was put first is the better.
+        """See `VectorStore.search`; always exact, with products of float32 and the stored float16.
 
-        The products are those of float32 with the stored float16.
+        Of equal cosines the moment of the video that was put first is the better.
         """
-        if head not in HEADS:
-            raise ConfigError(f"there is no head {head!r}: the choices are {', '.join(HEADS)}")
+        self.check_head(head)
         self.check_known(where.videos)
         snapshot, device = self._snapshot, self._device
-        selection = Selection(snapshot, where)
-        hits, count = Hits.empty(len(queries), k), min(k, len(selection))
+        passing = FilteredMoments(snapshot, where)
+        hits, count = Hits.empty(len(queries), k), min(k, len(passing))
         if count and len(queries):
             asked = torch.from_numpy(np.ascontiguousarray(queries.vectors(head), np.float32))
-            runs = selection.runs(self._vectors(snapshot, head, device))
+            runs = passing.runs(self._vectors(snapshot, head, device))
             places, _ = nearest(asked.to(device), runs, count)
-            _fill(hits, snapshot, selection, places.cpu().numpy(), queries, head)
+            _fill(hits, snapshot, passing, places.cpu().numpy(), queries, head)
         return hits
 
     def _vectors(self, snapshot: Snapshot, head: str, device: torch.device) -> list[torch.Tensor]:
@@ -239,7 +242,7 @@ class ExactEngine(Engine):
     @contextlib.contextmanager
     def _new_segment(self) -> Iterator[SegmentWriter]:
         """A segment to be written, and committed within; it goes again where the journal does not have it by then."""
-        with _writing(self.place):
+        with explained_writing(self.place):
             with self._mutex, self._locked():
                 self._look()
                 remove_abandoned(self._segments, self._journal.videos.segments)
@@ -282,14 +285,14 @@ class ExactEngine(Engine):
 
 
 def _fill(
-    hits: Hits, snapshot: Snapshot, selection: Selection, places: np.ndarray, queries: QueryVectors, head: str
+    hits: Hits, snapshot: Snapshot, passing: FilteredMoments, places: np.ndarray, queries: QueryVectors, head: str
 ) -> None:
     """Write the moments at `places` [Q, count] into `hits`, each query's best first.
 
     Their cosines are computed anew, so that they depend neither on the other queries nor on the number of threads.
     """
     num_queries, count = places.shape
-    rows = selection.rows(places.ravel())
+    rows = passing.rows(places.ravel())
     query = np.repeat(np.arange(num_queries), count)
     cosines = {name: snapshot.cosines(name, rows, queries.vectors(name), query).reshape(places.shape) for name in HEADS}
     order = np.lexsort((places, -cosines[head]), axis=1)
@@ -308,15 +311,3 @@ def _mapped(snapshot: Snapshot, video_ids: Iterable[str], part: str) -> Iterator
     """One array of each video, as it lies in its segment."""
     for video_id in video_ids:
         yield snapshot.part(video_id, part)
-
-
-@contextlib.contextmanager
-def _writing(place: str) -> Iterator[None]:
-    """A disk that fails becomes a UserError."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"the index {place} cannot be written ({error.strerror or error}): what was there before is untouched; free "
-            "some space or choose another place"
-        ) from error

@@ -1,10 +1,10 @@
-"""The embedded approximate engine: LanceDB (Apache-2.0), which keeps tables in a folder. Needs `pip install .[search]`.
+"""The embedded approximate store: LanceDB (Apache-2.0), which keeps tables in a folder. Needs `pip install .[search]`.
 
 A folder holds
 
     index.json       the description
     moments.lance/   a row per moment, and the structures by which they are searched
-    videos.lance/    a row per video: which entry of the moments counts (`mmn.apps.search.entries`)
+    videos.lance/    a row per video: which entry of the moments counts (`mmn.apps.search.row_store`)
     .lock            held while something is written
 
 A change of a table is a new version of it, so readers keep to the one that they have seen and wait for nobody. Writers wait
@@ -21,16 +21,24 @@ import datetime
 import math
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from mmn.apps.search.entries import Condition, EntryEngine, Rows, VideoList
-from mmn.apps.search.records import IndexInfo, VideoEntry, VideoMoments
-from mmn.apps.search.vector_store import INFO_FILE, read_folder_info, write_folder_info
-from mmn.utils.errors import ConfigError, DataError, UserError
+from mmn.apps.search.index_types import IndexInfo, VideoMoments
+from mmn.apps.search.lance_tables import SQL, moment_schema, moment_table, read_list, to_rows, video_schema, video_table
+from mmn.apps.search.row_store import MOMENT_COLUMNS, Condition, FoundRows, RowStore, VideoList
+from mmn.apps.search.vector_store import (
+    check_vacant,
+    explained_writing,
+    read_folder_info,
+    read_own_info,
+    reason_of,
+    write_folder_info,
+)
+from mmn.utils.errors import DataError, UserError
 from mmn.utils.files import file_lock
 
 MOMENTS, VIDEOS, LOCK = "moments", "videos", ".lock"
@@ -46,9 +54,10 @@ AFTERWARDS = 4  # hits per wanted one (at least CANDIDATES) that are looked thro
 MOST_FRAGMENTS = 256  # files of a table that `put` lets gather before it puts them together
 WRITER_PATIENCE = 6 * 3600.0  # seconds: another writer may be optimizing
 ATTEMPTS = 5  # at a version of a table while others write
+LIBRARY_ERRORS = (RuntimeError, OSError, ValueError)
 
 
-class LanceEngine(EntryEngine):
+class LanceStore(RowStore):
     """See the module."""
 
     name = "lance"
@@ -63,26 +72,22 @@ class LanceEngine(EntryEngine):
     # ---- Being there ----
 
     @classmethod
-    def create(cls, place: str, info: IndexInfo) -> "LanceEngine":
+    def create(cls, place: str, info: IndexInfo) -> "LanceStore":
         lancedb = _lancedb()
-        with _changing(place):
+        with explained_writing(place, LIBRARY_ERRORS):
             os.makedirs(place, exist_ok=True)
             with file_lock(os.path.join(place, LOCK)):
-                if os.path.exists(os.path.join(place, INFO_FILE)):
-                    raise ConfigError(f"there is an index at {place} already: open it, or choose another place")
+                check_vacant(place)
                 database = lancedb.connect(place)
-                for name, schema in ((MOMENTS, _moment_schema(info.dim)), (VIDEOS, _video_schema())):
+                for name, schema in ((MOMENTS, moment_schema(info.dim)), (VIDEOS, video_schema())):
                     shutil.rmtree(os.path.join(place, f"{name}.lance"), ignore_errors=True)  # of a killed one
                     database.create_table(name, schema=schema)
                 write_folder_info(place, cls.name, info)  # last: it makes the folder an index
         return cls(place, info)
 
     @classmethod
-    def open(cls, place: str) -> "LanceEngine":
-        name, info = read_folder_info(place)
-        if name != cls.name:
-            raise ConfigError(f"the index {place} is kept by the engine {name}: open it by that one")
-        return cls(place, info)
+    def open(cls, place: str) -> "LanceStore":
+        return cls(place, read_own_info(place, cls.name))
 
     def write_info(self, info: IndexInfo) -> None:
         with self._writing():
@@ -149,7 +154,7 @@ class LanceEngine(EntryEngine):
             for _ in range(ATTEMPTS):
                 self._videos.checkout_latest()
                 version = self._videos.version
-                videos = self._list if version == self._list.version else _read_list(self._videos)
+                videos = self._list if version == self._list.version else read_list(self._videos)
                 self._moments.checkout_latest()
                 self._videos.checkout_latest()
                 if self._videos.version == version:
@@ -161,12 +166,12 @@ class LanceEngine(EntryEngine):
         return [self._list.numbers[video_id] for video_id in video_ids if video_id in self._list.numbers]
 
     def _add(self, videos: Mapping[int, VideoMoments]) -> None:
-        self._moments.add(_moment_table(videos, self.info.dim))
+        self._moments.add(moment_table(videos, self.info.dim))
         self._tidy(self._moments)
 
     def _name(self, videos: Mapping[int, VideoMoments]) -> int:
         merge = self._videos.merge_insert("video_id").when_matched_update_all().when_not_matched_insert_all()
-        merge.execute(_video_table(videos))
+        merge.execute(video_table(videos))
         self._tidy(self._videos)
         return self._videos.version
 
@@ -175,28 +180,29 @@ class LanceEngine(EntryEngine):
             self._clean()
 
     def _forget(self, video_ids: Collection[str]) -> int:
-        self._videos.delete(_among(self._list.numbers[video_id] for video_id in video_ids))
+        self._videos.delete(SQL.of_entries(self._list.numbers[video_id] for video_id in video_ids))
         return self._videos.version
 
     def _delete(self, entries: Collection[int]) -> None:
-        self._moments.delete(_among(entries))
+        self._moments.delete(SQL.of_entries(entries))
 
-    def _rows_of(self, entry: int) -> Rows:
-        def ask() -> Rows:
-            return _to_rows(
-                self._moments.search().where(_among([entry])).select(list(COLUMNS)).to_arrow(), self.info.dim
+    def _rows_of(self, entry: int) -> FoundRows:
+        def ask() -> FoundRows:
+            return to_rows(
+                self._moments.search().where(SQL.of_entries([entry])).select(list(MOMENT_COLUMNS)).to_arrow(),
+                self.info.dim,
             )
 
         return self._read(ask)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        with _changing(self.place), file_lock(os.path.join(self.place, LOCK), WRITER_PATIENCE):
+        with explained_writing(self.place, LIBRARY_ERRORS), file_lock(os.path.join(self.place, LOCK), WRITER_PATIENCE):
             yield
 
     # ---- Searching ----
 
-    def _nearest(self, vector: np.ndarray, head: str, limit: int, condition: Condition, exact: bool) -> Rows:
+    def _nearest(self, vector: np.ndarray, head: str, limit: int, condition: Condition, exact: bool) -> FoundRows:
         few = condition.entries is not None and condition.num_rows <= FEW_ROWS
         whole = exact or head != "contrastive" or few
         if condition.bounds_length and not whole:
@@ -209,24 +215,24 @@ class LanceEngine(EntryEngine):
 
     def _ask(
         self, vector: np.ndarray, head: str, limit: int, condition: Condition, whole: bool, filters_first: bool = True
-    ) -> Rows:
+    ) -> FoundRows:
         """`filters_first`: the condition holds for what is compared, otherwise the nearest are looked through for it."""
 
-        def ask() -> Rows:
+        def ask() -> FoundRows:
             query = self._moments.search(vector, vector_column_name=head, query_type="vector").distance_type("dot")
-            query = query.limit(limit).select([*COLUMNS, "_distance"])
-            if words := _condition_words(condition):
+            query = query.limit(limit).select([*MOMENT_COLUMNS, "_distance"])
+            if words := SQL.of(condition):
                 query = query.where(words, prefilter=filters_first)
             if whole:
                 query = query.bypass_vector_index()
             else:
                 query = query.minimum_nprobes(PROBES).maximum_nprobes(0 if words and filters_first else PROBES)
                 query = query.refine_factor(max(2, math.ceil(CANDIDATES / limit)))
-            return _to_rows(query.to_arrow(), self.info.dim)
+            return to_rows(query.to_arrow(), self.info.dim)
 
         return self._read(ask)
 
-    def _read(self, ask: Callable[[], Rows]) -> Rows:
+    def _read(self, ask: Callable[[], FoundRows]) -> FoundRows:
         """What `ask` returns; once more where another process's `optimize` took the version away that this one saw."""
         with _reading(self.place):
             for _ in range(ATTEMPTS):
@@ -239,9 +245,6 @@ class LanceEngine(EntryEngine):
             return ask()
 
 
-COLUMNS = ("entry", "number", "start", "end", "contrastive", "iou")
-
-
 def _lancedb() -> Any:
     """LanceDB. Raises UserError where it is not installed."""
     os.environ.setdefault("LANCEDB_LOG", "error")
@@ -251,110 +254,10 @@ def _lancedb() -> Any:
         raise UserError("this index needs LanceDB, which is not installed: pip install .[search]") from error
 
 
-def _moment_schema(dim: int) -> Any:
-    arrow = import_module("pyarrow")
-    vector = arrow.list_(arrow.float16(), dim)
-    fields = {"entry": arrow.int64(), "number": arrow.int32()}
-    fields |= dict.fromkeys(("start", "end", "length"), arrow.float32()) | dict.fromkeys(("contrastive", "iou"), vector)
-    return arrow.schema(fields)
-
-
-def _video_schema() -> Any:
-    arrow = import_module("pyarrow")
-    text, number = arrow.string(), arrow.int64()
-    fields = {"video_id": text, "entry": number, "duration": arrow.float64(), "num_moments": number}
-    return arrow.schema({**fields, "source": text, "path": text})
-
-
-def _moment_table(videos: Mapping[int, VideoMoments], dim: int) -> Any:
-    arrow = import_module("pyarrow")
-    counts = [len(video.moments) for video in videos.values()]
-    moments = np.concatenate([video.moments for video in videos.values()]).astype(np.float32)
-
-    def vectors(head: str) -> Any:
-        rows = np.concatenate([video.vectors(head) for video in videos.values()])
-        return arrow.FixedSizeListArray.from_arrays(arrow.array(rows.astype(np.float16).ravel()), dim)
-
-    columns = {
-        "entry": np.repeat(np.fromiter(videos, np.int64), counts),
-        "number": np.concatenate([np.arange(count, dtype=np.int32) for count in counts]),
-        "start": np.ascontiguousarray(moments[:, 0]),
-        "end": np.ascontiguousarray(moments[:, 1]),
-        "length": moments[:, 1] - moments[:, 0],
-        "contrastive": vectors("contrastive"),
-        "iou": vectors("iou"),
-    }
-    return arrow.table(columns, schema=_moment_schema(dim))
-
-
-def _video_table(videos: Mapping[int, VideoMoments]) -> Any:
-    rows = [
-        {
-            "video_id": video.video_id,
-            "entry": entry,
-            "duration": float(video.duration),
-            "num_moments": len(video.moments),
-            "source": video.source,
-            "path": video.path,
-        }
-        for entry, video in videos.items()
-    ]
-    return import_module("pyarrow").Table.from_pylist(rows, schema=_video_schema())
-
-
-def _read_list(table: Any) -> VideoList:
-    listed = table.to_arrow().to_pydict()
-    columns = (listed[name] for name in ("video_id", "entry", "duration", "num_moments", "source", "path"))
-    return VideoList(
-        {name: (entry, VideoEntry(*rest)) for name, entry, *rest in zip(*columns, strict=True)}, table.version
-    )
-
-
-def _to_rows(table: Any, dim: int) -> Rows:
-    def values(name: str) -> np.ndarray:
-        return table[name].combine_chunks().to_numpy(zero_copy_only=False)
-
-    def vectors(name: str) -> np.ndarray:
-        return table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
-
-    moments = np.stack([values("start"), values("end")], axis=1)
-    return Rows(values("entry"), values("number"), moments, vectors("contrastive"), vectors("iou"))
-
-
-def _among(entries: Iterable[int]) -> str:
-    return f"entry IN ({', '.join(map(str, entries))})"
-
-
-def _condition_words(condition: Condition) -> str:
-    """A condition in SQL; lengths are compared in float32, as `MomentFilter.passes` does."""
-    words = [] if condition.entries is None else [_among(condition.entries)]
-    if condition.min_length > 0:
-        words.append(f"length >= CAST({float(np.float32(condition.min_length))!r} AS FLOAT)")
-    if not math.isinf(condition.max_length):
-        words.append(f"length <= CAST({float(np.float32(condition.max_length))!r} AS FLOAT)")
-    return " AND ".join(words)
-
-
 @contextlib.contextmanager
 def _reading(place: str) -> Iterator[None]:
-    """What the library says of files that it cannot read becomes a DataError."""
+    """Within it the library's errors about files that it cannot read become a DataError."""
     try:
         yield
-    except (RuntimeError, OSError, ValueError) as error:
-        words = str(error).strip().splitlines()
-        raise DataError(
-            f"the index {place} cannot be read ({words[0] if words else error!r}): build it again"
-        ) from error
-
-
-@contextlib.contextmanager
-def _changing(place: str) -> Iterator[None]:
-    """What the library says of files that it cannot write becomes a UserError."""
-    try:
-        yield
-    except (RuntimeError, OSError, ValueError) as error:
-        words = str(error).strip().splitlines()
-        raise UserError(
-            f"the index {place} cannot be written ({words[0] if words else error!r}): what was there before is untouched; "
-            "free some space or choose another place"
-        ) from error
+    except LIBRARY_ERRORS as error:
+        raise DataError(f"the index {place} cannot be read ({reason_of(error)}): build it again") from error

@@ -1,47 +1,49 @@
-"""The distributed engine: an index on a Milvus server or cluster, by its address. Needs `pip install .[milvus]`.
+"""The distributed store: an index on a Milvus server or cluster, by its address. Needs `pip install .[milvus]`.
 
 A place is `http://HOST:PORT/NAME` (`https://` for an encrypted connection), with NAME for one index among others on the
 server. The environment variable MILVUS_TOKEN may hold `user:password` or a token. An index is three collections:
 
-    NAME               a row per moment: both heads' vectors, times, and the entry that it is of (`mmn.apps.search.entries`)
+    NAME               a row per moment: both heads' vectors, times, and its video's entry (`mmn.apps.search.row_store`)
     NAME_videos        a row per video: which entry of the moments counts
     NAME_description   one row, the description as json
 
 Everything is there for all clients as soon as it is written, so what `refresh` looks at is the list of the videos. The
-server groups the vectors by itself; INDEX and SEARCH_WIDTH are what it is told. It has no comparison with everything
-(`exact`).
-Milvus keeps float16; Milvus Lite, which the tests run, lacks it, and keeps the same values as float32.
+server groups the vectors by itself; INDEX (`mmn.apps.search.milvus_collections`) and SEARCH_WIDTH are what it is told. It
+has no comparison with everything (`exact`).
 """
 
 import contextlib
-import hashlib
 import json
 import logging
-import math
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from mmn.apps.search.entries import Condition, EntryEngine, Rows, VideoList
-from mmn.apps.search.records import IndexInfo, VideoEntry, VideoMoments
+from mmn.apps.search.index_types import IndexInfo, VideoMoments
+from mmn.apps.search.milvus_collections import (
+    UNUSED,
+    WORDS,
+    description_fields,
+    listed_row,
+    make_collection,
+    moment_fields,
+    moment_rows,
+    to_rows,
+    video_fields,
+    video_key,
+)
+from mmn.apps.search.row_store import MOMENT_COLUMNS, VIDEO_COLUMNS, Condition, FoundRows, RowStore, VideoList
 from mmn.utils.errors import ConfigError, DataError, UserError
 
-# The IoU head's vectors are compared whole where they are searched; mostly they are only given back with the others'.
-INDEX = {"contrastive": {"index_type": "HNSW", "params": {"M": 16, "efConstruction": 200}}}
-WHOLE = {"index_type": "FLAT"}
 SEARCH_WIDTH = 512  # candidates that a search keeps ("ef"), or as many as it is to find where that is more
 ROWS_AT_ONCE = 5000  # of an insertion: a message has a limit of 64 MB
-TEXT = 65535  # bytes, the most that the server takes
-ENTRY_COLUMNS = ("entry", "duration", "num_moments", "source", "path")
-COLUMNS = ("entry", "number", "start", "end", "contrastive", "iou")
-UNUSED = {"unused": [0.0, 0.0]}  # every collection must have a vector
 
 
-class MilvusEngine(EntryEngine):
+class MilvusStore(RowStore):
     """See the module."""
 
     name = "milvus"
@@ -56,21 +58,21 @@ class MilvusEngine(EntryEngine):
     # ---- Being there ----
 
     @classmethod
-    def create(cls, place: str, info: IndexInfo) -> "MilvusEngine":
+    def create(cls, place: str, info: IndexInfo) -> "MilvusStore":
         client, (_, name) = _connect(place), _split(place)
         with _asking(place):
             if client.has_collection(f"{name}_description"):
                 raise ConfigError(f"there is an index at {place} already: open it, or choose another place")
             for collection in (name, f"{name}_videos"):
                 client.drop_collection(collection)  # of one that was killed
-            _make_collection(client, name, _moment_fields(info.dim, _is_lite(client)), ("contrastive", "iou"))
-            _make_collection(client, f"{name}_videos", _video_fields(), ("unused",))
-            _make_collection(client, f"{name}_description", _description_fields(), ("unused",))
+            make_collection(client, name, moment_fields(info.dim, _is_lite(client)), ("contrastive", "iou"))
+            make_collection(client, f"{name}_videos", video_fields(), ("unused",))
+            make_collection(client, f"{name}_description", description_fields(), ("unused",))
             _write_description(client, name, info)
         return cls(place, info, client)
 
     @classmethod
-    def open(cls, place: str) -> "MilvusEngine":
+    def open(cls, place: str) -> "MilvusStore":
         client = _connect(place)
         return cls(place, _read_description(client, place), client)
 
@@ -109,56 +111,34 @@ class MilvusEngine(EntryEngine):
 
     def _load(self) -> VideoList:
         with _asking(self.place):
-            rows = list(self._iterate(f"{self._collection}_videos", ["video_id", *ENTRY_COLUMNS]))
-        entries = {row["video_id"]: [row[name] for name in ENTRY_COLUMNS] for row in rows}
-        return VideoList({name: (number, VideoEntry(*rest)) for name, (number, *rest) in entries.items()})
+            rows = list(self._iterate(f"{self._collection}_videos", list(VIDEO_COLUMNS)))
+        return VideoList.from_rows([row[name] for name in VIDEO_COLUMNS] for row in rows)
 
     def _former(self, video_ids: Collection[str]) -> list[int]:
-        keys = ", ".join(f'"{_key(video_id)}"' for video_id in video_ids)
+        keys = ", ".join(f'"{video_key(video_id)}"' for video_id in video_ids)
         rows = self._client.query(f"{self._collection}_videos", filter=f"key in [{keys}]", output_fields=["entry"])
         return [row["entry"] for row in rows]
 
     def _add(self, videos: Mapping[int, VideoMoments]) -> None:
-        rows = [row for entry, video in videos.items() for row in self._to_store(entry, video)]
+        rows = [row for entry, video in videos.items() for row in moment_rows(entry, video, self._is_lite)]
         for start in range(0, len(rows), ROWS_AT_ONCE):
             self._client.insert(self._collection, rows[start : start + ROWS_AT_ONCE])
 
-    def _to_store(self, entry: int, video: VideoMoments) -> Iterator[dict[str, Any]]:
-        vectors = (video.contrastive, video.iou)
-        if self._is_lite:
-            vectors = tuple(part.astype(np.float32) for part in vectors)
-        moments = video.moments.astype(np.float32)
-        lengths = (moments[:, 1] - moments[:, 0]).tolist()
-        for number, ((start, end), length) in enumerate(zip(moments.tolist(), lengths, strict=True)):
-            row = {"entry": entry, "number": number, "start": start, "end": end, "length": length}
-            yield {**row, "contrastive": vectors[0][number], "iou": vectors[1][number]}
-
     def _name(self, videos: Mapping[int, VideoMoments]) -> None:
-        rows = [
-            {
-                "key": _key(video.video_id),
-                "video_id": video.video_id,
-                "entry": entry,
-                "duration": float(video.duration),
-                "num_moments": len(video.moments),
-                "source": video.source,
-                "path": video.path,
-                **UNUSED,
-            }
-            for entry, video in videos.items()
-        ]
+        rows = [listed_row(entry, video) for entry, video in videos.items()]
         self._client.upsert(f"{self._collection}_videos", rows)
 
     def _forget(self, video_ids: Collection[str]) -> None:
         entries = [self._list.numbers[video_id] for video_id in video_ids]
-        self._client.delete(f"{self._collection}_videos", filter=_among(entries))
+        self._client.delete(f"{self._collection}_videos", filter=WORDS.of_entries(entries))
 
     def _delete(self, entries: Collection[int]) -> None:
-        self._client.delete(self._collection, filter=_among(entries))
+        self._client.delete(self._collection, filter=WORDS.of_entries(entries))
 
-    def _rows_of(self, entry: int) -> Rows:
+    def _rows_of(self, entry: int) -> FoundRows:
         with _asking(self.place):
-            return _to_rows(list(self._iterate(self._collection, list(COLUMNS), _among([entry]))), self.info.dim)
+            rows = list(self._iterate(self._collection, list(MOMENT_COLUMNS), WORDS.of_entries([entry])))
+        return to_rows(rows, self.info.dim)
 
     def _iterate(self, collection: str, columns: list[str], condition: str = "entry >= 0") -> Iterator[dict[str, Any]]:
         """All rows of a collection that fulfil a condition; the server gives some thousands at a time."""
@@ -178,7 +158,7 @@ class MilvusEngine(EntryEngine):
 
     # ---- Searching ----
 
-    def _nearest(self, vector: np.ndarray, head: str, limit: int, condition: Condition, exact: bool) -> Rows:
+    def _nearest(self, vector: np.ndarray, head: str, limit: int, condition: Condition, exact: bool) -> FoundRows:
         if exact:
             raise ConfigError(
                 f"the index {self.place} cannot be searched exactly, Milvus approximates: copy it to an index of the exact "
@@ -190,12 +170,12 @@ class MilvusEngine(EntryEngine):
                 data=[vector if self._is_lite else vector.astype(np.float16)],
                 anns_field=head,
                 limit=limit,
-                filter=_condition_words(condition),
-                output_fields=list(COLUMNS),
+                filter=WORDS.of(condition),
+                output_fields=list(MOMENT_COLUMNS),
                 search_params={"metric_type": "IP", "params": {"ef": max(SEARCH_WIDTH, limit)}},
                 consistency_level="Strong",
             )
-            return _to_rows([hit["entity"] for hit in found[0]], self.info.dim)
+            return to_rows([hit["entity"] for hit in found[0]], self.info.dim)
 
 
 # ---- Connections ----
@@ -239,7 +219,7 @@ def _is_lite(client: Any) -> bool:
 
 @contextlib.contextmanager
 def _asking(place: str) -> Iterator[None]:
-    """What the client's library says becomes a UserError."""
+    """Within it the errors of the client's library become a UserError."""
     library = _pymilvus()
     try:
         yield
@@ -250,59 +230,7 @@ def _asking(place: str) -> Iterator[None]:
         ) from error
 
 
-# ---- Collections ----
-
-
-def _make_collection(client: Any, name: str, fields: Mapping[str, tuple[str, dict]], vectors: Iterable[str]) -> None:
-    """A collection with these fields (type and options of each), indexed and ready for searches."""
-    types = _pymilvus().DataType
-    schema = client.create_schema(enable_dynamic_field=False)
-    for field, (kind, options) in fields.items():
-        schema.add_field(field, getattr(types, kind), **options)
-    parameters = client.prepare_index_params()
-    for field in vectors:
-        parameters.add_index(field, metric_type="IP", **INDEX.get(field, WHOLE))
-    client.create_collection(name, schema=schema, index_params=parameters, consistency_level="Strong")
-    client.load_collection(name)
-
-
-def _moment_fields(dim: int, is_lite: bool) -> dict[str, tuple[str, dict]]:
-    vector = ("FLOAT_VECTOR" if is_lite else "FLOAT16_VECTOR", {"dim": dim})
-    return {
-        "id": ("INT64", {"is_primary": True, "auto_id": True}),
-        "entry": ("INT64", {}),
-        "number": ("INT64", {}),
-        **dict.fromkeys(("start", "end", "length"), ("FLOAT", {})),
-        "contrastive": vector,
-        "iou": vector,
-    }
-
-
-def _video_fields() -> dict[str, tuple[str, dict]]:
-    text = ("VARCHAR", {"max_length": TEXT})
-    return {
-        "key": ("VARCHAR", {"max_length": 64, "is_primary": True}),
-        "video_id": text,
-        "entry": ("INT64", {}),
-        "duration": ("DOUBLE", {}),
-        "num_moments": ("INT64", {}),
-        "source": text,
-        "path": text,
-        "unused": ("FLOAT_VECTOR", {"dim": 2}),
-    }
-
-
-def _key(video_id: str) -> str:
-    """Stands for a video's id where the server compares: an id may be any text, which its language would have to quote."""
-    return hashlib.sha256(video_id.encode()).hexdigest()
-
-
-def _description_fields() -> dict[str, tuple[str, dict]]:
-    return {
-        "entry": ("INT64", {"is_primary": True}),
-        "text": ("VARCHAR", {"max_length": TEXT}),
-        "unused": ("FLOAT_VECTOR", {"dim": 2}),
-    }
+# ---- The description ----
 
 
 def _write_description(client: Any, name: str, info: IndexInfo) -> None:
@@ -323,31 +251,3 @@ def _read_description(client: Any, place: str) -> IndexInfo:
     except ValueError as error:
         raise DataError(f"the description of the index {place} is damaged ({error}): build it again") from error
     return IndexInfo.from_dict(values, place)
-
-
-def _to_rows(found: list[dict[str, Any]], dim: int) -> Rows:
-    moments = np.array([(row["start"], row["end"]) for row in found], np.float32).reshape(-1, 2)
-    entries, numbers = (np.array([row[name] for row in found], np.int64) for name in ("entry", "number"))
-    vectors = (np.array([_vector(row[name]) for row in found], np.float16) for name in ("contrastive", "iou"))
-    return Rows(entries, numbers, moments, *(part.reshape(-1, dim) for part in vectors))
-
-
-def _vector(value: Any) -> np.ndarray:
-    """[C] float16; Milvus sends such vectors as bytes, Milvus Lite numbers."""
-    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], bytes):
-        value = value[0]
-    return np.frombuffer(value, np.float16) if isinstance(value, bytes) else np.asarray(value, np.float16)
-
-
-def _among(entries: Iterable[int]) -> str:
-    return f"entry in [{', '.join(map(str, entries))}]"
-
-
-def _condition_words(condition: Condition) -> str:
-    """A condition in Milvus's words; lengths are compared in float32, as `MomentFilter.passes` does."""
-    words = [] if condition.entries is None else [_among(condition.entries)]
-    if condition.min_length > 0:
-        words.append(f"length >= {float(np.float32(condition.min_length))!r}")
-    if not math.isinf(condition.max_length):
-        words.append(f"length <= {float(np.float32(condition.max_length))!r}")
-    return " and ".join(words)

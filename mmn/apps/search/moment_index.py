@@ -23,11 +23,11 @@ from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.localize.moment_encoder import usable_device
 from mmn.apps.localize.query_checks import check_top_k, checked_queries
 from mmn.apps.search.confidence import Calibration
+from mmn.apps.search.index_types import MomentFilter, VideoMoments
 from mmn.apps.search.model_identity import model_identity
-from mmn.apps.search.ranking import DEFAULT_PER_VIDEO, DEFAULT_RULE, find_rule
-from mmn.apps.search.records import MomentFilter, VideoMoments
+from mmn.apps.search.ranking_rules import DEFAULT_PER_VIDEO, DEFAULT_RULE, find_rule
 from mmn.apps.search.retrieval import Plan, RankedMoments, Span, retrieve
-from mmn.apps.search.vector_store import Engine, open_engine
+from mmn.apps.search.vector_store import VectorStore, open_store
 from mmn.modeling.scoring import IOU_SCORE_SCALE
 from mmn.structures.moments import temporal_iou
 from mmn.structures.query_vectors import HEADS, QueryVectors
@@ -45,7 +45,7 @@ class FoundMoment:
     Attributes:
         video: its id in the index.
         start, end: seconds from the beginning of the video.
-        score: what moments are ranked by, in [0, 1]; see `mmn.apps.search.ranking`.
+        score: what moments are ranked by, in [0, 1]; see `mmn.apps.search.ranking_rules`.
         contrastive: cosine of the contrastive head, in [-1, 1].
         iou: the IoU that the other head expects between the moment and what the query describes, in (0, 1).
         path: of the video file; "" where the index does not know it.
@@ -87,15 +87,15 @@ class MomentIndex:
     Any number of threads may search at once. What other processes write is seen after `refresh`.
 
     Args:
-        engine: keeps the vectors and compares them.
+        engine: the store, which keeps the vectors and compares them; see `mmn.apps.search.vector_store` for the two words.
         localizer: encodes the queries.
     Raises ConfigError where the index is of another model, or of other features.
     """
 
-    def __init__(self, engine: Engine, localizer: MomentLocalizer):
+    def __init__(self, engine: VectorStore, localizer: MomentLocalizer):
         self.identity = model_identity(localizer)
         check_model(engine, localizer, self.identity)
-        self.engine = engine
+        self.store = engine
         self.localizer = localizer
         self._refresh_lock = threading.Lock()
 
@@ -110,21 +110,21 @@ class MomentIndex:
 
         Args:
             localizer: the model that built it, or its checkpoint.
-            device: where the exact engine compares moments, which then stay there; by default on the CPU, from the files.
+            device: where an exact index compares moments, which then stay there; by default on the CPU, from the files.
         Raises:
             DataError: there is no index, or it is damaged.
             ConfigError: it was built by another model, or from other features.
         """
-        engine = open_engine(os.fspath(place))
+        store = open_store(os.fspath(place))
         try:
             if not isinstance(localizer, MomentLocalizer):
                 localizer = MomentLocalizer.from_checkpoint(localizer)
-            index = cls(engine, localizer)
+            index = cls(store, localizer)
             if device is not None:
-                engine.use_device(usable_device(device))
+                store.use_device(usable_device(device))
             return index
         except BaseException:
-            engine.close()
+            store.close()
             raise
 
     def refresh(self) -> None:
@@ -133,12 +133,12 @@ class MomentIndex:
         Raises ConfigError where another index has taken its place, of another model.
         """
         with self._refresh_lock:
-            self.engine.refresh()
-            check_model(self.engine, self.localizer, self.identity)
+            self.store.refresh()
+            check_model(self.store, self.localizer, self.identity)
 
     def close(self) -> None:
         """Let go of files and connections."""
-        self.engine.close()
+        self.store.close()
 
     def __enter__(self) -> "MomentIndex":
         return self
@@ -147,10 +147,15 @@ class MomentIndex:
         self.close()
 
     @property
+    def engine(self) -> VectorStore:
+        """The store."""
+        return self.store
+
+    @property
     def calibration(self) -> Calibration | None:
         """What turns scores into confidence; None where the index is not calibrated."""
-        values = self.engine.info.calibration
-        return None if values is None else Calibration.from_dict(values, self.engine.place)
+        values = self.store.info.calibration
+        return None if values is None else Calibration.from_dict(values, self.store.place)
 
     # ---- Searching ----
 
@@ -220,7 +225,7 @@ class MomentIndex:
         best = int(ious.argmax())
         example = QueryVectors(*(moments.vectors(head)[best : best + 1].astype(np.float32) for head in HEADS))
         words = f"like {moments.video_id} from {start:g} to {end:g} s"
-        (ranked,) = retrieve(self.engine, example, plan, Span(moments.video_id, start, end))
+        (ranked,) = retrieve(self.store, example, plan, Span(moments.video_id, start, end))
         return SearchResult(words, self._found_moments(ranked))
 
     def plan(
@@ -241,7 +246,7 @@ class MomentIndex:
             per_video: of these, moments of one video at most; None for any number.
             videos: ids of those to search; None for all.
             min_length, max_length: seconds, of the moments to consider; None is no bound.
-            rule: what moments are ranked by, one of `mmn.apps.search.ranking.RULES`.
+            rule: what moments are ranked by, one of `mmn.apps.search.ranking_rules.RULES`.
             nms_threshold: of two moments of a video whose IoU is above it the better one stays; by default the model's.
             exact: compare with every moment, where the index's engine would approximate.
         Raises ConfigError for a value that cannot be.
@@ -260,8 +265,8 @@ class MomentIndex:
         self, vectors: QueryVectors, names: Sequence[str], plan: Plan, threshold: float | None
     ) -> list[SearchResult]:
         calibration, results = self.calibration, []
-        num_videos = len(self.engine.videos() if plan.where.videos is None else set(plan.where.videos))
-        for name, ranked in zip(names, retrieve(self.engine, vectors, plan), strict=True):
+        num_videos = len(self.store.videos() if plan.where.videos is None else set(plan.where.videos))
+        for name, ranked in zip(names, retrieve(self.store, vectors, plan), strict=True):
             if calibration is None:
                 results.append(SearchResult(name, self._found_moments(ranked)))
                 continue
@@ -274,7 +279,7 @@ class MomentIndex:
     def _found_moments(
         self, ranked: RankedMoments, confidence: Sequence[float | None] | None = None
     ) -> tuple[FoundMoment, ...]:
-        known = self.engine.videos()  # without those that were just removed
+        known = self.store.videos()  # without those that were just removed
         paths = [known[video].path if video in known else "" for video in ranked.videos]
         expected = 1 / (1 + np.exp(-IOU_SCORE_SCALE * ranked.iou))
         numbers = (*ranked.moments.T, ranked.scores, ranked.contrastive, expected)
@@ -287,15 +292,15 @@ class MomentIndex:
             return
         if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
             raise ConfigError(f"the threshold is {threshold}: it must be a confidence, from 0 to 1")
-        if self.engine.info.calibration is None:
+        if self.store.info.calibration is None:
             raise ConfigError(
-                f"the index {self.engine.place} is not calibrated, so no confidence can be held against the threshold "
-                f"{threshold}: run tools/calibrate_index.py --index {self.engine.place} --ckpt W --split S"
+                f"the index {self.store.place} is not calibrated, so no confidence can be held against the threshold "
+                f"{threshold}: run tools/calibrate_index.py --index {self.store.place} --ckpt W --split S"
             )
 
     def _moments_of(self, video: str | EncodedVideo) -> VideoMoments:
         if not isinstance(video, EncodedVideo):
-            return self.engine.read(video)
+            return self.store.read(video)
         if video.localizer_id != self.localizer.id:
             raise ConfigError(f"{video.name} was encoded by another model: encode it by the index's")
         parts = (video.moments, video.moments_contrastive, video.moments_iou)
@@ -309,19 +314,19 @@ def _unit_mean(vectors: np.ndarray) -> np.ndarray:
     return mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
 
-def check_model(engine: Engine, localizer: MomentLocalizer, identity: str) -> None:
+def check_model(store: VectorStore, localizer: MomentLocalizer, identity: str) -> None:
     """Raise ConfigError where the index's vectors do not compare with the model's, whose `model_identity` is given."""
-    info = engine.info
+    info = store.info
     if info.model != identity:
         raise ConfigError(
-            f"the index {engine.place} was built by {info.model_name} ({info.model[:12]}), but {localizer.source} "
+            f"the index {store.place} was built by {info.model_name} ({info.model[:12]}), but {localizer.source} "
             f"({identity[:12]}) is another model: search with the one that built it, or build an index by this one"
         )
     if info.recipe is None or localizer.recipe is None:
         return
-    recipe = FeatureRecipe.from_dict(info.recipe, f"the index {engine.place}")
+    recipe = FeatureRecipe.from_dict(info.recipe, f"the index {store.place}")
     if recipe != localizer.recipe:
         raise ConfigError(
-            f"the index {engine.place} is of features of {recipe}, but {localizer.source} was trained on "
+            f"the index {store.place} is of features of {recipe}, but {localizer.source} was trained on "
             f"{localizer.recipe}, which differs in {recipe.differences(localizer.recipe)}: build the index again"
         )

@@ -1,7 +1,7 @@
 """From query vectors to the ranked moments of a library: searched by one head, scored by a rule, thinned out.
 
 Neighbouring moments of a video are nearly equal, so the moments nearest to a query crowd in a few videos, and few of them
-are left after suppression. Where too few are, the engine is asked for twice as many, for the queries that need it.
+are left after suppression. Where too few are, the store is asked for twice as many, for the queries that need it.
 Shapes: Q queries, k hits of each.
 """
 
@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mmn.apps.search.ranking import Rule
-from mmn.apps.search.records import Hits, MomentFilter
-from mmn.apps.search.selection import select_moments, video_numbers
-from mmn.apps.search.vector_store import EVERYTHING, Engine
+from mmn.apps.search.index_types import Hits, MomentFilter
+from mmn.apps.search.ranking_rules import Rule
+from mmn.apps.search.suppression import select_moments, video_numbers
+from mmn.apps.search.vector_store import EVERYTHING, VectorStore
 from mmn.structures.query_vectors import QueryVectors
 
 FIRST_HITS = 32
 """Hits per moment that is asked for, at first."""
 HITS_AT_ONCE = 1_000_000
-"""Hits of all queries in one call of the engine, so that the memory for them is bounded."""
+"""Hits of all queries in one call of the store: so that the memory for them is bounded."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Plan:
         nms_threshold: of two moments of a video whose IoU is above it the better one stays.
         per_video: moments of one video; None for any number.
         where: which moments are considered.
-        exact: compare with every moment, where the engine would approximate.
+        exact: compare with every moment, where the store would approximate.
     """
 
     rule: Rule
@@ -78,8 +78,8 @@ class RankedMoments:
     depth: int
 
 
-def retrieve(engine: Engine, queries: QueryVectors, plan: Plan, without: Span | None = None) -> list[RankedMoments]:
-    """The moments of Q queries: fewer than `top_k` only where no more pass, or the engine gives no more hits.
+def retrieve(store: VectorStore, queries: QueryVectors, plan: Plan, without: Span | None = None) -> list[RankedMoments]:
+    """The moments of Q queries: fewer than `top_k` only where no more pass, or the store gives no more hits.
 
     They are those of the whole library in this order: the first `depth` hits by the scores of the rule, then all others
     as the head has them. So a longer list begins with the shorter one.
@@ -88,7 +88,7 @@ def retrieve(engine: Engine, queries: QueryVectors, plan: Plan, without: Span | 
         without: moments that overlap it are left out.
     """
     found: list[RankedMoments | None] = [None] * len(queries)
-    pending, k, most = np.arange(len(queries)), first_depth(plan), _most_hits(engine, plan.where)
+    pending, k, most = np.arange(len(queries)), first_depth(plan), _most_hits(store, plan.where)
     if not most:
         return [_ranked(Hits.empty(1, 0), np.empty((1, 0), np.float32), 0, np.empty(0, np.int64)) for _ in found]
     while len(pending):
@@ -96,7 +96,7 @@ def retrieve(engine: Engine, queries: QueryVectors, plan: Plan, without: Span | 
         again = []
         for part in _parts(pending, max(1, HITS_AT_ONCE // k)):
             vectors = QueryVectors(queries.contrastive[part], queries.iou[part])
-            hits = engine.search(vectors, k, plan.where, plan.rule.head, plan.exact)
+            hits = store.search(vectors, k, plan.where, plan.rule.head, plan.exact)
             scores, places = _rank(hits, plan, without)
             is_done = (places[:, -1] >= 0) | (hits.counts < k) | (k == most)
             for row in np.flatnonzero(is_done):
@@ -111,13 +111,13 @@ def first_depth(plan: Plan) -> int:
     return max(plan.rule.depth, FIRST_HITS * plan.top_k)
 
 
-def _most_hits(engine: Engine, where: MomentFilter) -> int:
+def _most_hits(store: VectorStore, where: MomentFilter) -> int:
     """How many hits a query can have at most."""
-    engine.check_known(where.videos)
-    known = engine.videos()
+    store.check_known(where.videos)
+    known = store.videos()
     entries = known.values() if where.videos is None else [known[video_id] for video_id in set(where.videos)]
     there = sum(entry.num_moments for entry in entries)
-    return there if engine.max_hits is None else min(there, engine.max_hits)
+    return there if store.max_hits is None else min(there, store.max_hits)
 
 
 def _parts(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:

@@ -9,7 +9,7 @@ from terminaltables import AsciiTable
 from mmn.apps.localize.model_source import ModelSource, load_localizer
 from mmn.apps.localize.query_checks import checked_queries
 from mmn.apps.search.moment_index import FoundMoment, MomentIndex, SearchResult
-from mmn.apps.search.vector_store import Engine, open_engine
+from mmn.apps.search.vector_store import VectorStore, open_store
 from mmn.evaluation.prediction_file import prediction_record, write_records
 from mmn.utils.clock import clock
 from mmn.utils.errors import ConfigError
@@ -27,21 +27,21 @@ def open_index(
         config_file, options: see `MomentLocalizer.from_checkpoint`.
     Raises ConfigError where that is not there any more, and what `MomentIndex` raises.
     """
-    engine = open_engine(place)
+    store = open_store(place)
     try:
-        ckpt = checkpoint_of(engine) if ckpt is None else ckpt
-        return MomentIndex(engine, load_localizer(ModelSource(ckpt, config_file, options)))
+        ckpt = checkpoint_of(store) if ckpt is None else ckpt
+        return MomentIndex(store, load_localizer(ModelSource(ckpt, config_file, options)))
     except BaseException:
-        engine.close()
+        store.close()
         raise
 
 
-def checkpoint_of(engine: Engine) -> str:
+def checkpoint_of(store: VectorStore) -> str:
     """The checkpoint that an index was built by. Raises ConfigError where that is not there any more."""
-    ckpt = engine.info.model_name
+    ckpt = store.info.model_name
     if not os.path.isfile(ckpt):
         raise ConfigError(
-            f"the index {engine.place} was built by {ckpt}, which is not there: say where the model is, by --ckpt"
+            f"the index {store.place} was built by {ckpt}, which is not there: say where the model is, by --ckpt"
         )
     return ckpt
 
@@ -95,7 +95,7 @@ def _seconds(text: str) -> float:
 
 def format_found(index: MomentIndex, results: Sequence[SearchResult], threshold: float | None = None) -> str:
     """What was searched, then a table per query."""
-    lines = [f"{index.engine.place}: {len(index.engine.videos())} videos with {index.engine.num_moments} moments"]
+    lines = [f"{index.store.place}: {len(index.store.videos())} videos with {index.store.num_moments} moments"]
     for result in results:
         sure = "" if result.confidence is None else f"  (confidence {result.confidence:.3f})"
         lines += ["", " ".join(result.query.split()) + sure]
@@ -125,7 +125,7 @@ def write_found(path: str, index: MomentIndex, results: Sequence[SearchResult]) 
     As a line is of one video, a query has one line for each video that it was found in, under the same qid; `ranks` are
     the places of its moments in the whole answer, from 1. A query without moments has one line, of no video.
     """
-    known = index.engine.videos()
+    known = index.store.videos()
     records = []
     for number, result in enumerate(results):
         ranked = list(enumerate(result.moments, start=1))

@@ -1,10 +1,14 @@
-"""What keeps an index and searches it. One small interface, several engines behind it (docs/SEARCH.md).
+"""Vector stores, which keep an index and search it: one small interface, several libraries behind it (docs/SEARCH.md).
 
-An engine owns all of an index: the vectors of both heads, the times, the videos and the description. Its place is a
-folder, or the address of a server. Any number of processes may read an index while one writes to it; what was put is
-whole or not there, also where the writer is killed.
+A store owns all of an index: the vectors of both heads, the times, the videos and the description. Its place is a
+folder, or the address of a server. Any number of processes may read an index while one writes to it; a video that was put
+is whole or not there, also where the writer is killed.
+
+Users know the kinds of stores as engines: `--engine NAME` and `engine=` choose one, and the description of an index names
+it. These words stay, since command lines and index files hold them; elsewhere in the code an engine is what trains.
 """
 
+import contextlib
 import difflib
 import importlib
 import json
@@ -14,27 +18,28 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 
-from mmn.apps.search.records import Hits, IndexInfo, MomentFilter, VideoEntry, VideoMoments
-from mmn.structures.query_vectors import QueryVectors
-from mmn.utils.errors import ConfigError, DataError, nearest
+from mmn.apps.search.index_types import Hits, IndexInfo, MomentFilter, VideoEntry, VideoMoments
+from mmn.structures.query_vectors import HEADS, QueryVectors
+from mmn.utils.errors import ConfigError, DataError, UserError, nearest
 from mmn.utils.files import atomic_path
 
-INFO_FILE = "index.json"  # in an index's folder: the engine's name and the description
+INFO_FILE = "index.json"  # in an index's folder: the store's name, as "engine", and the description
 EVERYTHING = MomentFilter()
 
 
-class Engine(ABC):
+class VectorStore(ABC):
     """An index that is open.
 
     Attributes:
-        name: what `create_engine` knows the engine by.
+        name: its kind, a key of STORES.
+        takes_writers: whether several processes may put at once.
         place: folder or address.
         info: the index's description.
         max_hits: the most hits per query that its library gives; None for any number.
     """
 
     name: str
-    takes_writers = True  # whether several processes may put at once
+    takes_writers = True
     max_hits: int | None = None
 
     def __init__(self, place: str, info: IndexInfo):
@@ -45,12 +50,12 @@ class Engine(ABC):
 
     @classmethod
     @abstractmethod
-    def create(cls, place: str, info: IndexInfo) -> "Engine":
+    def create(cls, place: str, info: IndexInfo) -> "VectorStore":
         """A new index without videos. Raises ConfigError where there is one already, UserError where none can be made."""
 
     @classmethod
     @abstractmethod
-    def open(cls, place: str) -> "Engine":
+    def open(cls, place: str) -> "VectorStore":
         """An index that is there. Raises DataError where it is not, or is damaged."""
 
     @abstractmethod
@@ -61,14 +66,14 @@ class Engine(ABC):
     def refresh(self) -> None:
         """See what other processes have written since this one opened the index or last looked."""
 
-    def use_device(self, device: torch.device | str) -> None:  # noqa: B027, most engines have nothing to do
-        """Search on a device, where the engine is one that computes by torch; others have no use for it."""
+    def use_device(self, device: torch.device | str) -> None:  # noqa: B027, most stores have nothing to do
+        """Search on a device, where the store is one that computes by torch; others have no use for it."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of files and connections. The engine is not used afterwards."""
+        """Let go of files and connections. The store is not used afterwards."""
 
-    def __enter__(self) -> "Engine":
+    def __enter__(self) -> "VectorStore":
         return self
 
     def __exit__(self, *_) -> None:
@@ -112,12 +117,21 @@ class Engine(ABC):
     ) -> Hits:
         """The k moments that are nearest to each of Q queries, by the cosine in one head's space.
 
+        A query has fewer hits only where fewer moments pass.
+
         Args:
-            k: hits per query at most; there are fewer where fewer moments pass.
-            where: which moments are considered; an id that the index lacks is a ConfigError (`check_known`).
-            head: one of HEADS; ConfigError where the engine searches by the contrastive head alone.
-            exact: compare with every moment, where the engine would approximate.
+            k: hits per query at most.
+            where: which moments are considered.
+            head: one of HEADS.
+            exact: compare with every moment, where the store would approximate.
+        Raises ConfigError for another head, and for a video in `where` that the index lacks.
         """
+
+    @staticmethod
+    def check_head(head: str) -> None:
+        """Raise ConfigError where it is none of HEADS."""
+        if head not in HEADS:
+            raise ConfigError(f"there is no head {head!r}: the choices are {', '.join(HEADS)}")
 
     def check_known(self, video_ids: Iterable[str] | None) -> None:
         """Raise ConfigError, naming what is near, where the index lacks one of the videos."""
@@ -149,20 +163,20 @@ def nearest_video(video_id: str, known: Mapping[str, VideoEntry]) -> str:
 
 
 # Imported when they are asked for, since they may need a library that is not there.
-ENGINES = {
-    "exact": "mmn.apps.search.exact_store:ExactEngine",
-    "lance": "mmn.apps.search.lance_store:LanceEngine",
-    "milvus": "mmn.apps.search.milvus_store:MilvusEngine",
+STORES = {
+    "exact": "mmn.apps.search.exact_store:ExactStore",
+    "lance": "mmn.apps.search.lance_store:LanceStore",
+    "milvus": "mmn.apps.search.milvus_store:MilvusStore",
 }
 DEFAULT_EXACT_MOMENTS = 3_000_000
-"""Up to so many moments the exact engine is the default."""
+"""The most moments for which the exact store is the default."""
 
 
-def engine_class(name: str) -> type[Engine]:
-    """One of ENGINES. Raises ConfigError for another name, UserError where its library is missing."""
-    if name not in ENGINES:
-        raise ConfigError(f"there is no engine {name!r}{nearest(name, list(ENGINES))}")
-    module, cls = ENGINES[name].split(":")
+def store_class(name: str) -> type[VectorStore]:
+    """One of STORES. Raises ConfigError for another name, UserError where its library is missing."""
+    if name not in STORES:
+        raise ConfigError(f"there is no engine {name!r}{nearest(name, list(STORES))}")
+    module, cls = STORES[name].split(":")
     return getattr(importlib.import_module(module), cls)
 
 
@@ -171,40 +185,40 @@ def is_address(place: str) -> bool:
     return "://" in place
 
 
-def default_engine(place: str, num_moments: int) -> str:
-    """The engine that a new index gets unless one is asked for."""
+def default_store(place: str, num_moments: int) -> str:
+    """The name of the store that a new index gets unless one is asked for."""
     if is_address(place):
         return "milvus"
     return "exact" if num_moments <= DEFAULT_EXACT_MOMENTS else "lance"
 
 
 def has_index(place: str) -> bool:
-    """Whether there is an index at `place`; of an address its engine must say it."""
+    """Whether there is an index at `place`; at an address its server must say it."""
     if is_address(place):
-        return engine_class("milvus").exists(place)
+        return store_class("milvus").exists(place)
     return os.path.exists(os.path.join(place, INFO_FILE))
 
 
-def create_engine(place: str, info: IndexInfo, name: str) -> Engine:
-    """A new index at `place`, kept by the engine of that name."""
-    return engine_class(name).create(place, info)
+def create_store(place: str, info: IndexInfo, name: str) -> VectorStore:
+    """A new index at `place`, kept by the store of that name."""
+    return store_class(name).create(place, info)
 
 
-def open_engine(place: str) -> Engine:
-    """The index at `place`, by the engine that keeps it. Raises DataError where there is none."""
+def open_store(place: str) -> VectorStore:
+    """The index at `place`, by the store that keeps it. Raises DataError where there is none."""
     if is_address(place):
-        return engine_class("milvus").open(place)
-    return engine_class(read_folder_info(place)[0]).open(place)
+        return store_class("milvus").open(place)
+    return store_class(read_folder_info(place)[0]).open(place)
 
 
 def write_folder_info(place: str, name: str, info: IndexInfo) -> None:
-    """Write INFO_FILE, which says that `place` is an index of the engine `name`."""
+    """Write INFO_FILE, which says that `place` is an index of the store `name`."""
     with atomic_path(os.path.join(place, INFO_FILE)) as temporary, open(temporary, "w", encoding="utf-8") as file:
         json.dump({"engine": name, **info.to_dict()}, file, indent=2)
 
 
 def read_folder_info(place: str) -> tuple[str, IndexInfo]:
-    """Engine name and description of the index in a folder. Raises DataError where there is none, or it is damaged."""
+    """The store's name and the description of the index in a folder. Raises DataError where there is none, or damaged."""
     path = os.path.join(place, INFO_FILE)
     if not os.path.exists(path):
         raise DataError(f"there is no index at {place}: correct the place, or build one by tools/build_index.py")
@@ -217,7 +231,39 @@ def read_folder_info(place: str) -> tuple[str, IndexInfo]:
     return name, IndexInfo.from_dict(values, place)
 
 
-def copy_index(source: Engine, target: Engine, batch_size: int = 64) -> Iterator[int]:
+def read_own_info(place: str, name: str) -> IndexInfo:
+    """The description of the index in a folder. Raises ConfigError where it is one of another store than `name`."""
+    found, info = read_folder_info(place)
+    if found != name:
+        raise ConfigError(f"the index {place} is kept by the engine {found}: open it by that one")
+    return info
+
+
+def check_vacant(place: str) -> None:
+    """Raise ConfigError where the folder holds an index."""
+    if os.path.exists(os.path.join(place, INFO_FILE)):
+        raise ConfigError(f"there is an index at {place} already: open it, or choose another place")
+
+
+@contextlib.contextmanager
+def explained_writing(place: str, errors: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
+    """Within it the errors of a disk, or of a library, become a UserError: the index cannot be written."""
+    try:
+        yield
+    except errors as error:
+        raise UserError(
+            f"the index {place} cannot be written ({reason_of(error)}): what was there before is untouched; free some "
+            "space or choose another place"
+        ) from error
+
+
+def reason_of(error: Exception) -> str:
+    """The words of an error in one line."""
+    words = getattr(error, "strerror", None) or str(error).strip()
+    return words.splitlines()[0] if words else repr(error)
+
+
+def copy_index(source: VectorStore, target: VectorStore, batch_size: int = 64) -> Iterator[int]:
     """Copy all videos that `target` has not yet in the same state; yields how many are done. Nothing is encoded again.
 
     Raises ConfigError where the two are of different models.

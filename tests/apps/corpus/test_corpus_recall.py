@@ -26,7 +26,7 @@ from mmn.apps.corpus.corpus_recall import (
     score_ranks,
     spoken,
 )
-from mmn.apps.search.ranking import RULES
+from mmn.apps.search.ranking_rules import RULES
 from mmn.data.annotations import VideoAnnotation
 from mmn.structures.moments import cell_moments
 from mmn.structures.proposals import ProposalCells

@@ -13,9 +13,9 @@ from mmn.apps.demo.growing import GrowingLibrary
 from mmn.apps.demo.library import VideoLibrary, Wanted
 from mmn.apps.demo.library_tab import seconds_of
 from mmn.apps.demo.listed_videos import ListedVideo
-from mmn.apps.search.encoding import BuildSettings, index_info, video_moments
+from mmn.apps.search.indexed_video import BuildSettings, index_info, video_moments
 from mmn.apps.search.moment_index import MomentIndex
-from mmn.apps.search.vector_store import create_engine, open_engine
+from mmn.apps.search.vector_store import create_store, open_store
 from mmn.utils.errors import ConfigError, DataError
 
 ALL = Wanted()
@@ -33,8 +33,8 @@ def place(demo_localizer, listed, tmp_path_factory):
     encoded = [demo_localizer.encode_video(video.path) for video in listed]
     paths = {"walk": listed[0].path, "garden": listed[1].path, "lost": "/nowhere/lost.mp4", "rows": ""}
     sources = dict(zip(paths, (*encoded, *encoded), strict=True))
-    with create_engine(place, index_info(demo_localizer), "exact") as engine:
-        engine.put(
+    with create_store(place, index_info(demo_localizer), "exact") as store:
+        store.put(
             [video_moments(sources[name], BuildSettings(), path=path, video_id=name) for name, path in paths.items()]
         )
     return place
@@ -141,10 +141,10 @@ def test_calibrated_index_gives_confidence_and_refuses_what_does_not_fit(opened,
         "scale": 0.1,
         "rates": (),
     }
-    info = replace(opened.index.engine.info, calibration={**values, "quantiles": [-1.0, 1.0]})
-    with create_engine(str(tmp_path / "index"), info, "exact") as engine, open_engine(place) as source:
-        engine.put([source.read(name) for name in source.videos()])
-        library = VideoLibrary(MomentIndex(engine, demo_localizer))
+    info = replace(opened.index.store.info, calibration={**values, "quantiles": [-1.0, 1.0]})
+    with create_store(str(tmp_path / "index"), info, "exact") as store, open_store(place) as source:
+        store.put([source.read(name) for name in source.videos()])
+        library = VideoLibrary(MomentIndex(store, demo_localizer))
         assert library.is_calibrated and not opened.is_calibrated
         found = library.find("a man", Wanted(threshold=0.0))
         assert all(0 <= moment.confidence <= 1 for moment in found.moments) and len(found.moments) == 10
@@ -202,23 +202,23 @@ def written(demo_localizer, listed, tmp_path, monkeypatch):
     """A library of one video, seen anew at every search, and another hand on its index."""
     monkeypatch.setattr(library_module, "REFRESH_SECONDS", 0.0)
     place = str(tmp_path / "index")
-    engine = create_engine(place, index_info(demo_localizer), "exact")
-    engine.put([video_moments(demo_localizer.encode_video(listed[0].path), BuildSettings())])
-    yield VideoLibrary(MomentIndex.open(place, demo_localizer)), engine
-    engine.close()
+    store = create_store(place, index_info(demo_localizer), "exact")
+    store.put([video_moments(demo_localizer.encode_video(listed[0].path), BuildSettings())])
+    yield VideoLibrary(MomentIndex.open(place, demo_localizer)), store
+    store.close()
 
 
 def test_what_another_process_adds_is_found(written, demo_localizer, listed):
-    library, engine = written
+    library, store = written
     assert library.state().num_videos == 1
-    engine.put([video_moments(demo_localizer.encode_video(listed[1].path), BuildSettings())])
+    store.put([video_moments(demo_localizer.encode_video(listed[1].path), BuildSettings())])
     assert {moment.video for moment in library.find("a man", ALL).moments} == {"walk", "garden"}
     assert library.state().num_videos == 2
 
 
 def test_index_that_another_model_has_built_anew_is_refused(written):
-    library, engine = written
-    engine.write_info(replace(engine.info, model="another"))
+    library, store = written
+    store.write_info(replace(store.info, model="another"))
     for ask in (library.state, lambda: library.find("a man", ALL), lambda: library.find_like("walk", 3, 9, ALL)):
         with pytest.raises(ConfigError, match="is another model"):
             ask()

@@ -13,9 +13,9 @@ from mmn.apps.demo.library import VideoLibrary
 from mmn.apps.demo.listed_videos import ListedVideo
 from mmn.apps.demo.one_search import VideoSearch
 from mmn.apps.demo.page import build_app
-from mmn.apps.search.encoding import BuildSettings, index_info, video_moments
+from mmn.apps.search.indexed_video import BuildSettings, index_info, video_moments
 from mmn.apps.search.moment_index import MomentIndex
-from mmn.apps.search.vector_store import create_engine, open_engine
+from mmn.apps.search.vector_store import create_store, open_store
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:gradio")
 ODD_NAME = "a {{7*6}} ${1+1} <b>&"  # Gradio fills templates of its own
@@ -229,9 +229,9 @@ def index_server(demo_localizer, listed, tmp_path_factory):
     pytest.importorskip("gradio", reason="Gradio is not installed: pip install .[demo]")
     place = str(tmp_path_factory.mktemp("page") / "index")
     video = demo_localizer.encode_video(listed[0].path)
-    with create_engine(place, index_info(demo_localizer), "exact") as engine:
+    with create_store(place, index_info(demo_localizer), "exact") as store:
         for name, path in (("walk", listed[0].path), ("lost", "/nowhere/lost.mp4")):
-            engine.put([video_moments(video, BuildSettings(), path=path, video_id=name)])
+            store.put([video_moments(video, BuildSettings(), path=path, video_id=name)])
     search = VideoSearch(demo_localizer)
     opened = VideoLibrary(MomentIndex.open(place, demo_localizer))
     with closing(opened), served(build_app(search, listed, opened, begins_with_library=True)) as address:
@@ -276,11 +276,11 @@ def test_video_that_the_server_does_not_deliver_says_why(index_page):
 
 def test_index_that_another_model_has_built_anew_says_so_until_it_is_the_old_one(index_page, index_server, monkeypatch):
     monkeypatch.setattr(library, "REFRESH_SECONDS", 0.0)
-    with open_engine(index_server[1]) as engine:
-        info = engine.info
-        engine.write_info(replace(info, model="another"))
+    with open_store(index_server[1]) as store:
+        info = store.info
+        store.write_info(replace(info, model="another"))
         ask(index_page, "a man")
         index_page.wait_for_selector("#library-results .problem >> text=is another model")
-        engine.write_info(info)
+        store.write_info(info)
     ask(index_page, "a man")
     hits(index_page)

@@ -49,11 +49,11 @@ def test_what_cannot_be_searched_is_a_sentence(tab):
 
 def test_index_that_another_model_has_built_anew_says_so_without_places_on_the_server(tab, monkeypatch):
     monkeypatch.setattr(library, "REFRESH_SECONDS", 0.0)
-    engine = tab.library.index.engine
-    engine.write_info(replace(engine.info, model="another"))
+    store = tab.library.index.store
+    store.write_info(replace(store.info, model="another"))
     for text in (tab.search("a man", *ANYTHING), tab.show()[0]):
         assert text.startswith('<div class="problem"') and "is another model" in text
-        assert engine.place not in text
+        assert store.place not in text
 
 
 def test_of_very_many_videos_the_first_are_listed_and_others_may_be_typed(tab, monkeypatch):
@@ -68,8 +68,8 @@ def test_of_very_many_videos_the_first_are_listed_and_others_may_be_typed(tab, m
 
 def test_slider_of_the_confidence_is_shown_where_the_index_is_calibrated(tab):
     assert tab.show()[4].visible is False
-    engine = tab.library.index.engine
-    engine.write_info(replace(engine.info, calibration={"split": "val"}))
+    store = tab.library.index.store
+    store.write_info(replace(store.info, calibration={"split": "val"}))
     assert LibraryTab(gradio, VideoLibrary(tab.library.index)).show()[4].visible is True
 
 

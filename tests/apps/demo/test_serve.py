@@ -10,8 +10,8 @@ from mmn.apps.demo import serve as run
 from mmn.apps.demo.growing import GrowingLibrary
 from mmn.apps.demo.serve import ExampleRun, PageVideos, run_demo
 from mmn.apps.localize.model_source import ModelSource
-from mmn.apps.search.encoding import BuildSettings, index_info, video_moments
-from mmn.apps.search.vector_store import create_engine
+from mmn.apps.search.indexed_video import BuildSettings, index_info, video_moments
+from mmn.apps.search.vector_store import create_store
 from mmn.utils.errors import ConfigError, DataError, UserError
 
 pytest.importorskip("gradio", reason="Gradio is not installed: pip install .[demo]")
@@ -43,10 +43,10 @@ def place(demo_localizer, listed, tmp_path):
     """An index of walk and of lost, whose file is gone, built by a model in a file that is there."""
     (tmp_path / "model.pth").write_bytes(b"")
     info = replace(index_info(demo_localizer), model_name=str(tmp_path / "model.pth"))
-    with create_engine(str(tmp_path / "index"), info, "exact") as engine:
+    with create_store(str(tmp_path / "index"), info, "exact") as store:
         video = demo_localizer.encode_video(listed[0].path)
         for name, path in (("walk", listed[0].path), ("lost", "/nowhere/lost.mp4")):
-            engine.put([video_moments(video, BuildSettings(), path=path, video_id=name)])
+            store.put([video_moments(video, BuildSettings(), path=path, video_id=name)])
     return str(tmp_path / "index")
 
 

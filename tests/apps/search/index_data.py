@@ -1,10 +1,10 @@
-"""Small videos for tests of indexes, and the plain search that every engine is compared with."""
+"""Small videos for tests of indexes, and the plain search that every store is compared with."""
 
 import dataclasses
 
 import numpy as np
 
-from mmn.apps.search.records import IndexInfo, MomentFilter, VideoMoments
+from mmn.apps.search.index_types import IndexInfo, MomentFilter, VideoMoments
 from mmn.structures.query_vectors import HEADS, QueryVectors
 
 DIM = 16

@@ -17,9 +17,9 @@ from tiny import DIM, tiny_config
 
 from mmn import MomentLocalizer
 from mmn.apps.search.build_index import build_index, convert_index
-from mmn.apps.search.encoding import BuildSettings, encode_moments, index_info, video_moments
-from mmn.apps.search.vector_store import open_engine
-from mmn.apps.search.video_sources import FeatureCollection, FileCollection
+from mmn.apps.search.indexed_video import BuildSettings, encode_moments, index_info, video_moments
+from mmn.apps.search.vector_store import open_store
+from mmn.apps.search.video_collections import FeatureCollection, FileCollection
 from mmn.utils.errors import ConfigError, DataError, UserError
 
 LENGTHS = {"walk": (20, 30.0), "sit": (3, 8.5), "run": (41, 59.0), "swim": (90, 200.0), "jump": (16, 16.0)}
@@ -100,7 +100,7 @@ def assert_close_video(found, wanted):
 def test_index_holds_each_video_as_the_localizer_encodes_it(localizer, write_features, place):
     result = build(localizer, write_features(), place)
     assert counts(result) == (5, 0, 0, 0)
-    with open_engine(place) as index:
+    with open_store(place) as index:
         assert list(index.videos()) == sorted(LENGTHS)
         assert index.info == index_info(localizer)
         for name in LENGTHS:
@@ -109,7 +109,7 @@ def test_index_holds_each_video_as_the_localizer_encodes_it(localizer, write_fea
 
 def test_vectors_are_of_unit_length_in_float16(localizer, write_features, place):
     build(localizer, write_features(), place)
-    with open_engine(place) as index:
+    with open_store(place) as index:
         video = index.read("walk")
         assert video.contrastive.dtype == video.iou.dtype == np.float16
         np.testing.assert_allclose(np.linalg.norm(video.contrastive.astype(np.float32), axis=1), 1, atol=2e-3)
@@ -137,7 +137,7 @@ def test_settings_are_those_of_the_index_from_then_on(localizer, write_features,
     some = {name: LENGTHS[name] for name in ("walk", "sit")}
     build(localizer, write_features(some), place, settings=settings)
     build(localizer, write_features(), place)
-    with open_engine(place) as index:
+    with open_store(place) as index:
         assert BuildSettings.of(index.info.build) == settings
         assert_close_video(index.read("run"), expected(localizer, "run", settings))
 
@@ -148,7 +148,7 @@ def test_video_files_are_indexed_with_their_paths(localizer, tmp_path, place, en
     for name in ("one", "two"):
         write_plain_video(folder / f"{name}.mp4", num_frames=40, fps=10)
     assert counts(build_index(localizer, FileCollection([str(folder)], localizer), place)) == (2, 0, 0, 0)
-    with open_engine(place) as index:
+    with open_store(place) as index:
         assert {name: entry.path for name, entry in index.videos().items()} == {
             name: str(folder / f"{name}.mp4") for name in ("one", "two")
         }
@@ -163,7 +163,7 @@ def test_video_files_are_indexed_with_their_paths(localizer, tmp_path, place, en
 @pytest.mark.parametrize("key", ["features/{vid}", "{vid}/c3d", "a/b_{vid}_c/d"])
 def test_videos_are_found_wherever_the_key_says(localizer, write_features, place, key):
     build(localizer, write_features(key=key), place, key)
-    with open_engine(place) as index:
+    with open_store(place) as index:
         assert set(index.videos()) == set(LENGTHS)
 
 
@@ -172,7 +172,7 @@ def test_annotations_say_which_videos_are_meant_and_how_long_they_are(localizer,
     entries = {"run": {"duration": 59.0}, "walk": {"num_frames": 750, "fps": 25}}
     annotations.write_text(json.dumps(entries))
     build(localizer, write_features(says_duration=False), place, annotations=str(annotations))
-    with open_engine(place) as index:
+    with open_store(place) as index:
         assert {name: entry.duration for name, entry in index.videos().items()} == {"run": 59.0, "walk": 30.0}
 
 
@@ -192,7 +192,7 @@ def test_new_videos_are_added_and_changed_ones_replaced(localizer, write_feature
     changed = {**LENGTHS, "sit": (3, 9.0)}
     result = build(localizer, write_features(changed, seeds={"walk": 77, "sit": 1, "run": 2}), place)
     assert counts(result) == (2, 2, 1, 0)
-    with open_engine(place) as index:
+    with open_store(place) as index:
         assert index.videos()["sit"].duration == 9.0
         assert_close_video(index.read("walk"), expected(localizer, "walk", seed=77))
 
@@ -203,7 +203,7 @@ def test_videos_that_are_gone_leave_the_index_only_where_asked(localizer, write_
     some = {name: LENGTHS[name] for name in list(LENGTHS)[:3]}
     result = build(localizer, write_features(some), place, removes_others=removes_others)
     assert counts(result) == (0, 0, 3, 2 * removes_others)
-    with open_engine(place) as index:
+    with open_store(place) as index:
         assert set(index.videos()) == set(some if removes_others else LENGTHS)
 
 
@@ -216,7 +216,7 @@ def test_video_that_cannot_be_used_is_reported_and_the_others_are_built(localize
         file["run"].attrs["duration"] = 59.0
     with pytest.raises(UserError, match="2 of 5 videos could not be used"):
         build(localizer, path, place)
-    with open_engine(place) as index:
+    with open_store(place) as index:
         assert set(index.videos()) == {"walk", "swim", "jump"}
     with h5py.File(path, "a") as file:
         file["sit"][0, 0] = 0
@@ -233,7 +233,7 @@ def test_video_of_unknown_length_does_not_end_the_build(localizer, write_feature
         del file["walk"].attrs["duration"]
     with pytest.raises(UserError, match="1 of 5 videos could not be used"):
         build(localizer, path, place)
-    with open_engine(place) as index:
+    with open_store(place) as index:
         assert set(index.videos()) == set(LENGTHS) - {"walk"}
 
 
@@ -308,7 +308,7 @@ def test_index_is_copied_to_another_place(localizer, write_features, place, tmp_
     build(localizer, write_features(), place)
     target = str(tmp_path / "copy")
     convert_index(place, target, "exact")
-    with open_engine(place) as index, open_engine(target) as copy:
+    with open_store(place) as index, open_store(target) as copy:
         assert (copy.info, dict(copy.videos())) == (index.info, dict(index.videos()))
         for name in LENGTHS:
             assert_same_video(copy.read(name), index.read(name))
@@ -337,7 +337,7 @@ def test_tool_builds_prunes_removes_and_copies(tool, checkpoint, localizer, writ
     tool("--index", place, "--remove", "sit", "swim")
     tool("--index", tmp_path / "copy", "--from", place)
     settings = BuildSettings(window=20.0, prune=0.95)
-    with open_engine(str(tmp_path / "copy")) as index:
+    with open_store(str(tmp_path / "copy")) as index:
         assert set(index.videos()) == set(LENGTHS) - {"sit", "swim"}
         for name in index.videos():
             assert_close_video(index.read(name), expected(localizer, name, settings))
@@ -354,7 +354,7 @@ def test_several_processes_build_one_index(checkpoint, localizer, write_features
     assert done.returncode == 0, done.stderr
     assert "5 videos with" in done.stderr
     assert len(os.listdir(os.path.join(place, "segments"))) == 1  # of both processes, put together
-    with open_engine(place) as index:
+    with open_store(place) as index:
         assert set(index.videos()) == set(LENGTHS)
         for name in LENGTHS:
             assert_close_video(index.read(name), expected(localizer, name))

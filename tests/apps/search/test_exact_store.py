@@ -1,7 +1,7 @@
-"""The exact engine keeps the contract."""
+"""The exact store keeps the contract."""
 
-from vector_store_contract import EngineContract
+from vector_store_contract import StoreContract
 
 
-class TestExactEngine(EngineContract):
+class TestExactStore(StoreContract):
     name = "exact"

@@ -1,4 +1,4 @@
-"""The exact engine's files: writers that are killed, several at once, readers beside them, damage."""
+"""The exact store's files: writers that are killed, several at once, readers beside them, damage."""
 
 import json
 import os
@@ -13,10 +13,10 @@ import pytest
 import torch
 from index_data import INFO, assert_same_hits, assert_same_video, plain_search, queries, video, videos
 
-from mmn.apps.search import exact_store as exact_engine
-from mmn.apps.search.records import MomentFilter
-from mmn.apps.search.segments import SegmentWriter
-from mmn.apps.search.vector_store import create_engine, open_engine
+from mmn.apps.search import exact_store
+from mmn.apps.search.exact_segments import SegmentWriter
+from mmn.apps.search.index_types import MomentFilter
+from mmn.apps.search.vector_store import create_store, open_store
 from mmn.structures.query_vectors import HEADS
 from mmn.utils.errors import ConfigError, DataError, UserError
 from mmn.utils.files import file_lock
@@ -32,20 +32,20 @@ def place(tmp_path):
 
 
 @pytest.fixture
-def engine(place):
-    return create_engine(place, INFO, "exact")
+def store(place):
+    return create_store(place, INFO, "exact")
 
 
 def segments(place):
     return set(os.listdir(os.path.join(place, "segments")))
 
 
-def check(engine, held):
+def check(store, held):
     """That the index holds exactly these videos, in this order, and finds what is in them."""
-    assert list(engine.videos()) == [part.video_id for part in held]
+    assert list(store.videos()) == [part.video_id for part in held]
     for part in held:
-        assert_same_video(engine.read(part.video_id), part)
-    assert_same_hits(engine.search(queries(2), 5), plain_search(held, queries(2), 5))
+        assert_same_video(store.read(part.video_id), part)
+    assert_same_hits(store.search(queries(2), 5), plain_search(held, queries(2), 5))
 
 
 # ---- Killed writers ----------------------------------------------------------------------------------------------------
@@ -94,10 +94,10 @@ def write(place, done, end, end_after):
             end()
         return on_line
 
-    engine = open_engine(place)
+    store = open_store(place)
     sys.settrace(lambda frame, *_: on_line if any(part in frame.f_code.co_filename for part in FILES) else None)
     for name, argument in STEPS:
-        getattr(engine, name)(*([] if argument is None else [argument]))
+        getattr(store, name)(*([] if argument is None else [argument]))
         os.write(done, b".")
 
 
@@ -119,12 +119,12 @@ def in_a_fork(function):
 
 
 @pytest.mark.parametrize("end", [kill, interrupt])
-def test_end_at_any_line_leaves_an_index_of_before_or_after_the_step(engine, place, tmp_path, monkeypatch, end):
+def test_end_at_any_line_leaves_an_index_of_before_or_after_the_step(store, place, tmp_path, monkeypatch, end):
     monkeypatch.setattr(
         os, "fsync", lambda handle: None
     )  # a kill loses nothing that the system has, and disks are slow
     empty = str(tmp_path / "empty")
-    engine.close()
+    store.close()
     shutil.copytree(place, empty)
     wanted, end_after, ended = list(states()), 1, None
     while ended != 0:
@@ -136,7 +136,7 @@ def test_end_at_any_line_leaves_an_index_of_before_or_after_the_step(engine, pla
         num_done = len(os.read(read_end, len(STEPS)))
         os.close(read_end)
         assert ended in (0, -signal.SIGKILL, INTERRUPTED)
-        with open_engine(place) as found:
+        with open_store(place) as found:
             names = [part.entry for part in wanted[num_done]]
             step = num_done if list(found.videos().values()) == names else num_done + 1
             check(found, wanted[step])
@@ -147,22 +147,22 @@ def test_end_at_any_line_leaves_an_index_of_before_or_after_the_step(engine, pla
     assert end_after > 50 * STRIDE
 
 
-def test_every_torn_end_of_the_journal_is_a_change_that_did_not_happen(engine, place):
+def test_every_torn_end_of_the_journal_is_a_change_that_did_not_happen(store, place):
     path = os.path.join(place, "journal.jsonl")
-    engine.put([video("a")])
+    store.put([video("a")])
     start = os.path.getsize(path)
-    engine.put([video("b")])
+    store.put([video("b")])
     with open(path, "rb") as file:
         content = file.read()
     for size in [*range(start, len(content), 13), len(content) - 1]:
         with open(path, "wb") as file:
             file.write(content[:size])
-        with open_engine(place) as reader:
+        with open_store(place) as reader:
             check(reader, [video("a")])
-    engine = open_engine(place)
-    engine.put([video("c")])
-    check(engine, [video("a"), video("c")])
-    with open_engine(place) as reader:
+    store = open_store(place)
+    store.put([video("c")])
+    check(store, [video("a"), video("c")])
+    with open_store(place) as reader:
         check(reader, [video("a"), video("c")])
 
 
@@ -171,18 +171,18 @@ def test_killed_creation_leaves_a_place_for_a_new_one(place):
     with open(os.path.join(place, "journal.jsonl"), "w") as file:
         file.write("torn")
     with pytest.raises(DataError, match="there is no index"):
-        open_engine(place)
-    with create_engine(place, INFO, "exact") as engine:
-        engine.put([video("a")])
-        check(engine, [video("a")])
+        open_store(place)
+    with create_store(place, INFO, "exact") as store:
+        store.put([video("a")])
+        check(store, [video("a")])
         assert "0123" not in segments(place)
 
 
 # ---- Several at once ---------------------------------------------------------------------------------------------------
 
 
-def test_segment_that_another_writer_is_writing_is_left_alone(engine, place, monkeypatch):
-    other, write_videos = open_engine(place), SegmentWriter.write_videos
+def test_segment_that_another_writer_is_writing_is_left_alone(store, place, monkeypatch):
+    other, write_videos = open_store(place), SegmentWriter.write_videos
 
     def slowly(writer, held):
         if held[0].video_id == "slow":
@@ -191,12 +191,12 @@ def test_segment_that_another_writer_is_writing_is_left_alone(engine, place, mon
         write_videos(writer, held)
 
     monkeypatch.setattr(SegmentWriter, "write_videos", slowly)
-    engine.put([video("slow")])
-    check(engine, [video("quick"), video("slow")])
+    store.put([video("slow")])
+    check(store, [video("quick"), video("slow")])
 
 
-def test_video_replaced_or_removed_while_it_is_moved_stays_so(engine, place, monkeypatch):
-    other, write = open_engine(place), SegmentWriter.write
+def test_video_replaced_or_removed_while_it_is_moved_stays_so(store, place, monkeypatch):
+    other, write = open_store(place), SegmentWriter.write
 
     def slowly(writer, *args):
         monkeypatch.setattr(SegmentWriter, "write", write)
@@ -205,20 +205,20 @@ def test_video_replaced_or_removed_while_it_is_moved_stays_so(engine, place, mon
         write(writer, *args)
 
     for name in "abcd":
-        engine.put([video(name)])
+        store.put([video(name)])
     monkeypatch.setattr(SegmentWriter, "write", slowly)
-    engine.optimize()
+    store.optimize()
     held = [video("a"), video("d"), video("b", 4, seed=1)]
-    check(engine, held)
+    check(store, held)
     other.refresh()
     check(other, held)
 
 
-def test_writers_at_once_lose_nothing_and_readers_see_whole_videos(engine, place):
+def test_writers_at_once_lose_nothing_and_readers_see_whole_videos(store, place):
     """Three processes put, one of them removes and optimizes; this one reads all the time."""
 
     def put(writer):
-        index = open_engine(place)
+        index = open_store(place)
         for number in range(12):
             index.put([video(f"{writer}-{number}", 3 + number), video("shared", 5, seed=writer)])
             if writer == 0 and number % 4 == 3:
@@ -232,7 +232,7 @@ def test_writers_at_once_lose_nothing_and_readers_see_whole_videos(engine, place
             os._exit(in_a_fork(lambda writer=writer: put(writer)))
         pids.append(pid)
     codes, asked, rounds = [], queries(2), 0
-    with open_engine(place) as reader:
+    with open_store(place) as reader:
         while len(codes) < 3:
             reader.refresh()
             hits = reader.search(asked, 20)
@@ -253,28 +253,28 @@ def test_writers_at_once_lose_nothing_and_readers_see_whole_videos(engine, place
             assert_same_video(reader.read(name), video(name, 3 + int(name.partition("-")[2])))
 
 
-def test_search_goes_on_with_the_state_it_began_with(engine, place):
+def test_search_goes_on_with_the_state_it_began_with(store, place):
     held = videos(6)
     for part in held:
-        engine.put([part])
-    with open_engine(place) as reader:
-        engine.remove([part.video_id for part in held[:5]])
-        engine.put([video("new")])
-        engine.optimize()
+        store.put([part])
+    with open_store(place) as reader:
+        store.remove([part.video_id for part in held[:5]])
+        store.put([video("new")])
+        store.optimize()
         check(reader, held)
         reader.refresh()
         check(reader, [held[5], video("new")])
 
 
-def test_threads_share_an_engine_that_is_written_to(engine):
+def test_threads_share_a_store_that_is_written_to(store):
     held, stop, failures = videos(10), threading.Event(), []
-    engine.put(held)
+    store.put(held)
     wanted = plain_search(held, queries(3), 5, MomentFilter(videos=["video2", "video3"]))
 
     def search():
         while not stop.is_set():
             try:
-                hits = engine.search(queries(3), 5, MomentFilter(videos=["video2", "video3"]))
+                hits = store.search(queries(3), 5, MomentFilter(videos=["video2", "video3"]))
                 assert_same_hits(hits, wanted)
             except BaseException as error:
                 failures.append(error)
@@ -284,16 +284,16 @@ def test_threads_share_an_engine_that_is_written_to(engine):
     for thread in threads:
         thread.start()
     for number in range(10):
-        engine.put([video(f"other{number}")])
-        engine.refresh()
-    engine.optimize()
+        store.put([video(f"other{number}")])
+        store.refresh()
+    store.optimize()
     stop.set()
     for thread in threads:
         thread.join()
     assert failures == []
 
 
-def test_lock_that_is_not_let_go_of_ends_in_one_sentence(place, engine):
+def test_lock_that_is_not_let_go_of_ends_in_one_sentence(place, store):
     path = os.path.join(place, ".lock")
     with (
         file_lock(path),
@@ -306,58 +306,58 @@ def test_lock_that_is_not_let_go_of_ends_in_one_sentence(place, engine):
 # ---- Order, space ------------------------------------------------------------------------------------------------------
 
 
-def test_equal_moments_come_in_the_order_in_which_their_videos_were_put(engine):
+def test_equal_moments_come_in_the_order_in_which_their_videos_were_put(store):
     vectors = np.repeat(video("any", 1).contrastive, 4, 0)
     twins = [video(name, 4, contrastive=vectors, iou=vectors) for name in "dacb"]
     for part in twins:
-        engine.put([part])
-    engine.put([twins[0]])
-    engine.optimize()
+        store.put([part])
+    store.put([twins[0]])
+    store.optimize()
     for head in HEADS:
-        hits = engine.search(queries(1), 10, head=head)
+        hits = store.search(queries(1), 10, head=head)
         assert "".join(hits.videos[0]) == "aaaaccccbb"
         np.testing.assert_array_equal(hits.moments[0, :4], twins[1].moments)
 
 
-def test_optimizing_puts_segments_together_and_gives_space_back(engine, place, monkeypatch):
-    monkeypatch.setattr(exact_engine, "SEGMENT_ROWS", 60)
+def test_optimizing_puts_segments_together_and_gives_space_back(store, place, monkeypatch):
+    monkeypatch.setattr(exact_store, "SEGMENT_ROWS", 60)
     held = [video(f"v{number}", 20) for number in range(7)]
     for part in held:
-        engine.put([part])
-    engine.remove(["v3"])
-    engine.optimize()
-    assert sorted(len(engine._snapshot.segments[name]) for name in segments(place)) == [60, 60]
+        store.put([part])
+    store.remove(["v3"])
+    store.optimize()
+    assert sorted(len(store._snapshot.segments[name]) for name in segments(place)) == [60, 60]
     before = segments(place)
-    engine.optimize()
+    store.optimize()
     assert segments(place) == before
-    engine.remove(["v0"])
-    engine.optimize()
-    assert sorted(len(engine._snapshot.segments[name]) for name in segments(place)) == [40, 60]
-    check(engine, [part for part in held if part.video_id not in ("v0", "v3")])
+    store.remove(["v0"])
+    store.optimize()
+    assert sorted(len(store._snapshot.segments[name]) for name in segments(place)) == [40, 60]
+    check(store, [part for part in held if part.video_id not in ("v0", "v3")])
     with open(os.path.join(place, "journal.jsonl")) as file:
         assert len(file.readlines()) == 3
 
 
-def test_replaced_segments_go_at_the_next_write(engine, place):
-    engine.put([video("a")])
-    engine.put([video("a", seed=1)])
-    engine.put([video("b")])
+def test_replaced_segments_go_at_the_next_write(store, place):
+    store.put([video("a")])
+    store.put([video("a", seed=1)])
+    store.put([video("b")])
     assert len(segments(place)) == 2
 
 
-def test_nothing_new_is_seen_without_reading_the_journal(engine, place, monkeypatch):
-    engine.put(videos(3))
-    with open_engine(place) as reader:
+def test_nothing_new_is_seen_without_reading_the_journal(store, place, monkeypatch):
+    store.put(videos(3))
+    with open_store(place) as reader:
         monkeypatch.setattr(type(reader._journal), "_parsed", lambda *_: pytest.fail("read"))
         before = reader._snapshot
         reader.refresh()
         assert reader._snapshot is before
 
 
-def test_new_videos_are_seen_without_reading_the_old_ones_again(engine, place, monkeypatch):
-    engine.put(videos(3))
-    with open_engine(place) as reader:
-        engine.put([video("new")])
+def test_new_videos_are_seen_without_reading_the_old_ones_again(store, place, monkeypatch):
+    store.put(videos(3))
+    with open_store(place) as reader:
+        store.put([video("new")])
         lines, parse = [], type(reader._journal)._parsed
         monkeypatch.setattr(
             type(reader._journal), "_parsed", lambda self, line: lines.append(line) or parse(self, line)
@@ -396,72 +396,72 @@ def damaged(place, part, change):
         ("index.json", lambda content: content.replace(b'"dim"', b'"din"')),
     ],
 )
-def test_damage_ends_in_one_sentence(engine, place, part, change):
-    engine.put([video("a", 20)])
-    engine.close()
+def test_damage_ends_in_one_sentence(store, place, part, change):
+    store.put([video("a", 20)])
+    store.close()
     damaged(place, part, change)
     with pytest.raises(DataError, match=r"damaged.*build (the index|it) again"):
-        open_engine(place)
+        open_store(place)
 
 
-def test_missing_segment_ends_in_one_sentence(engine, place):
-    engine.put([video("a")])
+def test_missing_segment_ends_in_one_sentence(store, place):
+    store.put([video("a")])
     shutil.rmtree(os.path.join(place, "segments", *segments(place)))
     with pytest.raises(DataError, match="lacks .*build it again"):
-        open_engine(place)
+        open_store(place)
 
 
-def test_index_of_another_format_is_refused(engine, place):
+def test_index_of_another_format_is_refused(store, place):
     path = os.path.join(place, "index.json")
     with open(path) as file:
         values = json.load(file)
     with open(path, "w") as file:
         json.dump({**values, "format": 99}, file)
     with pytest.raises(DataError, match="has format 99, but this version reads 1"):
-        open_engine(place)
+        open_store(place)
 
 
-def test_place_that_cannot_be_written_ends_in_one_sentence(engine, place, monkeypatch):
+def test_place_that_cannot_be_written_ends_in_one_sentence(store, place, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    engine.put([video("a")])
+    store.put([video("a")])
     monkeypatch.setattr(SegmentWriter, "write_videos", full)
     with pytest.raises(UserError, match="cannot be written .No space left on device.*untouched"):
-        engine.put([video("b")])
+        store.put([video("b")])
     monkeypatch.undo()
-    check(engine, [video("a")])
+    check(store, [video("a")])
     assert len(segments(place)) == 1
 
 
 def test_place_below_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
-        create_engine(str(tmp_path / "file" / "index"), INFO, "exact")
+        create_store(str(tmp_path / "file" / "index"), INFO, "exact")
 
 
-def test_index_of_another_engine_is_not_opened(engine, place):
+def test_index_of_another_store_is_not_opened(store, place):
     with open(os.path.join(place, "index.json"), "r+") as file:
         content = file.read().replace('"exact"', '"other"')
         file.seek(0)
         file.write(content)
     with pytest.raises(ConfigError, match="kept by the engine other"):
-        type(engine).open(place)
+        type(store).open(place)
 
 
-def test_segment_deleted_while_it_is_opened_is_looked_for_in_the_new_state(engine, place, monkeypatch):
+def test_segment_deleted_while_it_is_opened_is_looked_for_in_the_new_state(store, place, monkeypatch):
     """As by a writer that optimizes between two steps of a reader."""
     held, map_file, mapped = [video("a"), video("b")], torch.from_file, []
     for part in held:
-        engine.put([part])
+        store.put([part])
 
     def late(*args, **kwargs):
         if not mapped:
             mapped.append(args)
-            engine.optimize()
+            store.optimize()
         return map_file(*args, **kwargs)
 
     monkeypatch.setattr(torch, "from_file", late)
-    with open_engine(place) as reader:
+    with open_store(place) as reader:
         check(reader, held)
     assert mapped

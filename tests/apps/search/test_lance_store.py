@@ -1,4 +1,4 @@
-"""The embedded engine keeps the contract, also where its moments are in groups, beside writers and after their ends."""
+"""The embedded store keeps the contract, also where its moments are in groups, beside writers and after their ends."""
 
 import json
 import os
@@ -12,18 +12,18 @@ import time
 import numpy as np
 import pytest
 from index_data import INFO, assert_same_hits, assert_same_video, plain_search, queries, video, videos
-from vector_store_contract import EngineContract
+from vector_store_contract import StoreContract
 
-from mmn.apps.search import entries, lance_store
-from mmn.apps.search.lance_store import LanceEngine
-from mmn.apps.search.records import MomentFilter
-from mmn.apps.search.vector_store import create_engine, open_engine
+from mmn.apps.search import lance_store, row_store
+from mmn.apps.search.index_types import MomentFilter
+from mmn.apps.search.lance_store import LanceStore
+from mmn.apps.search.vector_store import create_store, open_store
 from mmn.utils.errors import ConfigError, DataError, UserError
 
 pytest.importorskip("lancedb", reason="needs LanceDB")
 
 
-class TestLanceEngine(EngineContract):
+class TestLanceStore(StoreContract):
     name = "lance"
 
 
@@ -40,16 +40,16 @@ def grouped(place, monkeypatch):
     monkeypatch.setattr(lance_store, "FEW_ROWS", 30)
     monkeypatch.setattr(lance_store, "CANDIDATES", 10_000)
     held = videos(40)
-    with create_engine(place, INFO, "lance") as engine:
-        engine.put(held)
-        engine.optimize()
-        assert engine.num_groups > 5
-        yield engine, held
+    with create_store(place, INFO, "lance") as store:
+        store.put(held)
+        store.optimize()
+        assert store.num_groups > 5
+        yield store, held
 
 
-def check(engine, held, k=7, where=None):
+def check(store, held, k=7, where=None):
     where = where or MomentFilter()
-    assert_same_hits(engine.search(queries(), k, where), plain_search(held, queries(), k, where))
+    assert_same_hits(store.search(queries(), k, where), plain_search(held, queries(), k, where))
 
 
 @pytest.mark.parametrize(
@@ -70,58 +70,58 @@ def test_groups_find_what_the_plain_search_finds(grouped, where, k):
 
 
 def test_groups_are_looked_into_and_not_everything(grouped, monkeypatch):
-    engine, held = grouped
+    store, held = grouped
     monkeypatch.setattr(lance_store, "PROBES", 1)
-    found = engine.search(queries(), 400).counts
+    found = store.search(queries(), 400).counts
     assert (found < sum(len(part.moments) for part in held)).all()
-    assert (engine.search(queries(), 400, exact=True).counts == 400).all()
+    assert (store.search(queries(), 400, exact=True).counts == 400).all()
 
 
 def test_videos_that_came_after_the_groups_are_found_before_the_next_optimize(grouped):
-    engine, held = grouped
+    store, held = grouped
     new = videos(10, seed=3, first=100)
-    engine.put(new)
-    check(engine, [*held, *new])
-    engine.remove(["video5", "video100"])
+    store.put(new)
+    check(store, [*held, *new])
+    store.remove(["video5", "video100"])
     changed = video("video7", 12, seed=4)
-    engine.put([changed])
+    store.put([changed])
     gone = ("video5", "video7", "video100")
     left = [part for part in [*held, *new] if part.video_id not in gone] + [changed]
-    check(engine, left)
-    engine.optimize()
-    check(engine, left)
+    check(store, left)
+    store.optimize()
+    check(store, left)
 
 
 def test_groups_are_made_anew_when_the_index_has_outgrown_them(grouped):
-    engine, held = grouped
-    before = engine.num_groups
+    store, held = grouped
+    before = store.num_groups
     more = videos(20, seed=5, first=200)
-    engine.put(more)
-    engine.optimize()
-    assert engine.num_groups == before
+    store.put(more)
+    store.optimize()
+    assert store.num_groups == before
     many = videos(100, seed=6, first=300)
-    engine.put(many)
-    engine.optimize()
-    assert engine.num_groups >= 3 * before
-    check(engine, [*held, *more, *many])
+    store.put(many)
+    store.optimize()
+    assert store.num_groups >= 3 * before
+    check(store, [*held, *more, *many])
 
 
 def test_rows_of_a_writer_that_was_killed_are_never_found_and_go_with_optimize(place, monkeypatch):
     held = videos(4)
-    with create_engine(place, INFO, "lance") as engine:
-        engine.put(held)
-        monkeypatch.setattr(LanceEngine, "_name", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with create_store(place, INFO, "lance") as store:
+        store.put(held)
+        monkeypatch.setattr(LanceStore, "_name", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         twin = video("twin", 300, contrastive=np.repeat(queries(1).contrastive, 300, 0).astype(np.float16))
         for part in (twin, video("video1", 9, seed=5)):
             with pytest.raises(KeyboardInterrupt):
-                engine.put([part])
+                store.put([part])
         monkeypatch.undo()
-    with open_engine(place) as again:
+    with open_store(place) as again:
         assert set(again.videos()) == {part.video_id for part in held}
         check(again, held, 20)
         again.optimize()
         assert again._moments.count_rows() > again.num_moments, "they could be those of a writer that is at it"
-        monkeypatch.setattr(entries, "ABANDONED_SECONDS", -3600)
+        monkeypatch.setattr(row_store, "ABANDONED_SECONDS", -3600)
         again.optimize()
         assert again._moments.count_rows() == again.num_moments
         check(again, held, 20)
@@ -131,37 +131,37 @@ WRITER = """
 import sys
 from index_data import video
 from mmn.apps.search import lance_store
-from mmn.apps.search.vector_store import open_engine
+from mmn.apps.search.vector_store import open_store
 lance_store.INDEX_FROM, lance_store.GROUP_SIZE = 10, 10
-with open_engine(sys.argv[1]) as engine:
+with open_store(sys.argv[1]) as store:
     for turn in range(int(sys.argv[2])):
-        engine.put([video(f"video{number}", 10 + turn % 2, seed=turn % 2) for number in range(3)])
+        store.put([video(f"video{number}", 10 + turn % 2, seed=turn % 2) for number in range(3)])
         print(turn, flush=True)
         if turn % 3 == 2:
-            engine.optimize()
+            store.optimize()
 """
 
 
 def start_writer(place, turns):
-    paths = os.pathsep.join(["tests/index", ".", os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join([os.path.dirname(__file__), ".", os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-c", textwrap.dedent(WRITER), place, str(turns)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths})
 
 
-def assert_whole(engine):
+def assert_whole(store):
     """That each video is one of the two that the writer puts in turns."""
     for number in range(3):
-        found = engine.read(f"video{number}")
+        found = store.read(f"video{number}")
         seed = len(found.moments) - 10
         assert_same_video(found, video(f"video{number}", 10 + seed, seed=seed))
 
 
 def test_reader_sees_whole_videos_while_a_writer_replaces_them(place):
-    create_engine(place, INFO, "lance").close()
+    create_store(place, INFO, "lance").close()
     writer = start_writer(place, 40)
     assert writer.stdout.readline()
     looks = 0
-    with open_engine(place) as reader:
+    with open_store(place) as reader:
         while writer.poll() is None or not looks:
             assert_whole(reader)
             hits = reader.search(queries(), 5)
@@ -174,57 +174,57 @@ def test_reader_sees_whole_videos_while_a_writer_replaces_them(place):
 @pytest.mark.parametrize("wait", [0.0, 0.02, 0.06, 0.15])
 def test_index_is_whole_after_its_writer_was_killed(place, wait):
     """Killed in a put, in `optimize`, or between them."""
-    create_engine(place, INFO, "lance").close()
+    create_store(place, INFO, "lance").close()
     writer = start_writer(place, 1000)
     for _ in range(3):
         writer.stdout.readline()
     time.sleep(wait)
     writer.send_signal(signal.SIGKILL)
     writer.communicate()
-    with open_engine(place) as engine:
-        assert set(engine.videos()) == {"video0", "video1", "video2"}
-        assert_whole(engine)
-        engine.put(videos(5, first=10))
-        engine.optimize()
-        assert_whole(engine)
-        assert len(engine.videos()) == 8
+    with open_store(place) as store:
+        assert set(store.videos()) == {"video0", "video1", "video2"}
+        assert_whole(store)
+        store.put(videos(5, first=10))
+        store.optimize()
+        assert_whole(store)
+        assert len(store.videos()) == 8
 
 
 def test_index_whose_files_are_lost_is_one_sentence(place):
-    with create_engine(place, INFO, "lance") as engine:
-        engine.put(videos(3))
+    with create_store(place, INFO, "lance") as store:
+        store.put(videos(3))
     shutil.rmtree(os.path.join(place, "moments.lance", "data"))
-    with open_engine(place) as engine, pytest.raises(DataError, match="cannot be read .* build it again"):
-        engine.search(queries(), 3)
+    with open_store(place) as store, pytest.raises(DataError, match="cannot be read .* build it again"):
+        store.search(queries(), 3)
     shutil.rmtree(os.path.join(place, "moments.lance"))
     with pytest.raises(DataError, match="cannot be read .* build it again"):
-        open_engine(place)
+        open_store(place)
 
 
 def test_index_of_another_format_is_refused(place):
-    create_engine(place, INFO, "lance").close()
+    create_store(place, INFO, "lance").close()
     path = os.path.join(place, "index.json")
     with open(path) as file:
         values = json.load(file)
     with open(path, "w") as file:
         json.dump({**values, "format": 99}, file)
     with pytest.raises(DataError, match="has format 99"):
-        open_engine(place)
+        open_store(place)
 
 
-def test_index_of_another_engine_is_refused(place):
-    create_engine(place, INFO, "exact").close()
+def test_index_of_another_store_is_refused(place):
+    create_store(place, INFO, "exact").close()
     with pytest.raises(ConfigError, match="is kept by the engine exact"):
-        LanceEngine.open(place)
+        LanceStore.open(place)
 
 
 def test_missing_library_is_one_sentence_that_names_the_extra(place, monkeypatch):
     monkeypatch.setitem(sys.modules, "lancedb", None)
     with pytest.raises(UserError, match=r"needs LanceDB, which is not installed: pip install \.\[search\]"):
-        create_engine(place, INFO, "lance")
+        create_store(place, INFO, "lance")
 
 
 def test_place_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
-        create_engine(str(tmp_path / "file" / "index"), INFO, "lance")
+        create_store(str(tmp_path / "file" / "index"), INFO, "lance")

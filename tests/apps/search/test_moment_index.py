@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 from localizing import RECIPE, checkpoint_content, random_rows
-from moment_library import memory_engine, plain_iou, plain_search, plain_select, whole_ranking
+from moment_library import memory_store, plain_iou, plain_search, plain_select, whole_ranking
 from tiny import run_python, tiny_config
 
 from mmn import MomentIndex, MomentLocalizer, SearchResult
 from mmn.apps.search.confidence import fit_calibration
-from mmn.apps.search.encoding import BuildSettings, index_info
+from mmn.apps.search.index_types import VideoMoments
+from mmn.apps.search.indexed_video import BuildSettings, index_info
 from mmn.apps.search.model_identity import model_identity
-from mmn.apps.search.ranking import RULES
-from mmn.apps.search.records import VideoMoments
-from mmn.apps.search.vector_store import create_engine, open_engine
+from mmn.apps.search.ranking_rules import RULES
+from mmn.apps.search.vector_store import create_store, open_store
 from mmn.structures.query_vectors import QueryVectors
 from mmn.utils.errors import ConfigError, DataError, UserError
 
@@ -58,13 +58,13 @@ def videos(localizer):
 
 
 @pytest.fixture
-def engine(localizer, videos):
-    return memory_engine(videos, model_identity(localizer), recipe=RECIPE.to_dict())
+def store(localizer, videos):
+    return memory_store(videos, model_identity(localizer), recipe=RECIPE.to_dict())
 
 
 @pytest.fixture
-def index(engine, localizer):
-    return MomentIndex(engine, localizer)
+def index(store, localizer):
+    return MomentIndex(store, localizer)
 
 
 def spans(result):
@@ -108,10 +108,10 @@ def test_one_video_is_searched_as_the_localizer_does(index, localizer):
         assert [m.score for m in result.moments] == pytest.approx([m.score for m in wanted.moments], abs=2e-3)
 
 
-def test_equal_queries_are_searched_once(index, engine):
+def test_equal_queries_are_searched_once(index, store):
     results = index.search([QUERIES[0], QUERIES[1], QUERIES[0]])
     assert results[0] == results[2] != results[1]
-    assert engine.asked[0][0] == 2
+    assert store.asked[0][0] == 2
 
 
 @pytest.mark.parametrize(
@@ -158,11 +158,11 @@ def test_moments_like_one_are_those_nearest_to_its_vectors(index, videos, locali
     assert near.query == f"like film_2 from {start + 0.05:g} to {end - 0.05:g} s"
 
 
-def test_example_may_be_of_a_video_that_the_index_lacks(index, localizer, engine):
+def test_example_may_be_of_a_video_that_the_index_lacks(index, localizer, store):
     video = localizer.encode_video(random_rows(30, seed=9), duration=25.0, name="elsewhere")
     near = index.search_like(video, 5.0, 12.0)
     assert len(near.moments) == 10
-    engine.put([moments_of(video)])
+    store.put([moments_of(video)])
     assert spans(index.search_like("elsewhere", 5.0, 12.0, videos=[f"film_{n}" for n in range(5)])) == spans(near)
 
 
@@ -179,7 +179,7 @@ def test_example_that_cannot_be_is_a_sentence(index, start, end):
         index.search_like("film_1", start, end)
 
 
-def test_paraphrases_are_searched_by_the_direction_between_them(index, localizer, engine, videos):
+def test_paraphrases_are_searched_by_the_direction_between_them(index, localizer, store, videos):
     vectors = localizer.encode_queries(QUERIES)
     result = index.search_paraphrases(QUERIES, top_k=5, rule="contrastive")
     assert result.query == " / ".join(QUERIES)
@@ -198,11 +198,11 @@ def test_one_wording_is_a_query(index):
 
 
 @pytest.fixture
-def calibrated(index, engine):
+def calibrated(index, store):
     """The index with a calibration of wrong videos that reach cosines from 0 to 0.5, and that calibration."""
     null = np.random.default_rng(0).uniform(0, 0.5, (50, 20))
     calibration = fit_calibration("val", null, np.zeros(null.shape, bool))
-    engine.write_info(engine.info.with_calibration(json.loads(json.dumps(calibration.to_dict()))))
+    store.write_info(store.info.with_calibration(json.loads(json.dumps(calibration.to_dict()))))
     return index, calibration
 
 
@@ -243,17 +243,17 @@ def test_query_below_the_threshold_gets_no_moments(calibrated):
 
 
 @pytest.mark.parametrize("options", [{"min_length": 1000.0}, {}], ids=["none passes", "no video"])
-def test_query_without_any_moment_has_no_confidence_at_all(calibrated, engine, options):
+def test_query_without_any_moment_has_no_confidence_at_all(calibrated, store, options):
     index, _ = calibrated
     if not options:
-        engine.remove(list(engine.videos()))
+        store.remove(list(store.videos()))
     (result,) = index.search(QUERIES[0], threshold=0.1, **options)
     assert result == SearchResult(QUERIES[0], (), 0.0, nothing_fits=True)
 
 
-def test_confidence_is_none_without_calibration_and_by_example(index, calibrated, engine):
+def test_confidence_is_none_without_calibration_and_by_example(index, calibrated, store):
     assert {moment.confidence for moment in index.search_like("film_0", 2.0, 9.0).moments} == {None}
-    engine.write_info(replace(engine.info, calibration=None))
+    store.write_info(replace(store.info, calibration=None))
     (result,) = index.search(QUERIES[0])
     assert result.confidence is None and {moment.confidence for moment in result.moments} == {None}
 
@@ -266,7 +266,7 @@ def test_threshold_on_an_index_without_calibration_says_how_to_get_one(index):
 # ---- Which model -------------------------------------------------------------------------------------------------------
 
 
-def test_model_that_did_not_build_the_index_is_refused(engine, localizer, dataset_root, tmp_path):
+def test_model_that_did_not_build_the_index_is_refused(store, localizer, dataset_root, tmp_path):
     cfg = tiny_config(dataset_root, "output", "MODEL.MMN.PREDICTOR.IMPL", "fast")
     content = checkpoint_content(cfg)
     next(iter(content["model"].values())).add_(1)
@@ -275,24 +275,24 @@ def test_model_that_did_not_build_the_index_is_refused(engine, localizer, datase
     with pytest.raises(
         ConfigError, match=r"memory was built by a model \(\w{12}\), but the checkpoint .*other.pth \(\w{12}\)"
     ):
-        MomentIndex(engine, other)
+        MomentIndex(store, other)
 
 
-def test_index_of_another_model_in_its_place_is_refused_at_a_refresh(index, engine):
-    engine.write_info(replace(engine.info, model="0" * 64))
+def test_index_of_another_model_in_its_place_is_refused_at_a_refresh(index, store):
+    store.write_info(replace(store.info, model="0" * 64))
     with pytest.raises(ConfigError, match="is another model"):
         index.refresh()
 
 
-def test_features_of_another_recipe_are_refused(engine, localizer):
-    engine.write_info(replace(engine.info, recipe=replace(RECIPE, fps=3.0).to_dict()))
+def test_features_of_another_recipe_are_refused(store, localizer):
+    store.write_info(replace(store.info, recipe=replace(RECIPE, fps=3.0).to_dict()))
     with pytest.raises(ConfigError, match=r"of features of colours.*3 fps.*trained on colours.*10 fps.*differs in fps"):
-        MomentIndex(engine, localizer)
+        MomentIndex(store, localizer)
 
 
-def test_recipe_that_is_not_known_is_no_obstacle(engine, localizer):
-    engine.write_info(replace(engine.info, recipe=None))
-    assert MomentIndex(engine, localizer).search(QUERIES[0])
+def test_recipe_that_is_not_known_is_no_obstacle(store, localizer):
+    store.write_info(replace(store.info, recipe=None))
+    assert MomentIndex(store, localizer).search(QUERIES[0])
 
 
 def test_video_of_another_model_is_no_example(index, checkpoint):
@@ -331,9 +331,9 @@ def test_option_that_cannot_be_is_a_sentence(index, options, named):
 # ---- Files -------------------------------------------------------------------------------------------------------------
 
 
-def folder_of(engine, path, localizer, videos):
-    """An index of some videos in a folder, kept by an engine."""
-    with create_engine(str(path), index_info(localizer, BuildSettings()), engine) as index:
+def folder_of(store, path, localizer, videos):
+    """An index of some videos in a folder, kept by a store."""
+    with create_store(str(path), index_info(localizer, BuildSettings()), store) as index:
         index.put(videos)
     return str(path)
 
@@ -361,7 +361,7 @@ def test_index_of_a_folder_finds_what_one_in_memory_does(keeper, index, localize
 
 
 def test_what_another_process_adds_is_found_after_a_refresh(place, localizer, videos):
-    with MomentIndex.open(place, localizer) as index, open_engine(place) as writer:
+    with MomentIndex.open(place, localizer) as index, open_store(place) as writer:
         before = spans(index.search(QUERIES[0])[0])
         writer.put(videos[4:])
         assert spans(index.search(QUERIES[0])[0]) == before
@@ -372,7 +372,7 @@ def test_what_another_process_adds_is_found_after_a_refresh(place, localizer, vi
 
 
 def test_threads_search_while_videos_come_and_go(place, localizer, videos):
-    with MomentIndex.open(place, localizer) as index, open_engine(place) as writer, ThreadPoolExecutor(4) as pool:
+    with MomentIndex.open(place, localizer) as index, open_store(place) as writer, ThreadPoolExecutor(4) as pool:
         allowed = [spans(index.search(QUERIES[0], top_k=30)[0])]
         writer.put(videos[4:])
         index.refresh()

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moment_library import memory_engine, plain_search, random_library, random_queries
+from moment_library import memory_store, plain_search, random_library, random_queries
 
 from mmn.apps.search import retrieval
-from mmn.apps.search.ranking import RULES, Rule
-from mmn.apps.search.records import MomentFilter
+from mmn.apps.search.index_types import MomentFilter
+from mmn.apps.search.ranking_rules import RULES, Rule
 from mmn.apps.search.retrieval import Plan, Span, retrieve
 
 POWER = 0.5
@@ -52,7 +52,7 @@ def test_search_finds_what_the_whole_ranking_has(seed, name, depth, options, fir
     videos, queries = random_library(4, num_clips=4, seed=seed), random_queries(3, seed=seed + 1)
     rule = replace(RULES[name], depth=min(depth, RULES[name].depth))
     plan = plan_of(rule, **options)
-    for row, found in enumerate(retrieve(memory_engine(videos), queries, plan)):
+    for row, found in enumerate(retrieve(memory_store(videos), queries, plan)):
         assert listed(plain_search(videos, queries, row, plan)) == listed_ranked(found)
 
 
@@ -71,38 +71,38 @@ def test_only_queries_that_need_it_are_searched_deeper(monkeypatch):
     queries = random_queries(2)
     alone = videos[0].contrastive[0].astype(np.float32)
     queries.contrastive[0] = alone / np.linalg.norm(alone)  # its hits crowd in video 0
-    engine = memory_engine(videos)
-    found = retrieve(engine, queries, plan_of("contrastive", top_k=3, per_video=1))
+    store = memory_store(videos)
+    found = retrieve(store, queries, plan_of("contrastive", top_k=3, per_video=1))
     assert [len(ranked.videos) for ranked in found] == [3, 3]
-    assert engine.asked[0] == (2, 6)
-    assert [k for _, k in engine.asked] == [6 * 2**turn for turn in range(len(engine.asked))]
-    assert engine.asked[-1][0] == 1
+    assert store.asked[0] == (2, 6)
+    assert [k for _, k in store.asked] == [6 * 2**turn for turn in range(len(store.asked))]
+    assert store.asked[-1][0] == 1
     assert found[0].depth > found[1].depth
 
 
 def test_search_ends_where_nothing_is_left():
     videos = random_library(3, num_clips=4)
-    engine = memory_engine(videos)
-    (ranked,) = retrieve(engine, random_queries(1), plan_of("contrastive", top_k=50, per_video=1))
+    store = memory_store(videos)
+    (ranked,) = retrieve(store, random_queries(1), plan_of("contrastive", top_k=50, per_video=1))
     assert sorted(ranked.videos) == ["video_0", "video_1", "video_2"]
-    assert engine.asked == [(1, 30)]  # all moments there are: one search tells
+    assert store.asked == [(1, 30)]  # all moments there are: one search tells
 
 
-def test_no_more_hits_are_asked_for_than_the_engine_gives():
+def test_no_more_hits_are_asked_for_than_the_store_gives():
     videos = random_library(3, num_clips=4)
-    engine = memory_engine(videos, max_hits=7)
-    (ranked,) = retrieve(engine, random_queries(1), plan_of("contrastive", top_k=50, per_video=1))
+    store = memory_store(videos, max_hits=7)
+    (ranked,) = retrieve(store, random_queries(1), plan_of("contrastive", top_k=50, per_video=1))
     assert ranked.depth == 7
-    assert engine.asked == [(1, 7)]
+    assert store.asked == [(1, 7)]
 
 
 def test_many_queries_go_in_parts(monkeypatch):
     monkeypatch.setattr(retrieval, "HITS_AT_ONCE", 80)
     videos, queries = random_library(4, num_clips=4), random_queries(5)
-    engine = memory_engine(videos)
+    store = memory_store(videos)
     plan = plan_of("contrastive", top_k=3)
-    parts = retrieve(engine, queries, plan)
-    assert [queries for queries, _ in engine.asked[:3]] == [2, 2, 1]
+    parts = retrieve(store, queries, plan)
+    assert [queries for queries, _ in store.asked[:3]] == [2, 2, 1]
     for row, found in enumerate(parts):
         assert listed(plain_search(videos, queries, row, plan)) == listed_ranked(found)
 
@@ -111,7 +111,7 @@ def test_moments_that_overlap_the_example_are_left_out():
     videos, queries = random_library(3, num_clips=4), random_queries(1)
     length = videos[0].duration / 4
     without = Span("video_0", length * 1.5, length * 2)
-    (ranked,) = retrieve(memory_engine(videos), queries, plan_of("contrastive", 50, 1.0), without)
+    (ranked,) = retrieve(memory_store(videos), queries, plan_of("contrastive", 50, 1.0), without)
     found = sorted((name, *moment) for name, moment, _ in listed_ranked(ranked))
     wanted = [(video.video_id, *moment) for video in videos for moment in video.moments]
     wanted = [
@@ -124,16 +124,16 @@ def test_moments_that_overlap_the_example_are_left_out():
 
 
 def test_library_without_videos_has_no_moments():
-    engine = memory_engine(random_library(1))
-    engine.remove(["video_0"])
-    (ranked,) = retrieve(engine, random_queries(1), plan_of("contrastive"))
+    store = memory_store(random_library(1))
+    store.remove(["video_0"])
+    (ranked,) = retrieve(store, random_queries(1), plan_of("contrastive"))
     assert len(ranked.videos) == len(ranked.moments) == ranked.depth == 0
-    assert engine.asked == []
+    assert store.asked == []
 
 
 def test_longer_list_begins_with_the_shorter_one():
     videos, queries = random_library(5, num_clips=5), random_queries(2)
     rule = replace(RULES["product"], depth=6)
-    lists = [retrieve(memory_engine(videos), queries, plan_of(rule, top_k=top_k)) for top_k in (2, 20)]
+    lists = [retrieve(memory_store(videos), queries, plan_of(rule, top_k=top_k)) for top_k in (2, 20)]
     for short, long in zip(*lists, strict=True):
         assert listed_ranked(long)[:2] == listed_ranked(short)

@@ -14,11 +14,11 @@ from tiny import DIM, tiny_config
 from mmn import MomentIndex, MomentLocalizer
 from mmn.apps.localize.trained_model import checkpoint_config
 from mmn.apps.search.build_index import build_index
+from mmn.apps.search.calibrate_index import calibrate_index, own_videos
 from mmn.apps.search.confidence import Calibration
-from mmn.apps.search.fit_confidence import calibrate_index, own_videos
 from mmn.apps.search.search_command import format_found, open_index, search_index
-from mmn.apps.search.vector_store import open_engine
-from mmn.apps.search.video_sources import FeatureCollection
+from mmn.apps.search.vector_store import open_store
+from mmn.apps.search.video_collections import FeatureCollection
 from mmn.data.annotations import VideoAnnotation
 from mmn.evaluation.prediction_file import read_predictions
 from mmn.utils.checkpoint import load_checkpoint
@@ -217,8 +217,8 @@ def test_search_that_cannot_be_is_a_sentence(index, arguments, named):
 
 
 def test_calibration_is_kept_by_the_index(calibrated, localizer):
-    with open_engine(calibrated) as engine:
-        calibration = Calibration.from_dict(engine.info.calibration, calibrated)
+    with open_store(calibrated) as store:
+        calibration = Calibration.from_dict(store.info.calibration, calibrated)
     assert (calibration.split, calibration.num_queries, calibration.num_videos) == ("library_val", 60, 12)
     assert calibration.num_pairs == 60 * 11
     assert [(rate["split"], rate["num_videos"]) for rate in calibration.rates] == [
@@ -264,9 +264,9 @@ def test_split_that_is_too_small_leaves_the_index_as_it_was(localizer, checkpoin
     (root / "library" / "small.json").write_text(json.dumps(dict(list(videos.items())[:3])))
     (root / "small.yaml").write_text(CATALOG.format(split="small"))
     cfg = checkpoint_config(load_checkpoint(checkpoint), checkpoint, None, ["PATHS_CATALOG", str(root / "small.yaml")])
-    with open_engine(place) as engine:
-        before = engine.info
+    with open_store(place) as store:
+        before = store.info
     with pytest.raises(DataError, match="library_small has 30 pairs"):
         calibrate_index(localizer, cfg, place, split="library_small")
-    with open_engine(place) as engine:
-        assert engine.info == before
+    with open_store(place) as store:
+        assert store.info == before

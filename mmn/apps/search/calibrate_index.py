@@ -13,11 +13,11 @@ from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.probes.sentences import words
 from mmn.apps.search.build_index import build_index
 from mmn.apps.search.confidence import Calibration, Rates, best_cosines, fit_calibration, measure_rates
-from mmn.apps.search.encoding import BuildSettings
+from mmn.apps.search.indexed_video import BuildSettings
 from mmn.apps.search.model_identity import model_identity
 from mmn.apps.search.moment_index import check_model
-from mmn.apps.search.vector_store import open_engine
-from mmn.apps.search.video_sources import FeatureCollection
+from mmn.apps.search.vector_store import open_store
+from mmn.apps.search.video_collections import FeatureCollection
 from mmn.data.annotations import VideoAnnotation, read_annotations
 from mmn.data.loaders import annotation_path, feature_file, find_entry, split_names
 from mmn.utils.errors import ConfigError
@@ -45,7 +45,7 @@ def calibrate_index(
     """
     split = split or _validation_split(cfg)
     measured = split_names(cfg, "TEST") if measured is None else measured
-    with open_engine(place) as index:
+    with open_store(place) as index:
         check_model(index, localizer, model_identity(localizer))
         settings = BuildSettings.of(index.info.build)
         best, is_own = _compare(localizer, cfg, split, settings)
@@ -85,7 +85,7 @@ def _compare(
     with tempfile.TemporaryDirectory() as folder:
         place = os.path.join(folder, "index")
         build_index(localizer, features, place, "exact", settings)
-        with open_engine(place) as index:
+        with open_store(place) as index:
             return best_cosines(queries, (index.read(video.video_id) for video in videos)), own_videos(videos)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from mmn.apps.search.ranking import DEFAULT_RULE, RULES, find_rule, number_groups, rank_scores
+from mmn.apps.search.ranking_rules import DEFAULT_RULE, RULES, find_rule, number_groups, rank_scores
 from mmn.structures.query_vectors import HEADS
 from mmn.utils.errors import ConfigError
 
@@ -19,7 +19,7 @@ COSINE = st.floats(-1, 1, width=32)
 
 @st.composite
 def candidates(draw):
-    """Both heads' cosines, and the videos, of some queries' candidates as engines give them: best first, then none."""
+    """Both heads' cosines, and the videos, of some queries' candidates as stores give them: best first, then none."""
     shape = draw(st.tuples(st.integers(1, 3), st.integers(1, 12)))
     contrastive = draw(arrays.arrays(np.float32, shape, elements=COSINE))
     iou = draw(arrays.arrays(np.float32, shape, elements=COSINE))

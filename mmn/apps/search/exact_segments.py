@@ -1,4 +1,4 @@
-"""The files of the exact engine that hold vectors: a segment is a folder of three .npy files that never change again.
+"""The files of the exact store that hold vectors: a segment is a folder of three .npy files that never change again.
 
 Any number of processes map them. Who deletes a segment disturbs nobody who has mapped it: the system keeps the content
 until the last one is gone.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mmn.apps.search.records import VideoMoments
+from mmn.apps.search.index_types import VideoMoments
 from mmn.structures.query_vectors import HEADS
 from mmn.utils.errors import DataError
 from mmn.utils.files import sync_folder, try_flock

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from mmn.apps.localize.encoded_video import EncodedVideo
 from mmn.apps.localize.localizer import MomentLocalizer
+from mmn.apps.search.index_types import IndexInfo, VideoMoments
 from mmn.apps.search.model_identity import model_identity
 from mmn.apps.search.pruning import kept_moments
-from mmn.apps.search.records import IndexInfo, VideoMoments
 from mmn.structures.recipe import FeatureRecipe
 from mmn.utils.errors import ConfigError
 

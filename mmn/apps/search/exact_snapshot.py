@@ -7,16 +7,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from mmn.apps.search.journal import Videos
-from mmn.apps.search.nearest import Run
-from mmn.apps.search.records import MomentFilter, VideoMoments
-from mmn.apps.search.segments import MOMENTS, Segment
+from mmn.apps.search.exact_journal import Videos
+from mmn.apps.search.exact_nearest import Run
+from mmn.apps.search.exact_segments import MOMENTS, Segment
+from mmn.apps.search.index_types import MomentFilter, VideoMoments
 from mmn.structures.query_vectors import HEADS
 
 GATHERED = 2**16  # vectors that are looked up at once
 
 
-class Rows(NamedTuple):
+class MomentRows(NamedTuple):
     """Some moments of an index: of which video (its number), in which segment (likewise), in which row; each [H] int64."""
 
     videos: np.ndarray
@@ -54,11 +54,12 @@ class Snapshot:
         return {name: number for number, name in enumerate(self.videos.entries)}
 
     @cached_property
-    def _segment_list(self) -> list[Segment]:
+    def segment_list(self) -> list[Segment]:
+        """The segments by their numbers."""
         return list(self.segments.values())
 
     @cached_property
-    def _table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Segment number, first row and number of rows of each video, [V] int64."""
         numbers = {name: number for number, name in enumerate(self.segments)}
         places = [(numbers[place.segment], place.first) for place in self.videos.locations.values()]
@@ -84,23 +85,23 @@ class Snapshot:
             return np.arange(len(self.names))
         return np.sort(np.fromiter({self._numbers[name] for name in video_ids}, np.int64))
 
-    def cosines(self, head: str, rows: Rows, queries: np.ndarray, query: np.ndarray) -> np.ndarray:
+    def cosines(self, head: str, rows: MomentRows, queries: np.ndarray, query: np.ndarray) -> np.ndarray:
         """[H] float32: of each of `rows` with the row `query` [H] of `queries` [Q, C]."""
         found = np.empty(len(rows.rows), np.float32)
         queries = torch.from_numpy(np.ascontiguousarray(queries, np.float32))
         for segment, members in _grouped(rows.segments):
-            vectors = self._segment_list[segment].vectors(head)
+            vectors = self.segment_list[segment].vectors(head)
             for part in np.array_split(members, -(-len(members) // GATHERED)):
                 part_rows, part_query = torch.from_numpy(rows.rows[part]), torch.from_numpy(query[part])
                 products = vectors[part_rows].double() * queries[part_query]
                 found[part] = products.sum(1).numpy()
         return found
 
-    def moments(self, rows: Rows) -> np.ndarray:
+    def moments(self, rows: MomentRows) -> np.ndarray:
         """[H, 2] float32 seconds."""
         found = np.empty((len(rows.rows), 2), np.float32)
         for segment, members in _grouped(rows.segments):
-            found[members] = self._segment_list[segment].moments.numpy()[rows.rows[members]]
+            found[members] = self.segment_list[segment].moments.numpy()[rows.rows[members]]
         return found
 
 
@@ -112,7 +113,7 @@ def _grouped(values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         yield from zip(kept.tolist(), np.split(order, starts[1:]), strict=True)
 
 
-class Selection:
+class FilteredMoments:
     """The moments of a snapshot that pass a filter; their places count through them.
 
     Only the chosen videos' rows are ever looked at.
@@ -121,7 +122,7 @@ class Selection:
     def __init__(self, snapshot: Snapshot, where: MomentFilter):
         self.snapshot = snapshot
         self.videos = snapshot.chosen(where.videos)
-        segments, firsts, counts = (column[self.videos] for column in snapshot._table)
+        segments, firsts, counts = (column[self.videos] for column in snapshot.table)
         self._ends = counts.cumsum()
         self.stretches = _stretches(segments, firsts, counts)
         self._passing: list[np.ndarray] | None = None  # rows of each stretch
@@ -131,28 +132,28 @@ class Selection:
         self._offsets = np.cumsum([0, *map(len, sizes)])
 
     def _rows_that_pass(self, stretch: Stretch, where: MomentFilter) -> np.ndarray:
-        moments = self.snapshot._segment_list[stretch.segment].moments[stretch.start : stretch.stop].numpy()
+        moments = self.snapshot.segment_list[stretch.segment].moments[stretch.start : stretch.stop].numpy()
         return stretch.start + np.flatnonzero(where.passes(moments))
 
     def __len__(self) -> int:
         return int(self._offsets[-1])
 
     def runs(self, vectors: list[torch.Tensor]) -> list[Run]:
-        """What is to be searched, in tables [n, C], one of each segment."""
+        """The rows to be searched, in tables [n, C], one of each segment."""
         rows = [None] * len(self.stretches) if self._passing is None else map(torch.from_numpy, self._passing)
         return [
             Run(vectors[stretch.segment], stretch.start, stretch.stop, passing)
             for stretch, passing in zip(self.stretches, rows, strict=True)
         ]
 
-    def rows(self, places: np.ndarray) -> Rows:
+    def rows(self, places: np.ndarray) -> MomentRows:
         """The moments at some places [H] int64."""
         run = np.searchsorted(self._offsets, places, side="right") - 1
         inside = places - self._offsets[run]
         columns = np.array(self.stretches, np.int64).reshape(-1, 4)[run]
         rows = columns[:, 1] + inside if self._passing is None else np.concatenate(self._passing)[places]
         count = columns[:, 3] + rows - columns[:, 1]  # moments of the chosen videos before this one
-        return Rows(self.videos[np.searchsorted(self._ends, count, side="right")], columns[:, 0], rows)
+        return MomentRows(self.videos[np.searchsorted(self._ends, count, side="right")], columns[:, 0], rows)
 
 
 def _stretches(segments: np.ndarray, firsts: np.ndarray, counts: np.ndarray) -> list[Stretch]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from mmn.apps.search.records import FORMAT, VideoEntry
+from mmn.apps.search.index_types import FORMAT, VideoEntry
 from mmn.utils.errors import DataError
 from mmn.utils.files import atomic_path
 
@@ -27,8 +27,8 @@ class Location(NamedTuple):
     first: int
 
 
-class Use(NamedTuple):
-    """What an index has of a segment: how many videos, and rows up to which one."""
+class SegmentUse(NamedTuple):
+    """The part of a segment that an index uses: how many videos, and rows up to which one."""
 
     num_videos: int
     last_row: int
@@ -39,22 +39,22 @@ class Videos(NamedTuple):
 
     entries: Mapping[str, VideoEntry]
     locations: Mapping[str, Location]
-    segments: Mapping[str, Use]
+    segments: Mapping[str, SegmentUse]
 
     @classmethod
     def at(cls, entries: Mapping[str, VideoEntry], locations: Mapping[str, Location]) -> "Videos":
         """Videos that lie there."""
-        segments: dict[str, Use] = {}
+        segments: dict[str, SegmentUse] = {}
         for name, (segment, first) in locations.items():
             _count(segments, segment, 1, first + entries[name].num_moments)
         return cls(entries, locations, segments)
 
 
-def _count(segments: dict[str, Use], segment: str, num_videos: int, last_row: int = 0) -> None:
+def _count(segments: dict[str, SegmentUse], segment: str, num_videos: int, last_row: int = 0) -> None:
     """Note that `num_videos` more, or fewer, lie in a segment; it goes with its last one."""
-    use = segments.pop(segment, Use(0, 0))
+    use = segments.pop(segment, SegmentUse(0, 0))
     if use.num_videos + num_videos:
-        segments[segment] = Use(use.num_videos + num_videos, max(use.last_row, last_row))
+        segments[segment] = SegmentUse(use.num_videos + num_videos, max(use.last_row, last_row))
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def nearest(queries: Tensor, runs: Sequence[Run], k: int) -> tuple[Tensor, Tenso
     """The places of the k vectors with the largest product with each query, best first.
 
     On a CPU as many threads work as torch would use, each on blocks of its own: they never wait for each other. How many
-    they are changes nothing in what is found.
+    they are changes nothing in what is found, but for the rounding of products.
 
     Args:
         queries: [Q, C] float32, on the device that computes.

@@ -1,4 +1,4 @@
-"""What an index of moments holds and gives back, whichever engine keeps it.
+"""The types that an index of moments holds and gives back, whichever store keeps it.
 
 An index holds the moments of many videos as vectors that a sentence's can be compared with. Shapes: Q queries, k hits of
 each, M moments of a video, C the width of the joint space, that of JOINT_SPACE_SIZE.
@@ -13,7 +13,7 @@ import numpy as np
 
 from mmn.utils.errors import ConfigError, DataError
 
-FORMAT = 1  # of what engines write; another one is refused
+FORMAT = 1  # of what stores write; another one is refused
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moment_library import plain_select
 
-from mmn.apps.search.selection import select_moments, video_numbers
+from mmn.apps.search.suppression import select_moments, video_numbers
 
 
 @st.composite

@@ -1,4 +1,4 @@
-"""Engines over a store of rows, a row per moment, that cannot change many rows at once.
+"""Vector stores over a database of rows, a row per moment, that cannot change many rows at once.
 
 Each time a video is put its rows get a number of their own, its entry, and a list of the videos says which entry of each
 counts. So a video is put in three steps: its rows are added, the list names them (this is what makes the change), and the
@@ -7,33 +7,44 @@ found, and `optimize` deletes them.
 """
 
 import contextlib
+import math
 import secrets
 import sys
 import time
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from mmn.apps.search.records import Hits, IndexInfo, MomentFilter, VideoEntry, VideoMoments
-from mmn.apps.search.vector_store import EVERYTHING, Engine
+from mmn.apps.search.index_types import Hits, IndexInfo, MomentFilter, VideoEntry, VideoMoments
+from mmn.apps.search.vector_store import EVERYTHING, VectorStore
 from mmn.structures.query_vectors import HEADS, QueryVectors
 from mmn.utils.errors import ConfigError, DataError
 
-SLACK = 16  # rows asked for beyond k: stores compare in half precision, here the best are compared anew
+SLACK = 16  # rows asked for beyond k: databases compare in half precision, here the best are compared anew
 GROWTH = 4  # of how many rows are asked for, where too few of them count
 RANDOM_BITS = 22  # of an entry, behind the milliseconds of its time
 ABANDONED_SECONDS = 3600  # rows that no list names are a killed writer's by then, and not one's that is at it
 ATTEMPTS = 5
+MOMENT_COLUMNS = (
+    "entry",
+    "number",
+    "start",
+    "end",
+    "contrastive",
+    "iou",
+)  # of a moment's row, as `FoundRows` needs them
+VIDEO_COLUMNS = ("video_id", "entry", "duration", "num_moments", "source", "path")  # of a row of the list of the videos
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
-    """n moments as a store gives them back.
+class FoundRows:
+    """n moments as a database gives them back.
 
     Attributes:
-        entries, numbers: [n] int64, of which entry, and the place within its video.
+        entries, numbers: [n] int64, the entry that each is of, and its place within the video.
         moments: [n, 2] float32 seconds.
         contrastive, iou: [n, C] float16.
     """
@@ -47,8 +58,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.entries)
 
-    def __getitem__(self, index: np.ndarray) -> "Rows":
-        return Rows(*(part[index] for part in (self.entries, self.numbers, self.moments, self.contrastive, self.iou)))
+    def __getitem__(self, index: np.ndarray) -> "FoundRows":
+        return FoundRows(
+            *(part[index] for part in (self.entries, self.numbers, self.moments, self.contrastive, self.iou))
+        )
 
     def vectors(self, head: str) -> np.ndarray:
         return {"contrastive": self.contrastive, "iou": self.iou}[head]
@@ -56,7 +69,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Condition:
-    """Which rows a store is to look at.
+    """The rows that a database is to look at.
 
     Attributes:
         entries: None for all.
@@ -74,12 +87,43 @@ class Condition:
         return self.min_length > 0 or not np.isinf(self.max_length)
 
 
+@dataclass(frozen=True)
+class ConditionWords:
+    """Conditions in the words of a database's language. Lengths are compared in float32, as `MomentFilter.passes` does.
+
+    Attributes:
+        among: the condition that a row is of one of some entries, with {} for their list.
+        number: a number of 32 bits, with {} for its digits.
+        joint: the word between two conditions that are both to hold.
+    """
+
+    among: str
+    number: str
+    joint: str
+
+    def of_entries(self, entries: Iterable[int]) -> str:
+        """The condition that a row is of one of the entries."""
+        return self.among.format(", ".join(map(str, entries)))
+
+    def of(self, condition: Condition) -> str:
+        """The condition in words; "" where all rows fulfil it."""
+        words = [] if condition.entries is None else [self.of_entries(condition.entries)]
+        if condition.min_length > 0:
+            words.append(f"length >= {self._number(condition.min_length)}")
+        if not math.isinf(condition.max_length):
+            words.append(f"length <= {self._number(condition.max_length)}")
+        return self.joint.join(words)
+
+    def _number(self, value: float) -> str:
+        return self.number.format(repr(float(np.float32(value))))
+
+
 class VideoList:
     """The videos of an index and the entries that count.
 
     Args:
         listed: by video id, its entry's number and what the list says of it.
-        version: of the store's list, where the store counts them.
+        version: the number of this state of the list, where the database counts them.
     """
 
     def __init__(self, listed: Mapping[str, tuple[int, VideoEntry]], version: int | None = None):
@@ -88,10 +132,15 @@ class VideoList:
         self.numbers = {video_id: number for video_id, (number, _) in listed.items()}
         self.names = {number: video_id for video_id, number in self.numbers.items()}
 
+    @classmethod
+    def from_rows(cls, rows: Iterable[Sequence[Any]], version: int | None = None) -> "VideoList":
+        """The list in a database's rows, each the values of VIDEO_COLUMNS."""
+        return cls({video_id: (number, VideoEntry(*rest)) for video_id, number, *rest in rows}, version)
+
     def changed(
         self, version: int | None, put: Mapping[int, VideoMoments], removed: Collection[str] = ()
     ) -> "VideoList":
-        """The list of a next version, with videos put as these entries, and without those removed."""
+        """The list in a next version, with videos put as these entries, and without those removed."""
         new = VideoList({}, version)
         new.entries, new.numbers, new.names = dict(self.entries), dict(self.numbers), dict(self.names)
         for video_id in [*(video.video_id for video in put.values()), *removed]:
@@ -111,11 +160,17 @@ class VideoList:
         return Condition(numbers, where.min_length, where.max_length, num_rows)
 
 
-class EntryEngine(Engine):
-    """What such engines share; a subclass speaks to its store.
+def video_row(entry: int, video: VideoMoments) -> dict[str, Any]:
+    """The row of a video in the list, with VIDEO_COLUMNS."""
+    values = (video.video_id, entry, float(video.duration), len(video.moments), video.source, video.path)
+    return dict(zip(VIDEO_COLUMNS, values, strict=True))
+
+
+class RowStore(VectorStore):
+    """The common part of such stores; a subclass speaks to its database.
 
     Attributes:
-        most_rows: that the store gives back at once.
+        most_rows: that the database gives back at once.
     """
 
     most_rows = sys.maxsize
@@ -124,11 +179,11 @@ class EntryEngine(Engine):
         super().__init__(place, info)
         self._list = VideoList({})
 
-    # ---- The store ----
+    # ---- The database ----
 
     @abstractmethod
     def _load(self) -> VideoList:
-        """See the store's newest state from now on; the list as it is there."""
+        """See the database's newest state from now on; returns the list as it is there."""
 
     @abstractmethod
     def _former(self, video_ids: Collection[str]) -> list[int]:
@@ -151,11 +206,11 @@ class EntryEngine(Engine):
         """Delete the rows of entries."""
 
     @abstractmethod
-    def _rows_of(self, entry: int) -> Rows:
+    def _rows_of(self, entry: int) -> FoundRows:
         """All rows of an entry, in any order."""
 
     @abstractmethod
-    def _nearest(self, vector: np.ndarray, head: str, limit: int, condition: Condition, exact: bool) -> Rows:
+    def _nearest(self, vector: np.ndarray, head: str, limit: int, condition: Condition, exact: bool) -> FoundRows:
         """The `limit` rows nearest to a vector [C]; fewer where no more fulfil the condition."""
 
     @contextlib.contextmanager
@@ -220,8 +275,7 @@ class EntryEngine(Engine):
         head: str = "contrastive",
         exact: bool = False,
     ) -> Hits:
-        if head not in HEADS:
-            raise ConfigError(f"there is no head {head!r}: the choices are {', '.join(HEADS)}")
+        self.check_head(head)
         self.check_known(where.videos)
         hits, videos = Hits.empty(len(queries), k), self._list
         condition = videos.condition(where)
@@ -234,7 +288,7 @@ class EntryEngine(Engine):
 
     def _find(
         self, vector: np.ndarray, head: str, k: int, condition: Condition, exact: bool, videos: VideoList
-    ) -> Rows:
+    ) -> FoundRows:
         """At least the k nearest rows that count, where there are as many."""
         wanted = min(k, condition.num_rows)
         if wanted > self.most_rows:
@@ -257,7 +311,7 @@ class EntryEngine(Engine):
         return [entry for entry in entries if entry not in self._list.names and entry < newest]
 
 
-def _fill(hits: Hits, query: int, rows: Rows, videos: VideoList, queries: QueryVectors, head: str) -> None:
+def _fill(hits: Hits, query: int, rows: FoundRows, videos: VideoList, queries: QueryVectors, head: str) -> None:
     """Write the best of the rows into the hits of one query, by cosines computed anew in float32."""
     cosines = {
         name: (rows.vectors(name).astype(np.float32) * queries.vectors(name)[query].astype(np.float32)).sum(axis=1)
