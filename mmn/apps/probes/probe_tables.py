@@ -22,25 +22,28 @@ from mmn.utils.markdown import MISSING, markdown_table
 INTRODUCTION = """\
 # What the datasets give away
 
-Written by `tools/probe_data.py --config-file F ... --out docs/PROBES.md` from annotation files alone; nothing here has seen
-a video. Recall is that of the test split, with the thresholds, and for R@5 the NMS, of the dataset's config.
+Written by `tools/probe_data.py --config-file F ... --out docs/PROBES.md` from annotation files alone, without any
+video. Recall is that of the test split, with the thresholds (and for R@5 the NMS) of the dataset's config.
 
-* **prior-only**: one ranked list of moments, in shares of the duration, for every sentence. *Peaks of the histogram*: where
-  the train split's moments are densest, (start, end) in 64 x 64 bins, smoothed by a Gaussian of 1.5 bins. *Best on train*:
-  the moments that would have the highest mean R@1 over the thresholds on the train split, which is what a prior can do.
-* **query-only: words**: a model that reads the sentence and no video. Bag of the words that come twice or more in train,
-  mean of 64-d vectors, linear layer to the moments of the grid, trained on the train split to tell how many thresholds the
-  IoU of each reaches; the epoch is picked on every tenth training video. What it gains on the prior, words alone give away.
-* **duration-only**: the same model, whose only input is the video's duration (16 quantile bins). It is what a video-only
-  model can know without features.
-* **video-only: ceiling**: the highest R@1 that any model can have which does not read the sentence, one moment per video
-  chosen with the truth in view, for each threshold on its own. It bounds video-only models; it is no model.
+* **prior-only**: one ranked list of moments, in shares of the duration, for every sentence. *Peaks of the histogram*:
+  where the train split's moments are densest, (start, end) in 64 x 64 bins, smoothed by a Gaussian of 1.5 bins. *Best
+  on train*: the moments with the highest mean R@1 over the thresholds on the train split, which is the best a prior can
+  do.
+* **query-only: words**: a model that reads the sentence and no video. It is a bag of the words that occur at least
+  twice in train: the mean of their 64-d vectors, and a linear layer to the moments of the grid, trained on the train
+  split to predict how many thresholds the IoU of each moment reaches. The epoch is picked on every tenth training
+  video. Its gain over the prior comes from words alone.
+* **duration-only**: the same model, but its only input is the video's duration (16 quantile bins). It shows what a
+  video-only model can know without features.
+* **video-only: ceiling**: the highest R@1 that a model can reach without reading the sentence: one moment per video,
+  chosen with knowledge of the truth, for each threshold separately. It is an upper bound for video-only models, not a
+  model.
 
 What a *trained* model owes to one input alone needs the features: `tools/probe_data.py --config-file F --ckpt W` runs a
 checkpoint with the sentences shuffled across videos (video-only) and with the videos shuffled (query-only).
 
-Near duplicates are told by the Jaccard of lower-case word sets. The chance of a false negative is that of the released
-batch size, videos drawn without replacement; sentences of the same video are not counted.
+Near duplicates are found by the Jaccard similarity of lower-case word sets. The chance of a false negative is for the
+released batch size, with videos drawn without replacement; sentences of the same video are not counted.
 """
 LENGTH_EDGES = (0.1, 0.25, 0.5)  # shares of the video's duration
 OVERLAP_EDGES = (0.5, 0.75, 1.0)  # Jaccard with the most similar training sentence
