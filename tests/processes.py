@@ -6,6 +6,7 @@ in it: no threads, no random state, no environment variables but those given.
 """
 
 import multiprocessing
+import multiprocessing.connection
 import multiprocessing.forkserver
 import os
 import runpy
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -71,76 +72,121 @@ def _run_rank(rank: int, world_size: int, folder: str, function: Callable, args:
 # ---- Tools -----------------------------------------------------------------------------------------------------------
 
 
+class Fork:
+    """A process that calls a function which can be imported by name; it has what tests use of `subprocess.Popen`."""
+
+    def __init__(self, function: Callable, *args: object):
+        start_server()
+        self.process = multiprocessing.get_context("forkserver").Process(target=function, args=args)
+        self.process.start()
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self.process.exitcode
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self.process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired(str(self.process), timeout)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.process.kill()
+
+
+def start_tool(
+    command: Sequence[object], stdout: Path, stderr: Path | None = None, folder: Path = ROOT, **environment: str
+) -> Fork:
+    """A tool in a process of its own, in a session of its own.
+
+    Args:
+        command: tools/NAME.py, or another script, and its arguments.
+        stdout: the file that its output is appended to; that of stderr too, where it has none.
+        folder: where it runs.
+        environment: variables on top of those of the tests.
+    """
+    script, *args = map(str, command)
+    variables = _variables() | environment
+    return Fork(_run_tool, [str(ROOT / script), *args], folder, variables, stdout, stderr or stdout)
+
+
 def launch(
-    num_processes: int, tool: str, *args: object, timeout: float = 120, **environment: str
+    num_processes: int, tool: str, *args: object, folder: Path = ROOT, timeout: float = 120, **environment: str
 ) -> subprocess.CompletedProcess:
     """A tool of the repository on one or several processes, its output as text.
 
     Args:
+        folder: where it runs.
         environment: variables on top of those of the tests.
     """
-    start_server()
     command = [f"tools/{tool}", *map(str, args)]
-    context = multiprocessing.get_context("forkserver")
-    with tempfile.TemporaryDirectory() as folder:
-        outputs = [Path(folder, name) for name in ("stdout", "stderr")]
-        for path in outputs:
-            path.touch()
-        processes = [
-            context.Process(target=_run_tool, args=(command, variables | environment, *outputs))
-            for variables in _variables(num_processes)
-        ]
-        for process in processes:
-            process.start()
+    with tempfile.TemporaryDirectory() as place:
+        outputs = [Path(place, name) for name in ("stdout", "stderr")]
+        ranks = _variables_of_ranks(num_processes) if num_processes > 1 else [{}]
+        processes = [start_tool(command, *outputs, folder, **variables | environment) for variables in ranks]
         try:
-            _join(processes, command, timeout)
+            code = _join(processes, command, timeout)
         finally:
             for process in processes:
                 process.kill()
-                process.join()
-        code = next((process.exitcode for process in processes if process.exitcode), 0)
+                process.wait()
         return subprocess.CompletedProcess(command, code, *(path.read_text() for path in outputs))
 
 
-def _join(processes: list, command: list[str], timeout: float) -> None:
-    """Wait for the end of all of them, or of one that fails, which the others may wait for."""
+def _join(processes: Sequence[Fork], command: list[str], timeout: float) -> int:
+    """Wait for the end of all of them, or of one that fails, which the others may wait for; returns the exit code."""
     deadline = time.monotonic() + timeout
-    while any(process.is_alive() for process in processes):
+    while True:
+        codes = [process.poll() for process in processes]
+        if any(codes) or None not in codes:
+            return next(filter(None, codes), 0)
         if time.monotonic() > deadline:
             raise subprocess.TimeoutExpired(command, timeout)
-        if len(processes) > 1 and any(process.exitcode for process in processes):
-            return
-        for process in processes:
-            process.join(0.05)
+        multiprocessing.connection.wait(
+            [process.process.sentinel for process in processes if process.poll() is None], 1
+        )
 
 
 def run_python(*args: object, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess:
     """A fresh Python with `args` in the repository root, its output as text. It imports all that it needs itself."""
-    command, variables = [sys.executable, *map(str, args)], _variables(1)[0] | environment
+    command, variables = [sys.executable, *map(str, args)], _variables() | environment
     return subprocess.run(
         command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=timeout, check=False
     )
 
 
-def _variables(num_processes: int) -> list[dict[str, str]]:
-    """The environment of each process, as torchrun makes it."""
+def _variables() -> dict[str, str]:
+    """The environment of a process that belongs to no group."""
     common = {key: value for key, value in os.environ.items() if key not in OF_A_GROUP}
-    common |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    if num_processes == 1:
-        return [common]
+    return common | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def _variables_of_ranks(num_processes: int) -> list[dict[str, str]]:
+    """What torchrun adds to the environment of each process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
     group |= {name: str(num_processes) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")}
-    return [common | group | {name: str(rank) for name in ("RANK", "LOCAL_RANK")} for rank in range(num_processes)]
+    return [group | {name: str(rank) for name in ("RANK", "LOCAL_RANK")} for rank in range(num_processes)]
 
 
-def _run_tool(command: list[str], environment: Mapping[str, str], stdout: Path, stderr: Path) -> None:
+def _run_tool(command: list[str], folder: Path, environment: Mapping[str, str], stdout: Path, stderr: Path) -> None:
+    os.setsid()
     os.environ.clear()
     os.environ.update(environment)
     for number, path in ((1, stdout), (2, stderr)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), number)
-    os.chdir(ROOT)
+        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), number)
+    os.chdir(folder)
     torch.set_num_threads(1)
     sys.argv = command
     sys.path.insert(0, str(ROOT / "tools"))

@@ -6,71 +6,113 @@ import time
 
 import pytest
 import torch
-from tiny import ROOT, SYNTHETIC_CONFIG, run_python, tiny_options
+from processes import launch, run_python, start_tool
+from tiny import ROOT, SYNTHETIC_CONFIG, tiny_options
 
 from mmn.apps.benchmark import chaos
 from mmn.apps.benchmark.chaos import ChaosRun, differing, run_chaos
 
 
-@pytest.fixture
-def make_run(dataset_root, monkeypatch):
-    """num_processes -> (OUTPUT_DIR -> run) of four epochs of three or two iterations."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-    def of(num_processes, *options):
-        def make(folder):
-            values = {"MAX_EPOCH": 4, "CHECKPOINT_PERIOD": 2, "CHECKPOINT_ITERS": 1, "LOG_PERIOD": 2}
-            pairs = [str(part) for key, value in values.items() for part in (f"SOLVER.{key}", value)]
-            arguments = ["--config-file", SYNTHETIC_CONFIG, "--skip-test", *tiny_options(dataset_root, folder), *pairs]
-            return ChaosRun([*arguments, *options], num_processes, folder, 4, "pool")
-
-        return make
-
-    return of
+def options_of_a_run(dataset_root, folder, *options):
+    """Of four epochs of three or, on two processes, two iterations."""
+    values = {"MAX_EPOCH": 4, "CHECKPOINT_PERIOD": 2, "CHECKPOINT_ITERS": 1, "LOG_PERIOD": 2}
+    pairs = [str(part) for key, value in values.items() for part in (f"SOLVER.{key}", value)]
+    return ["--config-file", SYNTHETIC_CONFIG, "--skip-test", *tiny_options(dataset_root, folder), *pairs, *options]
 
 
-@pytest.mark.parametrize("num_processes, num_kills", [(1, 1), (2, 2)])
-def test_killed_runs_end_as_the_undisturbed_one(make_run, tmp_path, monkeypatch, num_processes, num_kills):
+class ForkedRun(ChaosRun):
+    """A run that does not import everything anew."""
+
+    def start(self):
+        assert self.num_processes == 1
+        command = ["tools/train_net.py", *self.arguments, "OUTPUT_DIR", self.folder, "SOLVER.RESUME", "True"]
+        return start_tool(command, self.folder.parent / f"{self.folder.name}.txt")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_runs_end_as_the_undisturbed_one(dataset_root, tmp_path, monkeypatch, seed):
     monkeypatch.setattr(chaos, "STARTUP_SHARE", 0)
-    report = run_chaos(make_run(num_processes), tmp_path / "runs", num_kills, num_kills, seed=1, log=lambda line: None)
-    assert len(report.kills) == num_kills
+
+    def make_run(folder):
+        return ForkedRun(options_of_a_run(dataset_root, folder), 1, folder, 4, "pool")
+
+    report = run_chaos(make_run, tmp_path / "runs", 2, 2, seed, log=lambda line: None)
+    assert len(report.kills) == 2
     assert report.differences == []
 
 
-def start(make_run, folder, *options):
-    run = make_run(2, "SOLVER.MAX_EPOCH", "10000", *options)(folder)
-    process = run.start()
-    while not (folder / "pool_model_last.pth").exists():  # as soon as the first iteration is done
-        assert process.poll() is None
-        time.sleep(0.05)
-    return run, process, lambda: (folder.parent / f"{folder.name}.txt").read_text()
+# ---- The launcher ----------------------------------------------------------------------------------------------------
 
 
-def test_dead_rank_ends_the_run_within_seconds_and_says_how_to_go_on(make_run, tmp_path):
-    _, process, output = start(make_run, tmp_path / "run")
-    os.kill(chaos._ranks(process.pid)[1], signal.SIGKILL)
+class LaunchedRun(ChaosRun):
+    """A run of two processes whose launcher alone does not import everything anew."""
+
+    @property
+    def output(self):
+        return self.folder.parent / f"{self.folder.name}.txt"
+
+    def start(self):
+        port = ["--master-port", chaos._free_port()]
+        command = ["tools/launch.py", "--processes", 2, *port, "tools/train_net.py", *self.arguments]
+        return start_tool([*command, "OUTPUT_DIR", self.folder, "SOLVER.RESUME", "True"], self.output)
+
+    @property
+    def checkpoint(self):
+        return self.folder / "pool_model_last.pth"
+
+    def start_training(self):
+        """The launcher and its two processes, as soon as they have written a checkpoint."""
+        before = self.time_of_checkpoint()
+        process = self.start()
+        while self.time_of_checkpoint() == before:
+            assert process.poll() is None, self.output.read_text()
+            time.sleep(0.05)
+        return process, chaos._ranks(process.pid)
+
+    def time_of_checkpoint(self):
+        return self.checkpoint.stat().st_mtime_ns if self.checkpoint.exists() else None
+
+
+def test_run_of_two_processes_ends_as_told_however_it_is_killed_and_goes_on(dataset_root, tmp_path):
+    """One run, killed in three ways one after the other, since its processes take seconds to start."""
+    endless = options_of_a_run(dataset_root, tmp_path / "killed", "SOLVER.MAX_EPOCH", "10000")
+    run = LaunchedRun(endless, 2, tmp_path / "killed", 4, "pool")
+    assert_dead_rank_ends_the_run_within_seconds_and_says_how_to_go_on(run)
+    assert_launcher_passes_a_signal_on_and_ends_with_the_documented_code(run)
+    assert_killed_launcher_leaves_no_process_behind(run)
+    last_epoch = torch.load(run.checkpoint, weights_only=True)["epoch"] + 2
+    results = []
+    for folder in (run.folder, tmp_path / "whole"):
+        options = options_of_a_run(dataset_root, folder, "SOLVER.MAX_EPOCH", last_epoch, "SOLVER.RESUME", "True")
+        done = launch(2, "train_net.py", *options)
+        assert done.returncode == 0, done.stderr
+        results.append(ChaosRun(options, 2, folder, last_epoch, "pool").result())
+    assert list(differing(*results)) == []
+
+
+def assert_dead_rank_ends_the_run_within_seconds_and_says_how_to_go_on(run):
+    process, ranks = run.start_training()
+    os.kill(ranks[1], signal.SIGKILL)
     began = time.monotonic()
     assert process.wait(timeout=60) == 128 + signal.SIGKILL
     assert time.monotonic() - began < 20
-    last = output().strip().splitlines()[-1]
+    last = run.output.read_text().strip().splitlines()[-1]
     assert last.startswith("error: process 1 was killed by SIGKILL")
     assert "SOLVER.RESUME True" in last
 
 
-def test_launcher_passes_a_signal_on_and_ends_with_the_documented_code(make_run, tmp_path):
-    run, process, output = start(make_run, tmp_path / "run")
-    ranks = chaos._ranks(process.pid)
+def assert_launcher_passes_a_signal_on_and_ends_with_the_documented_code(run):
+    process, ranks = run.start_training()
     process.send_signal(signal.SIGUSR1)
     assert process.wait(timeout=60) == 75
-    assert "SIGUSR1 stopped the run after" in output()
+    assert "SIGUSR1 stopped the run after" in run.output.read_text()
     assert not any(os.path.exists(f"/proc/{rank}") for rank in ranks)
-    state = torch.load(run.folder / "pool_model_last.pth", weights_only=True)
+    state = torch.load(run.checkpoint, weights_only=True)
     assert (state["epoch"], state["iteration"]) > (0, 0)
 
 
-def test_killed_launcher_leaves_no_process_behind(make_run, tmp_path):
-    _, process, _ = start(make_run, tmp_path / "run")
-    ranks = chaos._ranks(process.pid)
+def assert_killed_launcher_leaves_no_process_behind(run):
+    process, ranks = run.start_training()
     process.kill()
     process.wait()
     deadline = time.monotonic() + 10
