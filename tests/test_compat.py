@@ -12,7 +12,7 @@ import yaml
 from processes import launch
 from tiny import ROOT
 
-from mmn.apps.search.vector_store import open_engine
+from mmn.apps.search.vector_store import open_store
 from mmn.config import load_config
 from mmn.config.load import config_values
 from mmn.evaluation.map_file import MapFile
@@ -157,7 +157,7 @@ def ranked(records):
 
 def test_index_of_lance_holds_what_it_was_copied_from(folder):
     pytest.importorskip("lancedb")
-    with open_engine(str(folder / "index_lance")) as lance, open_engine(str(folder / "index_exact")) as exact:
+    with open_store(str(folder / "index_lance")) as lance, open_store(str(folder / "index_exact")) as exact:
         assert lance.info.calibration == exact.info.calibration
         assert lance.videos() == exact.videos()
         for name in exact.videos():

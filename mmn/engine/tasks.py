@@ -26,7 +26,7 @@ from mmn.modeling.build import (
     build_tube_featpool,
 )
 from mmn.structures.recipe import FeatureRecipe
-from mmn.utils.errors import ConfigError
+from mmn.utils.errors import ConfigError, unknown_choice
 
 
 def no_recipe(cfg: CfgNode, split: str) -> FeatureRecipe | None:
@@ -167,6 +167,6 @@ def find_task(cfg: CfgNode) -> Task:
     """The task of MODEL.ARCHITECTURE. Raises ConfigError where there is none, or the config does not suit it."""
     name = cfg.MODEL.ARCHITECTURE
     if name not in TASKS:
-        raise ConfigError(f"MODEL.ARCHITECTURE is {name!r}, but must be one of {sorted(TASKS)}")
+        raise unknown_choice("MODEL.ARCHITECTURE", name, TASKS)
     TASKS[name].check_config(cfg)
     return TASKS[name]

@@ -5,8 +5,8 @@ import pytest
 from mmn.config import get_cfg, load_config, validate
 from mmn.config.defaults import CHOICES
 from mmn.config.load import config_values
-from mmn.engine.build import TASKS
 from mmn.engine.precision import AMP_DTYPES
+from mmn.engine.tasks import TASKS
 from mmn.engine.tracking import TRACKERS
 from mmn.modeling.batch_norm import BATCH_NORMS
 from mmn.modeling.feat2d import FEAT2D
@@ -17,7 +17,7 @@ from mmn.utils.errors import ConfigError
 @pytest.mark.parametrize(
     ("key", "names"),
     [
-        ("MODEL.ARCHITECTURE", TASKS.entries),
+        ("MODEL.ARCHITECTURE", TASKS),
         ("MODEL.MMN.FEAT2D.NAME", FEAT2D.entries),
         ("MODEL.MMN.PREDICTOR.BATCH_NORM", BATCH_NORMS),
         ("SOLVER.AMP", AMP_DTYPES),
