@@ -1,4 +1,4 @@
-"""What a checkpoint holds of a run besides its weights, part by part: saved, restored, or begun afresh."""
+"""Parts of a run that a checkpoint holds besides the weights: each saves itself, restores itself, or begins afresh."""
 
 import math
 import warnings
@@ -19,7 +19,7 @@ from mmn.utils.seed import get_rng_state, set_rng_state
 
 
 class RunPart(Protocol):
-    """Part of a run that changes while it trains. Its entries of a checkpoint are its own affair.
+    """Part of a run that changes while it trains, and knows its own entries of a checkpoint.
 
     Both methods are called on all processes.
     """
@@ -37,7 +37,7 @@ class RunPart(Protocol):
 
 @dataclass
 class RunPosition:
-    """How far a run is."""
+    """Place of a run in its training, and its best evaluation so far."""
 
     epoch: int = 0  # the last finished one
     iteration: int = 0  # updates done in the one after it
@@ -48,7 +48,7 @@ class RunPosition:
         return dict(vars(self))
 
     def load_state_dict(self, checkpoint: Mapping) -> None:
-        """The epoch must be there; the iteration within the next one is restored by `EpochProgress`."""
+        """Continue from the epoch, which must be there; `EpochProgress` restores the iteration within the next one."""
         self.epoch, self.iteration = checkpoint["epoch"], 0
         self.best_epoch = checkpoint.get("best_epoch", 0)
         self.best_metric = checkpoint.get("best_metric", -math.inf)

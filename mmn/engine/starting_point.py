@@ -1,4 +1,4 @@
-"""What a training begins with: new weights, given ones, or a checkpoint of its own folder whose run goes on."""
+"""Finding what a training begins with: new weights, given ones, or a checkpoint of its own folder, whose run goes on."""
 
 import enum
 import os
@@ -14,7 +14,7 @@ from mmn.utils.logger import get_logger
 
 @dataclass(frozen=True)
 class StartingPoint:
-    """What a training begins with.
+    """Weights that a training begins with, and whether it goes on with their run.
 
     Attributes:
         source: the checkpoint file; None for new weights under the pretrained text encoder.
@@ -30,7 +30,7 @@ class StartingPoint:
 
 
 class Beginning(enum.Enum):
-    """How a training was started."""
+    """Way in which a training was started."""
 
     NEW = enum.auto()
     RESUMED = enum.auto()  # SOLVER.RESUME: from where the folder's run stopped
@@ -39,7 +39,9 @@ class Beginning(enum.Enum):
 
 
 def find_starting_point(cfg: CfgNode) -> StartingPoint:
-    """What this training begins with; leaves OUTPUT_DIR such that a restart finds the same. Called on all processes.
+    """Find what this training begins with, and leave OUTPUT_DIR such that a restart finds the same.
+
+    Called on all processes.
 
     Raises UserError where the processes see different checkpoints.
     """
@@ -66,7 +68,7 @@ def _beginning(cfg: CfgNode) -> Beginning:
 
 
 def _choose(cfg: CfgNode, beginning: Beginning, folder: CheckpointFolder) -> StartingPoint:
-    """The decision alone. A folder without a checkpoint begins as a new run does."""
+    """Decide, and change nothing. A folder without a checkpoint begins as a new run does."""
     if beginning is Beginning.REWOUND:
         return StartingPoint(folder.epoch_path(cfg.SOLVER.RESUME_EPOCH - 1), resumes=True)
     last = None if beginning is Beginning.NEW else folder.last_path()

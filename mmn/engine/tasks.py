@@ -31,12 +31,12 @@ from mmn.utils.errors import ConfigError
 
 
 def no_recipe(cfg: CfgNode, split: str) -> FeatureRecipe | None:
-    """Feature files that do not say how they were made."""
+    """None, for feature files that do not say how they were made."""
     return None
 
 
 def no_facts(datasets: Sequence[Dataset]) -> dict[str, object]:
-    """Training data of which checkpoints say nothing beyond the config."""
+    """{}, for training data about which checkpoints say nothing beyond the config."""
     return {}
 
 

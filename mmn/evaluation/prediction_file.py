@@ -92,7 +92,7 @@ def read_predictions(path: str, truth_path: str | None = None) -> list[QueryPred
 
 
 def _read_json_lines(path: str, kind: str, advice: str) -> list[tuple[str, dict]]:
-    """(where it is, json object) of every line that is not blank; at least one."""
+    """Place and json object of every line that is not blank; at least one."""
     try:
         with open(path, encoding="utf-8") as file:
             lines = file.read().split("\n")  # splitlines() would also split at U+2028 within a query

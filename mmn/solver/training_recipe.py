@@ -1,4 +1,4 @@
-"""What an architecture's training has of its own: optimizer, schedule, phases, and the sum of its losses."""
+"""Optimizer, schedule, phases and sum of the losses: how the training of one architecture differs from another's."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
