@@ -13,8 +13,9 @@ from golden_fixture import GoldenFixture
 from mmn import reference
 from mmn.apps.benchmark.reference_arguments import reference_params, reference_settings, reference_videos
 from mmn.engine.trainer import Trainer
+from mmn.engine.update import WeightUpdate
 from mmn.modeling import build_criterion, build_proposal_cells
-from mmn.solver import build_optimizer, build_scheduler
+from mmn.solver import MATCHING_RECIPE, build_optimizer, build_scheduler
 
 HISTORY = ("epoch", "CW*vid", "CW*sent", "iou", "total", "grad norm", "lr", "bert lr")
 
@@ -145,8 +146,8 @@ def trajectory(name: str) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]
         optimizer = build_optimizer(cfg, model)
         scheduler = build_scheduler(cfg, optimizer)
         criterion = build_criterion(cfg)
-        loader = TwoBatches(golden)
-        Trainer(cfg, model, criterion, optimizer, scheduler, loader, dict, torch.device("cpu")).train()
+        update = WeightUpdate(cfg, MATCHING_RECIPE, model, criterion, optimizer, torch.device("cpu"))
+        Trainer(cfg, update, scheduler, TwoBatches(golden), dict).train()
         rows = [json.loads(line) for line in Path(folder, "metrics.jsonl").read_text().splitlines()]
     weight = cfg.MODEL.MMN.LOSS.CONTRASTIVE_WEIGHT
     columns = ("epoch", "vid", "sent", "iou", "loss", "grad_norm", "lr", "bert_lr")

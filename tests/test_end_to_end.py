@@ -12,9 +12,8 @@ from tiny import DIM, ROOT, SYNTHETIC_CONFIG, random_batch, tiny_options
 
 from mmn.config import load_config, validate
 from mmn.engine.tasks import find_task
-from mmn.engine.trainer import Trainer
+from mmn.engine.update import WeightUpdate
 from mmn.evaluation.map_file import MapFile
-from mmn.solver import build_optimizer, build_scheduler, contrastive_weight
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 MOMENT_CONFIGS = [path for path in CONFIGS if load_config(str(path)).MODEL.ARCHITECTURE == "MMN"]
@@ -168,7 +167,7 @@ def test_config_takes_a_training_step_at_reduced_width(path, dataset_root, tmp_p
 
 
 def assert_takes_a_step(path, text_encoder, input_size, batch, folder):
-    """A step of the config at reduced width changes every weight that is to be trained. Returns the trainer."""
+    """A step of the config at reduced width changes every weight that is to be trained. Returns the update."""
     options = {
         "MODEL.DEVICE": "cpu",
         "MODEL.MMN.TEXT_ENCODER.PRETRAINED": text_encoder,
@@ -182,12 +181,11 @@ def assert_takes_a_step(path, text_encoder, input_size, batch, folder):
     validate(cfg)
     task = find_task(cfg)
     model = task.build_model(cfg, True)
-    optimizer = build_optimizer(cfg, model)
-    scheduler, criterion = build_scheduler(cfg, optimizer), task.build_criterion(cfg)
-    trainer = Trainer(cfg, model, criterion, optimizer, scheduler, None, dict, torch.device("cpu"))
+    optimizer = task.training.build_optimizer(cfg, model)
+    update = WeightUpdate(cfg, task.training, model, task.build_criterion(cfg), optimizer, torch.device("cpu"))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     before = [parameter.detach().clone() for parameter in trained]
-    values = trainer.train_step([batch], contrastive_weight(cfg, 1), "the first step")
+    values = update([batch], 1, "the first step")
     assert all(torch.isfinite(value) for value in values.values())
     assert not any(torch.equal(old, new) for old, new in zip(before, trained, strict=True))
-    return trainer
+    return update

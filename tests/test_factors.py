@@ -12,9 +12,9 @@ from mmn.config import get_cfg, load_config, validate
 from mmn.config.load import config_keys, override_config
 from mmn.config.validate import untrained_score
 from mmn.engine.output_dir import refuse_other_config
-from mmn.engine.trainer import Trainer
+from mmn.engine.update import WeightUpdate
 from mmn.modeling import build_criterion, build_model
-from mmn.solver import build_average, build_optimizer, build_scheduler, set_text_encoder_frozen, warmup_factor
+from mmn.solver import MATCHING_RECIPE, build_average, build_optimizer, set_text_encoder_frozen, warmup_factor
 from mmn.utils.errors import ConfigError, UserError
 
 RELEASED = {
@@ -96,17 +96,16 @@ def step(dataset_root, tmp_path):
         cfg = tiny_config(dataset_root, tmp_path, "SOLVER.FREEZE_BERT", "0", *options)
         validate(cfg)
         model = build_model(cfg)
-        optimizer = build_optimizer(cfg, model)
-        parts = (build_criterion(cfg), optimizer, build_scheduler(cfg, optimizer), [], dict, torch.device("cpu"))
-        trainer = Trainer(cfg, model.train(), *parts, average=build_average(cfg, model))
+        parts = (build_criterion(cfg), build_optimizer(cfg, model), torch.device("cpu"), build_average(cfg, model))
+        update = WeightUpdate(cfg, MATCHING_RECIPE, model.train(), *parts)
         set_text_encoder_frozen(cfg, model, epoch=1)
         for seed in (1, 2):
-            trainer.rate_factor = warmup_factor(cfg, step=seed - 1)
+            update.rate_factor = warmup_factor(cfg, step=seed - 1)
             batch = random_batch([2, 1, 3], num_pre_clips=32, seed=seed)
             batch.video_ids = [f"video_{seed}_{number}" for number in range(3)]
             torch.manual_seed(seed)
-            values = trainer.train_step([batch], 0.1, "here")
-        return values, {name: value.clone() for name, value in trainer.evaluated.state_dict().items()}
+            values = update([batch], 1, "here")
+        return values, {name: value.clone() for name, value in update.evaluated.state_dict().items()}
 
     return run
 

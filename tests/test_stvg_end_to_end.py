@@ -115,8 +115,8 @@ def test_config_takes_a_training_step_at_reduced_width(path, stvg_root, tmp_path
         ious=torch.rand(sum(num_tubes), num_cells),
     )
     encoder = stvg_root / "synthetic_stvg" / "text_encoder"
-    trainer = assert_takes_a_step(path, encoder, [DIM, DIM], batch, tmp_path)
-    assert trainer.cfg.SOLVER.CLIP_GRAD_NORM == 10
+    update = assert_takes_a_step(path, encoder, [DIM, DIM], batch, tmp_path)
+    assert update.cfg.SOLVER.CLIP_GRAD_NORM == 10
 
 
 def test_factors_of_training_apply_to_tubes(stvg_root, tmp_path):

@@ -1,1 +1,1 @@
-"""Training, inference and evaluation loops."""
+"""Training runs: start, train, test, and what they leave on disk."""

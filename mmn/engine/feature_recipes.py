@@ -1,4 +1,4 @@
-"""Whether a model and the features that it meets were made alike, as far as they say how they were made."""
+"""Refusing features that were made in another way than those a model was trained on, as far as both say how."""
 
 from collections.abc import Mapping, Sequence
 
@@ -43,7 +43,7 @@ def training_recipe(
     """The entry of a run's checkpoints about its features, {} or {KEY: a recipe as plain values}.
 
     Args:
-        evaluated: the splits that the run's model is going to meet besides those of DATASETS.TRAIN.
+        evaluated: splits that the run's model is going to meet besides those of DATASETS.TRAIN.
         checkpoint, source: the checkpoint that the run begins with, if any, and its file.
         resumes: whether the run of that checkpoint goes on.
     Raises DataError where these do not go together, see `shared_recipe` and `check_recipes`.

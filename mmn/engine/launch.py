@@ -39,8 +39,9 @@ def launch(
 
     Args:
         tool: path of an entry script that takes `--config-file F [flags] KEY VALUE ...`.
-        num_processes: on this machine.
-        node_rank: of this machine among `num_nodes`.
+        num_processes: processes on this machine.
+        num_nodes: machines.
+        node_rank: this machine's number among them, from 0.
         master_addr, master_port: where the processes meet; the port must be free on node 0.
         max_restarts: how often torchrun starts the processes again after one of them has failed; training then goes on
             from its last checkpoint.
@@ -73,7 +74,7 @@ def launch(
 
 
 def _meeting_arguments(num_nodes: int, master_addr: str, master_port: int, max_restarts: int) -> list[str]:
-    """How the processes find each other. A restart needs a new store each time: the plain one keeps dead addresses."""
+    """Arguments by which processes find each other. Each restart needs a new store: the plain one keeps dead addresses."""
     if not max_restarts:
         return ["--master_addr", master_addr, "--master_port", str(master_port)]
     meeting = ["--rdzv_backend", "c10d", "--rdzv_endpoint", f"{master_addr}:{master_port}", "--rdzv_id", "mmn"]
@@ -135,7 +136,7 @@ def _torchrun(arguments: list[str]) -> None:
 
 
 def _exit_code(error: ChildFailedError) -> int:
-    """What the failure of a process means for the launcher; says so where a signal has ended it without a word."""
+    """Exit code of the launcher for a failure; prints a sentence where a signal has ended a process without a word."""
     rank, first = error.get_first_failure()
     if any(failure.exitcode == PREEMPTED_EXIT_CODE for failure in error.failures.values()):
         return PREEMPTED_EXIT_CODE

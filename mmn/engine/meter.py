@@ -1,12 +1,12 @@
 """Averages between two log lines."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
-from mmn.structures.batch import GroundingBatch
+from mmn.structures.batch import Batch
 from mmn.utils import comm
 
 
@@ -19,12 +19,14 @@ class Meter:
         self.restart()
 
     def restart(self) -> None:
+        """Forget all that was added and begin to measure anew."""
         self.sums.clear()
         self.num_steps = self.num_videos = 0
         self.wait = 0.0
         self.start = time.perf_counter()
 
-    def time_waits(self, batches: Iterable[GroundingBatch]) -> Iterable[GroundingBatch]:
+    def time_waits(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The same batches; the time that each is waited for counts as waiting for data."""
         iterator = iter(batches)
         while True:
             start = time.perf_counter()
@@ -35,6 +37,7 @@ class Meter:
             yield batch
 
     def add(self, values: dict[str, Tensor], num_videos: int) -> None:
+        """Count a step: its values, [] tensors on `device`, and the videos it trained on."""
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0) + value
         self.num_steps += 1
@@ -50,7 +53,7 @@ class Meter:
         return values
 
     def state_dict(self) -> dict:
-        """What a run that continues from here needs to log the same averages."""
+        """Sums and times so far, from which a continued run logs the same averages."""
         return {
             "sums": {name: value.cpu().clone() for name, value in self.sums.items()},
             "num_steps": self.num_steps,
@@ -60,6 +63,7 @@ class Meter:
         }
 
     def load_state_dict(self, state: dict) -> None:
+        """Continue from a `state_dict`."""
         self.sums = {name: value.to(self.device) for name, value in state["sums"].items()}
         self.num_steps, self.num_videos, self.wait = state["num_steps"], state["num_videos"], state["wait"]
         self.start = time.perf_counter() - state["seconds"]

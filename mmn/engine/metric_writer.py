@@ -1,4 +1,4 @@
-"""What a run leaves to look at: metrics.jsonl, TensorBoard, a tracker, and progress on the console. Rank 0 only."""
+"""Metrics of a run as they come: metrics.jsonl, TensorBoard, a tracker, and progress on the console. Rank 0 only."""
 
 import json
 import os
@@ -14,14 +14,14 @@ from mmn.utils.files import atomic_path
 from mmn.utils.logger import get_logger
 
 METRICS_FILE = "metrics.jsonl"
-WALL_CLOCK_FIELDS = ("videos_per_s", "data_wait", "memory_mb")  # what two equal runs may differ in
+WALL_CLOCK_FIELDS = ("videos_per_s", "data_wait", "memory_mb")  # in which two equal runs may differ
 
 
 class MetricWriter:
     """Appends rows to metrics.jsonl and scalars to TensorBoard, and hands them to a tracker where there is one.
 
     Args:
-        output_dir: of the run; None writes nothing (the ranks other than 0).
+        output_dir: folder of the run; None writes nothing (the ranks other than 0).
         first_epoch: the epoch that the run begins with, or in.
         first_step: iterations since the start of training that are done. Rows beyond them are left over from a run that
             was cut off after its last checkpoint, and are dropped, as is what a crash has cut off or spoiled.
@@ -58,7 +58,12 @@ class MetricWriter:
             file.writelines(lines)
 
     def write(self, kind: str, epoch: int, step: int, values: Mapping[str, float]) -> None:
-        """One row. kind: "train", or "eval/<split>"; step: iterations since the start of training."""
+        """Add one row.
+
+        Args:
+            kind: "train", or "eval/<split>".
+            step: iterations since the start of training.
+        """
         if self.path is None:
             return
         row = {"kind": kind, "epoch": epoch, "step": step, **values}
@@ -79,7 +84,7 @@ class MetricWriter:
             self.tracker.log(scalars, step)
 
     def close(self, is_complete: bool = True) -> None:
-        """is_complete: False where the training is to go on later."""
+        """End the run's record; with is_complete=False the training is to go on later."""
         if self.tensorboard is not None:
             self.tensorboard.close()
         if self.tracker is not None:

@@ -6,7 +6,7 @@ result. So the decision stays on the device as a tensor (`step_unless`), and a r
 
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
 import torch
@@ -147,6 +147,13 @@ class NonFiniteGuard:
             f"batch is in {path}), lower SOLVER.LR, or set SOLVER.SKIP_NONFINITE True",
             is_own,
         )
+
+    def state_dict(self) -> dict[str, object]:
+        """Entry of a checkpoint: how many steps were skipped, see `mmn.engine.run_state.RunPart`."""
+        return {"num_skipped": self.num_skipped}
+
+    def load_state_dict(self, checkpoint: Mapping) -> None:
+        self.num_skipped = checkpoint.get("num_skipped", 0)
 
     def _dump(self, verdict: StepVerdict) -> str:
         """Write the batch of a step as lists of tensors, to be read by torch.load with weights_only=True."""

@@ -10,7 +10,7 @@ AMP_DTYPES = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def autocast(cfg: CfgNode, device: torch.device) -> torch.autocast:
-    """The context in which the network runs: SOLVER.AMP."""
+    """Context in which the network runs in the number format of SOLVER.AMP."""
     dtype = AMP_DTYPES[cfg.SOLVER.AMP]
     return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
 
@@ -32,7 +32,7 @@ def set_tf32(enabled: bool) -> None:
 
 
 def set_deterministic(enabled: bool) -> None:
-    """SOLVER.DETERMINISTIC: algorithms that give the same bits every time; an operation without one ends the run.
+    """Choose algorithms that give the same bits every time (SOLVER.DETERMINISTIC); an operation without one ends the run.
 
     Results on the CPU do not depend on it. To be called before the first computation on a GPU.
     """

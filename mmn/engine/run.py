@@ -1,4 +1,4 @@
-"""What the entry scripts do, one function per stage."""
+"""The stages of a run, in order: start, train, test; or sweep, a test under many settings."""
 
 import os
 import platform
@@ -21,13 +21,15 @@ from mmn.engine.feature_recipes import check_recipes, checkpoint_recipe, trainin
 from mmn.engine.machine_errors import machine_errors_explained
 from mmn.engine.output_dir import prepare_output_dir
 from mmn.engine.precision import set_deterministic, set_tf32
+from mmn.engine.starting_point import find_starting_point
 from mmn.engine.tasks import Task, find_task
 from mmn.engine.trainer import Trainer
+from mmn.engine.update import WeightUpdate
 from mmn.evaluation.inference import MomentRanker, predict
 from mmn.evaluation.map_file import MapRequest, predict_with_maps
 from mmn.evaluation.recall import format_table
 from mmn.evaluation.score_sweep import SweepRanker, check_sweep_file, format_sweep, sweep_grid, write_sweep
-from mmn.solver import build_average, build_optimizer, build_scheduler
+from mmn.solver import build_average
 from mmn.utils import comm
 from mmn.utils.checkpoint import CheckpointFolder, load_checkpoint, load_weights
 from mmn.utils.errors import ConfigError, UserError
@@ -53,15 +55,7 @@ def start_run(config_file: str, options: Sequence[str], training: bool) -> tuple
     if training:
         _locks.append(prepare_output_dir(cfg))
     logger = setup_logger(cfg.OUTPUT_DIR if training else None, comm.get_rank())
-    logger.info(
-        "mmn %s, torch %s, transformers %s, Python %s, %d processes, device %s",
-        VERSION,
-        torch.__version__,
-        transformers.__version__,
-        platform.python_version(),
-        comm.get_world_size(),
-        device,
-    )
+    logger.info("%s, %d processes, device %s", _versions(), comm.get_world_size(), device)
     logger.info("config %s %s", config_file, " ".join(options))
     transformers.logging.disable_progress_bar()
     seed_everything(cfg.SOLVER.SEED)
@@ -70,6 +64,11 @@ def start_run(config_file: str, options: Sequence[str], training: bool) -> tuple
     else:
         set_tf32(cfg.SOLVER.TF32)
     return cfg, device
+
+
+def _versions() -> str:
+    python = platform.python_version()
+    return f"mmn {VERSION}, torch {torch.__version__}, transformers {transformers.__version__}, Python {python}"
 
 
 def train(cfg: CfgNode, device: torch.device, partial: bool = False, will_test: bool = True) -> None:
@@ -90,66 +89,45 @@ def train(cfg: CfgNode, device: torch.device, partial: bool = False, will_test: 
 
 
 def _build_trainer(task: Task, cfg: CfgNode, device: torch.device, partial: bool, tested: Sequence[str]) -> Trainer:
-    logger = get_logger()
-    source, resumes = _starting_checkpoint(cfg)
-    checkpoint = load_checkpoint(source) if source else None
-    tokenizer = task.build_tokenizer(cfg)
-    start = time.perf_counter()
+    """The run of a config, up to where it starts or goes on. Called on all processes.
+
+    Args:
+        tested: the splits that the trained network is going to be tested on.
+    """
+    start = find_starting_point(cfg)
+    checkpoint, tokenizer = start.load(), task.build_tokenizer(cfg)
+    began = time.perf_counter()
     datasets = [_labelled_dataset(task, cfg, name, tokenizer) for name in split_names(cfg, "TRAIN")]
     loader = build_train_loader(cfg, datasets, task.build_collator(cfg, tokenizer))
     labelled = _labelled_dataset(task, cfg, _validation_split(cfg), tokenizer)
-    recipe = training_recipe(task, cfg, [labelled.name, *tested], checkpoint, source, resumes)
     validation = build_test_loader(cfg, labelled, task.build_collator(cfg, tokenizer))
-    logger.info("data ready after %.1f s: %d training videos", time.perf_counter() - start, len(loader.dataset))
-    model = _build_model(task, cfg, device, checkpoint, source, partial and not resumes)
-    optimizer = build_optimizer(cfg, model)
-    average = build_average(cfg, model)
-    evaluated, ranker = model if average is None else average.module, task.build_ranker(cfg)
+    recipe = training_recipe(task, cfg, [labelled.name, *tested], checkpoint, start.source, start.resumes)
+    seconds = time.perf_counter() - began
+    get_logger().info("data ready after %.1f s: %d training videos", seconds, len(loader.dataset))
+
+    model = _build_model(task, cfg, device, checkpoint, start.source, partial and not start.resumes)
+    optimizer = task.training.build_optimizer(cfg, model)
+    criterion, average = task.build_criterion(cfg), build_average(cfg, model)
+    ranker = task.build_ranker(cfg)
+
+    def evaluate(network: nn.Module) -> dict[str, float]:
+        return task.evaluate(predict(network, validation, ranker, device), labelled)
+
     trainer = Trainer(
         cfg,
-        model,
-        task.build_criterion(cfg),
-        optimizer,
-        build_scheduler(cfg, optimizer),
+        WeightUpdate(cfg, task.training, model, criterion, optimizer, device, average),
+        task.training.build_scheduler(cfg, optimizer),
         loader,
-        lambda: task.evaluate(predict(evaluated, validation, ranker, device), validation.dataset),
-        device,
-        average,
+        evaluate,
         {**task.training_facts(datasets), **recipe},
     )
-    if resumes:
+    if start.resumes:
         trainer.resume(checkpoint)
     return trainer
 
 
-def _starting_checkpoint(cfg: CfgNode) -> tuple[str | None, bool]:
-    """The file that training begins with, and whether it continues that file's run. Called on all processes.
-
-    No file means new weights under the pretrained text encoder. Raises UserError where the processes see different ones.
-    """
-    solver, folder = cfg.SOLVER, CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME)
-    is_restart = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0  # by torchrun, after an attempt that failed
-    path = folder.last_path() if solver.RESUME or is_restart else None
-    if solver.RESUME and solver.RESUME_EPOCH > 1 and not is_restart:
-        path = folder.epoch_path(solver.RESUME_EPOCH - 1)
-    seen = set(comm.all_gather_objects(path))
-    if len(seen) > 1:
-        raise UserError(
-            f"the processes see different checkpoints in OUTPUT_DIR {cfg.OUTPUT_DIR}: put it on a file system that all "
-            "machines share"
-        )
-    is_new = not (solver.RESUME or is_restart)
-    if comm.get_rank() == 0 and (is_new or solver.RESUME_EPOCH > 1):
-        # What a restart finds if this attempt ends before its first checkpoint.
-        folder.start_afresh() if is_new else path and folder.set_last(path)
-    if path is not None:
-        return path, True
-    if solver.RESUME:
-        get_logger().info("SOLVER.RESUME: no checkpoint in %s yet, starting afresh", cfg.OUTPUT_DIR)
-    return solver.INIT_WEIGHTS or None, False
-
-
 def _validation_split(cfg: CfgNode) -> str:
+    """The split on which the best checkpoint is picked."""
     if cfg.DATASETS.VAL:
         return cfg.DATASETS.VAL[0]
     name = split_names(cfg, "TEST")[0]
@@ -171,6 +149,7 @@ def _labelled_dataset(task: Task, cfg: CfgNode, split: str, tokenizer: QueryToke
 def _build_model(
     task: Task, cfg: CfgNode, device: torch.device, checkpoint: dict | None, source: str | None, partial: bool
 ) -> nn.Module:
+    """The network on `device`, with the weights of a checkpoint where there is one; `source` is its file."""
     with_pretrained_text = checkpoint is None or partial
     model = task.build_model(cfg, with_pretrained_text)
     if checkpoint is not None:

@@ -25,17 +25,18 @@ from mmn.modeling.build import (
     build_tube_criterion,
     build_tube_featpool,
 )
+from mmn.solver import MATCHING_RECIPE, TrainingRecipe
 from mmn.structures.recipe import FeatureRecipe
 from mmn.utils.errors import ConfigError, unknown_choice
 
 
 def no_recipe(cfg: CfgNode, split: str) -> FeatureRecipe | None:
-    """Feature files that do not say how they were made."""
+    """None, for feature files that do not say how they were made."""
     return None
 
 
 def no_facts(datasets: Sequence[Dataset]) -> dict[str, object]:
-    """Training data of which checkpoints say nothing beyond the config."""
+    """{}, for training data about which checkpoints say nothing beyond the config."""
     return {}
 
 
@@ -58,6 +59,7 @@ class Task:
         training_facts: what checkpoints say of the training splits besides the config: plain values, by name.
         build_model: the network on the CPU; the flag is `pretrained_text`, see `mmn.modeling.build.build_model`.
         build_criterion: (output, batch) -> losses by name, unweighted.
+        training: optimizer, schedule, phases and the sum of the losses.
         build_ranker: from the network's output to predictions.
         evaluate: metrics of a split (shares) from each process's predictions for its share; called on all processes.
         write_predictions: writes the merged predictions of a split.
@@ -76,6 +78,7 @@ class Task:
     # Network
     build_model: Callable[[CfgNode, bool], nn.Module]
     build_criterion: Callable[[CfgNode], Callable[..., dict[str, Tensor]]]
+    training: TrainingRecipe = MATCHING_RECIPE
     # Evaluation
     build_ranker: Callable[[CfgNode], Ranker]
     evaluate: Callable[[SentencePredictions, Dataset], dict[str, float]]

@@ -24,7 +24,7 @@ TRACKERS = Registry("SOLVER.TRACKER")
 
 
 class Service(Protocol):
-    """What is asked of a tracking service. All calls come from one thread, and each may raise anything."""
+    """Tracking service, as a run uses it. All calls come from one thread, and each may raise anything."""
 
     package: str  # what must be installed
 
@@ -41,10 +41,10 @@ class Service(Protocol):
 @TRACKERS.register("mlflow")
 class MlflowService:
     """MLflow. Where it keeps its runs, and under which experiment (default "mmn"), MLflow's own variables say:
-    MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME. Without the first, mlflow-skinny asks for a database that it has not."""
+    MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME. Without the first, mlflow-skinny asks for a database that it lacks."""
 
     package = "mlflow"
-    most_parameters = 100  # of one call
+    most_parameters = 100  # that one call takes
 
     def start(self, run_id: str | None, name: str, parameters: Mapping[str, object]) -> str:
         from mlflow.entities import Param
@@ -83,7 +83,7 @@ class Tracker:
 
     Args:
         service: the service.
-        output_dir: of the run; the id of the tracked run is kept there.
+        output_dir: folder of the run; the id of the tracked run is kept there.
         parameters: the config, by full key.
         continues: whether this training goes on with an earlier one of `output_dir`, and so with its tracked run.
     Raises UserError where the service's package is not installed.

@@ -20,7 +20,7 @@ SELECTION_METRIC = "Best_R1"  # the best checkpoint is the one with the highest
 
 
 def rank_hits(ious: Array, thresholds: Sequence[float]) -> list[list[Array]]:
-    """Which queries have a hit among their first 1 and 5 moments.
+    """Find the queries that have a hit among their first 1 and 5 moments.
 
     Args:
         ious: [Q, n] float32, IoU of each query's ranked moments with its truth, best score first.

@@ -3,8 +3,11 @@
 from mmn.solver.optimizer import build_average, build_optimizer, load_optimizer
 from mmn.solver.phases import contrastive_weight, set_text_encoder_frozen, total_loss
 from mmn.solver.schedule import build_scheduler, scaled_rates, warmup_factor
+from mmn.solver.training_recipe import MATCHING_RECIPE, TrainingRecipe
 
 __all__ = [
+    "MATCHING_RECIPE",
+    "TrainingRecipe",
     "build_average",
     "build_optimizer",
     "build_scheduler",

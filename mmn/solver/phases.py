@@ -17,23 +17,19 @@ def contrastive_weight(cfg: CfgNode, epoch: int) -> float:
     return phase * cfg.MODEL.MMN.LOSS.CONTRASTIVE_WEIGHT
 
 
-def total_loss(cfg: CfgNode, losses: Mapping[str, Tensor], weight: float) -> Tensor:
-    """What is minimised: the losses `vid`, `sent` and `iou` with their weights (paper section 3.3).
-
-    Args:
-        weight: of the contrastive losses in this epoch, see `contrastive_weight`.
-    """
+def total_loss(cfg: CfgNode, losses: Mapping[str, Tensor], epoch: int) -> Tensor:
+    """The sum that is minimised in this epoch: `vid`, `sent` and `iou` with their weights (paper section 3.3)."""
     loss = cfg.MODEL.MMN.LOSS
     contrastive = loss.VIDEO_TO_SENTENCE_WEIGHT * losses["vid"] + loss.SENTENCE_TO_VIDEO_WEIGHT * losses["sent"]
-    return loss.IOU_WEIGHT * losses["iou"] + weight * contrastive
+    return loss.IOU_WEIGHT * losses["iou"] + contrastive_weight(cfg, epoch) * contrastive
 
 
 def set_text_encoder_frozen(cfg: CfgNode, model: nn.Module, epoch: int) -> bool:
     """Freeze or free `bert` for this epoch: no gradient and no update up to FREEZE_BERT; its dropout stays active.
 
-    What becomes free are its last TEXT_ENCODER.TRAIN_LAYERS layers.
+    After that its last TEXT_ENCODER.TRAIN_LAYERS layers are free, the others stay frozen.
 
-    Returns whether it is frozen.
+    Returns whether all of it is frozen.
     """
     bert, num_layers = model.text_encoder.bert, cfg.MODEL.MMN.TEXT_ENCODER.TRAIN_LAYERS
     frozen = epoch <= cfg.SOLVER.FREEZE_BERT

@@ -8,7 +8,7 @@ from yacs.config import CfgNode
 
 
 def build_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-    """To be stepped after each epoch: milestone m lowers the rate of epoch m + 1; the cosine is at 0 after the last."""
+    """Schedule to be stepped after each epoch: milestone m lowers the rate of epoch m + 1; the cosine ends at 0."""
     solver = cfg.SOLVER
     if solver.SCHEDULE == "cosine":
         return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, solver.MAX_EPOCH))
