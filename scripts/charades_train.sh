@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Train on Charades-STA. Every value below, and those in train.sh, can also be set from the environment:
+# Train on Charades-STA: scripts/train.sh with the values below. They, and those of train.sh, can also be set from the environment:
 #     gpun=2 gpus=0,1 bash scripts/charades_train.sh SOLVER.MAX_EPOCH 10
 # Further arguments go on to tools/train_net.py, flags such as --skip-test first. Without a GPU the same runs on the CPU.
 set -euo pipefail
 
-config=${config:-configs/pool_charades_16x16_k5l8.yaml}
-gpus=${gpus:-}                        # GPU ids such as 0,1; empty: the first $gpun
-gpun=${gpun:-2}                       # processes on this machine
-master_port=${master_port:-29503}
+export config=${config:-configs/pool_charades_16x16_k5l8.yaml}
+export gpus=${gpus:-}                 # GPU ids such as 0,1; empty: the first $gpun
+export gpun=${gpun:-2}                # processes on this machine
+export master_port=${master_port:-29503}
 
-source "$(dirname "${BASH_SOURCE[0]}")/train.sh"
+exec bash "$(dirname "${BASH_SOURCE[0]}")/train.sh" "$@"

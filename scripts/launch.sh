@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Shared by the *_train.sh and eval.sh scripts: one process per GPU, with torchrun.
+# Shared by train.sh and eval.sh: one process per GPU, with torchrun.
 # Usage: launch.sh TOOL CONFIG [tool flags and KEY VALUE ...]
 # From the environment: gpus, gpun, nnodes, node_rank, master_addr, master_port, max_restarts; see scripts/train.sh.
 set -euo pipefail

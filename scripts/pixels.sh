@@ -26,11 +26,11 @@ OMP_NUM_THREADS=1 "$python" -m torch.distributed.run --standalone --nproc_per_no
 echo "extracted in $SECONDS s"
 
 echo "== 3/5 The model untrained, for comparison"
-output_dir=$results/untrained bash scripts/charades_train.sh MODEL.DEVICE cpu SOLVER.MAX_EPOCH 0
+output_dir=$results/untrained bash scripts/train.sh MODEL.DEVICE cpu SOLVER.MAX_EPOCH 0
 
 echo "== 4/5 Training on two processes, then the best checkpoint on the test split"
 SECONDS=0
-output_dir=$results bash scripts/charades_train.sh --skip-test MODEL.DEVICE cpu "$@"
+output_dir=$results bash scripts/train.sh --skip-test MODEL.DEVICE cpu "$@"
 echo "trained in $SECONDS s"
 output_dir=$results bash scripts/eval.sh --dump $results/predictions.jsonl MODEL.DEVICE cpu
 "$python" tools/evaluate.py --predictions $results/predictions.jsonl --split pixels_test --examples 3

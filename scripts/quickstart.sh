@@ -44,11 +44,11 @@ rm -rf "$results"
 "$python" "${make_dataset[@]}"
 
 echo "== 2/4 The model untrained, for comparison"
-output_dir=$results/untrained bash scripts/charades_train.sh MODEL.DEVICE cpu SOLVER.MAX_EPOCH 0
+output_dir=$results/untrained bash scripts/train.sh MODEL.DEVICE cpu SOLVER.MAX_EPOCH 0
 
 echo "== 3/4 Training on two processes, then the best checkpoint on the test split"
 SECONDS=0
-output_dir=$results bash scripts/charades_train.sh --skip-test MODEL.DEVICE cpu "$@"
+output_dir=$results bash scripts/train.sh --skip-test MODEL.DEVICE cpu "$@"
 echo "trained in $SECONDS s"
 
 echo "== 4/4 Evaluation"

@@ -13,7 +13,7 @@ from mmn.data.tube_annotations import parse_table
 from mmn.data.tube_dataset import TubeCollator, TubeSample
 from mmn.modeling import build_model, build_proposal_cells
 from mmn.modeling.build import build_tube_featpool
-from mmn.structures.batch import GroundingBatch, SentenceLayout, TubeBatch
+from mmn.structures.batch import GroundingBatch, RowLayout, TubeBatch
 from mmn.structures.tubes import Tubes, concatenate
 from mmn.utils.checkpoint import load_checkpoint, load_weights
 
@@ -112,7 +112,7 @@ class GoldenFixture:
             tokens=tokens,
             token_mask=(torch.arange(tokens.shape[1]) < lengths[:, None]).long(),
             token_rows=torch.arange(len(lengths)),
-            layout=SentenceLayout.from_counts(counts),
+            layout=RowLayout.from_counts(counts),
             moments=torch.cat([self.arrays[f"{video}_moments"] for video in videos]),
             durations=torch.tensor(self.meta["durations"][number], dtype=torch.float32),
             sentence_ids=torch.arange(len(lengths)),

@@ -7,7 +7,7 @@ from tiny import normalised
 
 from mmn import reference
 from mmn.modeling.losses import GroundingCriterion, MutualMatchingLoss, NegativeKinds
-from mmn.structures.batch import SentenceLayout
+from mmn.structures.batch import RowLayout
 from mmn.structures.moments import cell_ious, temporal_iou
 
 COUNTS = [3, 1, 5]
@@ -129,7 +129,7 @@ def part_of(batch, leaves, videos):
         tokens=batch.tokens[sentences],
         token_mask=batch.token_mask[sentences],
         token_rows=torch.arange(int(sentences.sum())),
-        layout=SentenceLayout.from_counts(batch.layout.counts[videos]),
+        layout=RowLayout.from_counts(batch.layout.counts[videos]),
         moments=batch.moments[sentences],
         durations=batch.durations[videos],
         sentence_ids=batch.sentence_ids[sentences],

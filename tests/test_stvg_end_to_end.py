@@ -11,7 +11,7 @@ from tiny import DIM, STVG_CONFIG, random_batch, tiny_config, tiny_options
 
 from mmn.config import load_config
 from mmn.engine import run
-from mmn.structures.batch import TubeBatch, TubeLayout
+from mmn.structures.batch import RowLayout, TubeBatch
 from mmn.utils.errors import UserError
 
 TUBE_CONFIGS = [path for path in CONFIGS if load_config(str(path)).MODEL.ARCHITECTURE == "STVG"]
@@ -110,7 +110,7 @@ def test_config_takes_a_training_step_at_reduced_width(path, stvg_root, tmp_path
         token_rows=videos.token_rows,
         sentence_ids=videos.sentence_ids,
         video_ids=videos.video_ids,
-        tubes=TubeLayout.from_counts(num_tubes),
+        tubes=RowLayout.from_counts(num_tubes),
         lengths=torch.full((sum(num_tubes),), 40),
         ious=torch.rand(sum(num_tubes), num_cells),
     )

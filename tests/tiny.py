@@ -10,7 +10,7 @@ from yacs.config import CfgNode
 
 from mmn.config import load_config
 from mmn.modeling.mmn import GroundingOutput
-from mmn.structures.batch import GroundingBatch, SentenceLayout
+from mmn.structures.batch import GroundingBatch, RowLayout
 from mmn.structures.proposals import ProposalCells
 
 DIM = 8  # feature width of the tiny dataset
@@ -59,7 +59,7 @@ def random_batch(
     """A batch with `counts[b]` sentences for video b."""
     generator = torch.Generator().manual_seed(seed)
     durations = torch.rand(len(counts), generator=generator) * 50 + 10
-    layout = SentenceLayout.from_counts(counts)
+    layout = RowLayout.from_counts(counts)
     num_sentences = sum(counts)
     lengths = torch.randint(3, 9, (num_sentences,), generator=generator)
     token_mask = (torch.arange(8) < lengths[:, None]).long()

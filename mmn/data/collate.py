@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from mmn.data.dataset import VideoSample
-from mmn.structures.batch import GroundingBatch, SentenceLayout
+from mmn.structures.batch import GroundingBatch, RowLayout
 
 
 class Collator:
@@ -33,7 +33,7 @@ class Collator:
             tokens=tokens,
             token_mask=token_mask,
             token_rows=token_rows,
-            layout=SentenceLayout.from_counts(counts),
+            layout=RowLayout.from_counts(counts),
             moments=torch.from_numpy(np.concatenate([sample.annotation.moments for sample in samples])),
             durations=torch.tensor([sample.annotation.duration for sample in samples], dtype=torch.float32),
             sentence_ids=torch.from_numpy(np.concatenate(sentence_ids)),

@@ -121,7 +121,7 @@ def build_collator(cfg: CfgNode, tokenizer: QueryTokenizer, kind: type[Collator]
 
 
 def _is_on_gpu(cfg: CfgNode) -> bool:
-    return comm.resolve_device(cfg.MODEL.DEVICE).type != "cpu"
+    return comm.resolve_device(cfg.MODEL.DEVICE, "MODEL.DEVICE").type != "cpu"
 
 
 def all_splits(cfg: CfgNode) -> list[str]:

@@ -7,8 +7,9 @@ from transformers import AutoConfig, AutoTokenizer
 
 from mmn.utils.errors import ConfigError
 from mmn.utils.logger import get_logger
-from mmn.utils.pretrained import KEY, load_pretrained
+from mmn.utils.pretrained import load_pretrained
 
+PRETRAINED_KEY = "MODEL.MMN.TEXT_ENCODER.PRETRAINED"  # for messages
 # A tokenizer may leave a few rows of the embedding unused (padding to a round size), never most of them.
 SMALLEST_VOCABULARY_SHARE = 0.9
 
@@ -21,16 +22,16 @@ class QueryTokenizer:
     """
 
     def __init__(self, pretrained: str):
-        encoder = load_pretrained(AutoConfig, pretrained)
+        encoder = load_pretrained(AutoConfig, pretrained, "text encoder", PRETRAINED_KEY)
 
         def fits(tokenizer) -> bool:
             return SMALLEST_VOCABULARY_SHARE * encoder.vocab_size <= len(tokenizer) <= encoder.vocab_size
 
-        self.tokenizer = load_pretrained(AutoTokenizer, pretrained, is_complete=fits)
+        self.tokenizer = load_pretrained(AutoTokenizer, pretrained, "text encoder", PRETRAINED_KEY, fits)
         if not fits(self.tokenizer):
             raise ConfigError(
                 f"the tokenizer of {pretrained!r} has {len(self.tokenizer)} tokens but its encoder embeds "
-                f"{encoder.vocab_size}: they do not belong together, so fetch both again or correct {KEY}"
+                f"{encoder.vocab_size}: they do not belong together, so fetch both again or correct {PRETRAINED_KEY}"
             )
         self.pad_id = self.tokenizer.pad_token_id or 0
         limits = (self.tokenizer.model_max_length, getattr(encoder, "max_position_embeddings", None))

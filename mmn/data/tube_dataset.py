@@ -20,7 +20,7 @@ from mmn.data.features import FeatureFile, resample_clips
 from mmn.data.loaders import GIGABYTE, annotation_path, find_entry
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.data.tube_annotations import TubeAnnotation, TubeFile, parse_annotation, read_tube_annotations
-from mmn.structures.batch import TubeBatch, TubeLayout
+from mmn.structures.batch import RowLayout, TubeBatch
 from mmn.structures.proposals import ProposalCells
 from mmn.structures.tubes import Tubes, tube_iou_maps
 from mmn.utils.errors import ConfigError, DataError
@@ -190,7 +190,7 @@ class TubeCollator(Collator):
             token_rows=token_rows,
             sentence_ids=torch.tensor([sample.number for sample in samples]),
             video_ids=[sample.video_id for sample in samples],
-            tubes=TubeLayout.from_counts([len(sample.lengths) for sample in samples]),
+            tubes=RowLayout.from_counts([len(sample.lengths) for sample in samples]),
             lengths=torch.cat([sample.lengths for sample in samples]),
             ious=torch.cat([sample.ious for sample in samples]),
         )

@@ -99,7 +99,7 @@ def _check_devices(device: str, num_processes: int) -> None:
         raise ConfigError(
             f"the GPUs {asked} were asked for, but this machine shows none of them: correct gpus, or set MODEL.DEVICE cpu"
         )
-    if resolve_device(device).type == "cuda" and num_processes > torch.cuda.device_count():
+    if resolve_device(device, "MODEL.DEVICE").type == "cuda" and num_processes > torch.cuda.device_count():
         raise ConfigError(
             f"gpun is {num_processes}, but this machine shows {torch.cuda.device_count()} GPUs: lower gpun, list more "
             "ids in gpus, or set MODEL.DEVICE cpu"

@@ -61,7 +61,7 @@ def prepare_output_dir(cfg: CfgNode) -> FolderLock | None:
         raise UserError(f"OUTPUT_DIR {cfg.OUTPUT_DIR} cannot be made ({error.strerror}): choose another") from error
     if comm.get_rank() != 0:
         return None
-    lock = FolderLock(cfg.OUTPUT_DIR)
+    lock = FolderLock(cfg.OUTPUT_DIR, place="OUTPUT_DIR")
     refuse_other_config(cfg)
     remove_leftovers(cfg.OUTPUT_DIR)
     with atomic_path(os.path.join(cfg.OUTPUT_DIR, CONFIG_FILE)) as temporary, open(temporary, "w") as file:

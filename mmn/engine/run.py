@@ -48,7 +48,7 @@ def start_run(config_file: str, options: Sequence[str], training: bool) -> tuple
     cfg = load_config(config_file, options)
     validate(cfg, int(os.environ.get("WORLD_SIZE", "1")), training)
     find_task(cfg)  # refuses values that its architecture cannot use
-    device = comm.choose_device(cfg.MODEL.DEVICE)
+    device = comm.choose_device(cfg.MODEL.DEVICE, "MODEL.DEVICE")
     die_with_the_launcher()
     set_deterministic(cfg.SOLVER.DETERMINISTIC)
     comm.init_process_group(device, cfg.SOLVER.TIMEOUT_MINUTES)

@@ -13,7 +13,7 @@ from mmn.evaluation.inference import SentencePredictions
 from mmn.evaluation.recall import format_table
 from mmn.modeling.mmn import GroundingOutput
 from mmn.modeling.tubes import tube_scores
-from mmn.structures.batch import TubeBatch, TubeLayout
+from mmn.structures.batch import RowLayout, TubeBatch
 from mmn.structures.iou_thresholds import checked_thresholds
 from mmn.structures.proposals import ProposalCells
 from mmn.structures.tubes import Tubes, cell_rows, concatenate, piece_ious
@@ -50,7 +50,7 @@ class TubeRanker:
         """Tubes, starts, stops and scores, each [S]."""
         return self.best(tube_scores(output, batch.tubes).float(), batch.tubes, batch.lengths)
 
-    def best(self, scores: Tensor, tubes: TubeLayout, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def best(self, scores: Tensor, tubes: RowLayout, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The same from scores [T, M]. Cells without a row are left out; of equal scores the first is taken.
 
         Args:

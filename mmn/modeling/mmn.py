@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmn.modeling.scoring import iou_score, own_video_cosines
-from mmn.structures.batch import Batch, SentenceLayout
+from mmn.structures.batch import Batch, RowLayout
 
 
 class GroundingOutput(NamedTuple):
@@ -23,7 +23,7 @@ class GroundingOutput(NamedTuple):
     sentences_contrastive: Tensor
     sentences_iou: Tensor
 
-    def scores(self, layout: SentenceLayout) -> tuple[Tensor, Tensor]:
+    def scores(self, layout: RowLayout) -> tuple[Tensor, Tensor]:
         """Scores (contrastive in [-1, 1], iou in (0, 1)) of each sentence with its own video's cells, each [S, M]."""
         contrastive = own_video_cosines(self.sentences_contrastive, self.moments_contrastive, layout)
         return contrastive, iou_score(own_video_cosines(self.sentences_iou, self.moments_iou, layout))

@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor
 
-from mmn.structures.batch import SentenceLayout
+from mmn.structures.batch import RowLayout
 
 IOU_SCORE_SCALE = 10  # the iou score is sigmoid(10 cos)
 SCORES = ("product", "contrastive", "iou")  # the kinds of `final_score`
 
 
-def own_video_cosines(sentences: Tensor, moments: Tensor, layout: SentenceLayout) -> Tensor:
+def own_video_cosines(sentences: Tensor, moments: Tensor, layout: RowLayout) -> Tensor:
     """Cosine of every sentence with every moment of its own video.
 
     Args:

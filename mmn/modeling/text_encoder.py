@@ -12,6 +12,8 @@ from mmn.utils.errors import ConfigError
 from mmn.utils.pretrained import load_pretrained
 from mmn.utils.torchvision import explains_torchvision
 
+PRETRAINED_KEY = "MODEL.MMN.TEXT_ENCODER.PRETRAINED"  # for messages
+
 
 class TextEncoder(nn.Module):
     """A Hugging Face encoder, mean over its tokens, LayerNorm and a linear projection per head (SPEC section 2).
@@ -151,10 +153,10 @@ def load_encoder(pretrained: str, with_weights: bool) -> tuple[nn.Module, int]:
         with_weights: False builds it from its config alone, for a checkpoint that brings the weights.
     Its linear layers are packed ones: the same parameters, faster in inference on a CPU.
     """
-    config = load_pretrained(AutoConfig, pretrained)
+    config = load_pretrained(AutoConfig, pretrained, "text encoder", PRETRAINED_KEY)
     # float32 whatever the file holds: the optimizer's steps are too small for less.
     if with_weights:
-        encoder = load_pretrained(AutoModel, pretrained, dtype=torch.float32)
+        encoder = load_pretrained(AutoModel, pretrained, "text encoder", PRETRAINED_KEY, dtype=torch.float32)
     else:
         encoder = AutoModel.from_config(config).float()
     if getattr(encoder, "pooler", None) is not None:

@@ -14,7 +14,7 @@ from mmn.modeling.featpool import FeatAvgPool
 from mmn.modeling.losses import DENOMINATOR_EPSILON, scaled_iou_loss
 from mmn.modeling.mmn import GroundingOutput
 from mmn.modeling.scoring import iou_score
-from mmn.structures.batch import TubeBatch, TubeLayout
+from mmn.structures.batch import RowLayout, TubeBatch
 from mmn.utils import comm
 
 SAME_IOU = 1e-6  # cells whose IoU is this near the positive's count as positives too
@@ -29,12 +29,12 @@ class TubeFeatAvgPool(FeatAvgPool):
         self.fc2 = nn.Linear(joint_space_size, joint_space_size).requires_grad_(False)
 
 
-def tube_cosines(sentences: Tensor, moments: Tensor, tubes: TubeLayout) -> Tensor:
+def tube_cosines(sentences: Tensor, moments: Tensor, tubes: RowLayout) -> Tensor:
     """Cosine of every tube's cells with the sentence of its video: [S, C] and [T, M, C] unit vectors -> [T, M]."""
     return torch.bmm(moments, sentences[tubes.video_index][..., None]).squeeze(-1)
 
 
-def tube_scores(output: GroundingOutput, tubes: TubeLayout) -> Tensor:
+def tube_scores(output: GroundingOutput, tubes: RowLayout) -> Tensor:
     """iou * contrastive of every tube's cells with the sentence of its video -> [T, M]; it can be negative."""
     contrastive = tube_cosines(output.sentences_contrastive, output.moments_contrastive, tubes)
     return iou_score(tube_cosines(output.sentences_iou, output.moments_iou, tubes)) * contrastive
@@ -92,7 +92,7 @@ def collect_tube_negatives(output: GroundingOutput, gather: bool) -> TubeNegativ
     )
 
 
-def find_positives(ious: Tensor, tubes: TubeLayout, first_own_tube: int) -> Positives:
+def find_positives(ious: Tensor, tubes: RowLayout, first_own_tube: int) -> Positives:
     """ious: [T, M] of this process's tubes; first_own_tube: see `TubeNegatives`. Of equal cells the first is taken."""
     padded = tubes.pad(ious, fill=-1.0)  # [S, most tubes of a video, M]
     best = padded.flatten(1).argmax(dim=1)

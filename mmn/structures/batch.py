@@ -68,14 +68,6 @@ class RowLayout(_Movable):
         return self.pad(torch.arange(len(self.slot), device=self.slot.device))[:, 0]
 
 
-class SentenceLayout(RowLayout):
-    """Which of the S sentences of a batch belongs to which video."""
-
-
-class TubeLayout(RowLayout):
-    """Which of the T tubes of a batch belongs to which video."""
-
-
 @dataclass(kw_only=True)
 class Batch(_Movable):
     """What the batches of all tasks hold: what the network embeds, and whose it is.
@@ -107,7 +99,7 @@ class GroundingBatch(Batch):
         durations: [B] float32 seconds.
     """
 
-    layout: SentenceLayout
+    layout: RowLayout
     moments: Tensor
     durations: Tensor
 
@@ -133,6 +125,6 @@ class TubeBatch(Batch):
         ious: [T, M] float32, spatio-temporal IoU of the valid cells of each tube with its video's truth; 0 without one.
     """
 
-    tubes: TubeLayout
+    tubes: RowLayout
     lengths: Tensor
     ious: Tensor

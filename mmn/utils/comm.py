@@ -10,10 +10,12 @@ from torch import Tensor
 from mmn.utils.errors import ConfigError
 
 
-def resolve_device(name: str, key: str = "MODEL.DEVICE") -> torch.device:
-    """The device that a value of MODEL.DEVICE, or of the flag `key`, means on this machine, not yet one per process.
+def resolve_device(name: str, key: str = "the device") -> torch.device:
+    """The device that a name means on this machine, not yet one per process; "auto" is a GPU where there is one.
 
-    "auto" is a GPU where there is one. Raises ConfigError for a device that is not supported or that this machine lacks.
+    Args:
+        key: the config key or flag that the name comes from, for messages.
+    Raises ConfigError for a device that is not supported or that this machine lacks.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -34,8 +36,8 @@ def resolve_device(name: str, key: str = "MODEL.DEVICE") -> torch.device:
     return device
 
 
-def choose_device(name: str, key: str = "MODEL.DEVICE") -> torch.device:
-    """The device of MODEL.DEVICE, or of the flag `key`, for this process: on GPUs each process takes one of its own.
+def choose_device(name: str, key: str = "the device") -> torch.device:
+    """The device that a name means for this process: on GPUs each process takes one of its own.
 
     Raises ConfigError as `resolve_device`, and where the machine has fewer GPUs than processes.
     """

@@ -69,7 +69,7 @@ def listed(names: Iterable[str], limit: int = 10) -> str:
 def unknown_choice(key: str, value: object, choices: Iterable[str]) -> ConfigError:
     """The error for a config key or flag whose value is none of its choices.
 
-    >>> str(unknown_choice("SOLVER.AMP", "fp8", ["off", "bf16"]))
-    "SOLVER.AMP is 'fp8': it must be one of 'off', 'bf16'"
+    >>> str(unknown_choice("--format", "xls", ["csv", "json"]))
+    "--format is 'xls': it must be one of 'csv', 'json'"
     """
     return ConfigError(f"{key} is {value!r}: it must be one of {', '.join(map(repr, choices))}")

@@ -100,11 +100,11 @@ class FolderLock:
     Args:
         folder: must exist.
         patience: seconds to wait for a process that is about to end.
-        place: the key or flag that names the folder, for messages.
+        place: the config key or flag that names the folder, for messages.
     Raises UserError where another process holds the folder, or nothing can be written there.
     """
 
-    def __init__(self, folder: str, patience: float = 20.0, place: str = "OUTPUT_DIR"):
+    def __init__(self, folder: str, patience: float = 20.0, place: str = "folder"):
         path = os.path.join(folder, ".lock")
         try:
             self.file = open(path, "w")  # noqa: SIM115, it stays open as long as the lock is held

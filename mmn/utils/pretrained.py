@@ -13,7 +13,6 @@ from collections.abc import Callable
 from mmn.utils.errors import ConfigError
 from mmn.utils.torchvision import explains_torchvision
 
-KEY = "MODEL.MMN.TEXT_ENCODER.PRETRAINED"
 HUB_TIMEOUT = 8.0  # seconds that the hub gets to answer at all
 
 
@@ -21,15 +20,15 @@ HUB_TIMEOUT = 8.0  # seconds that the hub gets to answer at all
 def load_pretrained(
     auto_class: type,
     name: str,
+    what: str,
+    key: str,
     is_complete: Callable[[object], bool] = lambda loaded: True,
-    what: str = "text encoder",
-    key: str = KEY,
     **kwargs,
 ):
     """`auto_class.from_pretrained(name)`: a local folder, else the local cache, else the hub if it answers.
 
     Args:
-        what, key: what is loaded, and the config key or flag that names it, for messages.
+        what, key: what is loaded, such as "text encoder", and the config key or flag that names it, for messages.
         is_complete: whether what the cache gave is whole. A cache that holds a model's config alone yields a tokenizer
             of five tokens, without an error.
     Raises:

@@ -14,7 +14,7 @@ from mmn.engine.data_files import cache_features, check_data
 from mmn.engine.tasks import STVG_TASK
 from mmn.evaluation.inference import predict
 from mmn.evaluation.tube_metrics import TubePredictions, TubeRanker
-from mmn.structures.batch import TubeLayout
+from mmn.structures.batch import RowLayout
 from mmn.structures.proposals import ProposalCells
 from mmn.utils.errors import UserError
 
@@ -37,7 +37,7 @@ def test_best_piece_is_that_of_looking_at_every_cell(first, second, data):
     # Few different scores, below zero too, so that there are ties.
     values = data.draw(st.lists(st.integers(-3, 3), min_size=len(lengths) * 10, max_size=len(lengths) * 10))
     scores = torch.tensor(values).float().view(len(lengths), len(CELLS)) / 7
-    layout = TubeLayout.from_counts([len(first), len(second)])
+    layout = RowLayout.from_counts([len(first), len(second)])
     tubes, starts, stops, best = TubeRanker(CELLS).best(scores, layout, torch.tensor(lengths))
     cells = list(zip(CELLS.rows.tolist(), CELLS.cols.tolist(), strict=True))
     parts = ((scores[: len(first)], first), (scores[len(first) :], second))
@@ -56,7 +56,7 @@ def test_predicting_the_truth_scores_its_best_candidate(stvg_cfg, tokenizer):
     rows = []
     for number in range(len(dataset)):
         scores = dataset.iou_maps(number)
-        layout = TubeLayout.from_counts([len(scores)])
+        layout = RowLayout.from_counts([len(scores)])
         rows.append((torch.tensor([number]), *TubeRanker(cells).best(scores, layout, dataset.tubes[number].lengths)))
     predictions = TubePredictions(*(torch.cat(column) for column in zip(*rows, strict=True)))
     metrics = STVG_TASK.evaluate(predictions, dataset)

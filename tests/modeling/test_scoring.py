@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from mmn.modeling.scoring import final_score, iou_score, own_video_cosines
-from mmn.structures.batch import SentenceLayout
+from mmn.structures.batch import RowLayout
 from mmn.structures.proposals import ProposalCells
 
 
@@ -18,12 +18,12 @@ def test_cosines_are_with_the_own_video(counts):
     videos = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
     sentences, moments = torch.randn(sum(counts), 5), torch.randn(len(counts), 7, 5)
     wanted = torch.stack([moments[video] @ sentences[row] for row, video in enumerate(videos)])
-    assert_close(own_video_cosines(sentences, moments, SentenceLayout.from_counts(counts)), wanted)
+    assert_close(own_video_cosines(sentences, moments, RowLayout.from_counts(counts)), wanted)
 
 
 def test_cosines_allow_a_video_without_sentences():
     sentences, moments = torch.randn(3, 5), torch.randn(3, 7, 5)
-    measured = own_video_cosines(sentences, moments, SentenceLayout.from_counts([1, 0, 2]))
+    measured = own_video_cosines(sentences, moments, RowLayout.from_counts([1, 0, 2]))
     assert_close(
         measured, torch.stack([moments[0] @ sentences[0], moments[2] @ sentences[1], moments[2] @ sentences[2]])
     )
@@ -31,7 +31,7 @@ def test_cosines_allow_a_video_without_sentences():
 
 def test_scores_of_an_output_are_cosine_and_sigmoid_of_ten_cosines():
     leaves = random_output([2, 1], ProposalCells(8, [3]))
-    contrastive, iou = normalised(leaves).scores(SentenceLayout.from_counts([2, 1]))
+    contrastive, iou = normalised(leaves).scores(RowLayout.from_counts([2, 1]))
     for row, video in enumerate([0, 0, 1]):
         assert_close(contrastive[row], F.cosine_similarity(leaves[0][video], leaves[2][row], dim=-1))
         assert_close(iou[row], torch.sigmoid(10 * F.cosine_similarity(leaves[1][video], leaves[3][row], dim=-1)))

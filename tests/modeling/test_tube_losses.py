@@ -16,7 +16,7 @@ from mmn.modeling.tubes import (
     tube_cosines,
     tube_scores,
 )
-from mmn.structures.batch import TubeBatch, TubeLayout
+from mmn.structures.batch import RowLayout, TubeBatch
 from mmn.utils import comm
 
 NUM_CELLS, SIZE = 5, 6
@@ -50,7 +50,7 @@ def make_batch(num_tubes, ious):
         token_rows=nothing,
         sentence_ids=torch.arange(len(num_tubes)),
         video_ids=[],
-        tubes=TubeLayout.from_counts(num_tubes),
+        tubes=RowLayout.from_counts(num_tubes),
         lengths=nothing,
         ious=ious,
     )
@@ -110,7 +110,7 @@ def test_losses_of_equal_vectors_are_finite():
 
 def test_of_equal_cells_the_first_tube_s_is_the_positive():
     ious = torch.tensor([[0.1, 0.2], [0.7, 0.7], [0.7, 0.1], [0.0, 0.0]])
-    positives = find_positives(ious, TubeLayout.from_counts([3, 1]), first_own_tube=10)
+    positives = find_positives(ious, RowLayout.from_counts([3, 1]), first_own_tube=10)
     assert positives.slot.tolist() == [1, 0]
     assert positives.tube.tolist() == [11, 13]
     assert positives.cell.tolist() == [0, 0]
@@ -118,7 +118,7 @@ def test_of_equal_cells_the_first_tube_s_is_the_positive():
 
 def test_cosines_are_with_the_own_video_s_sentence():
     leaves, _ = make_leaves(NUM_TUBES)
-    output, tubes = as_output(leaves), TubeLayout.from_counts(NUM_TUBES)
+    output, tubes = as_output(leaves), RowLayout.from_counts(NUM_TUBES)
     measured = tube_cosines(output.sentences_contrastive, output.moments_contrastive, tubes)
     for tube, video in enumerate([0, 0, 1, 2, 2, 2, 3, 3]):
         assert_close(measured[tube], output.moments_contrastive[tube] @ output.sentences_contrastive[video])
@@ -126,7 +126,7 @@ def test_cosines_are_with_the_own_video_s_sentence():
 
 def test_score_is_negative_where_the_cosine_is():
     leaves, _ = make_leaves(NUM_TUBES)
-    output, tubes = as_output(leaves), TubeLayout.from_counts(NUM_TUBES)
+    output, tubes = as_output(leaves), RowLayout.from_counts(NUM_TUBES)
     cosine = tube_cosines(output.sentences_contrastive, output.moments_contrastive, tubes)
     scores = tube_scores(output, tubes)
     assert (cosine < 0).any()

@@ -79,7 +79,7 @@ def test_one_process_needs_no_group():
 
 @pytest.mark.parametrize("name", ["gpu", "xpu", "meta", "xla", "cuda:x", ""])
 def test_device_that_is_not_supported_is_refused(name):
-    with pytest.raises(ConfigError, match=f"MODEL.DEVICE is '{name}'.* use auto, cpu, cuda"):
+    with pytest.raises(ConfigError, match=f"the device is '{name}'.* use auto, cpu, cuda"):
         comm.choose_device(name)
 
 

@@ -226,7 +226,7 @@ def share_environments(device_name: str, num_jobs: int) -> list[dict[str, str]]:
         device_name: MODEL.DEVICE.
         num_jobs: 0 for one per GPU, or a single one on CPUs.
     """
-    device = resolve_device(device_name)
+    device = resolve_device(device_name, "MODEL.DEVICE")
     gpus = [] if device.type == "cpu" or device.index is not None else visible_gpus()
     num_jobs = num_jobs or max(1, len(gpus))
     if gpus:

@@ -8,6 +8,7 @@ from yacs.config import CfgNode
 
 from mmn.config import load_config, load_config_text, override_config, validate
 from mmn.data.loaders import build_tokenizer
+from mmn.data.tokenizer import PRETRAINED_KEY as TEXT_ENCODER_KEY
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.engine.feature_recipes import checkpoint_recipe
 from mmn.modeling import build_model
@@ -15,7 +16,6 @@ from mmn.modeling.mmn import MMN
 from mmn.structures.recipe import FeatureRecipe
 from mmn.utils.checkpoint import load_checkpoint, load_weights
 from mmn.utils.errors import CheckpointError, ConfigError
-from mmn.utils.pretrained import KEY as TEXT_ENCODER_KEY
 
 
 @dataclass(frozen=True, eq=False)
