@@ -81,6 +81,14 @@ def collect_negatives(output: GroundingOutput, batch: GroundingBatch, gather: bo
     )
 
 
+def present_videos(negatives: Negatives, batch: GroundingBatch, gather: bool) -> PastVideos:
+    """The negatives of this step as a memory bank keeps them; `gather` as in `collect_negatives`."""
+    keys = video_keys(batch.video_ids).to(negatives.moments.device)
+    if gather:
+        keys = comm.gather_rows(keys, comm.row_counts(keys))
+    return PastVideos(negatives.moments, negatives.sentences, negatives.sentence_videos, keys)
+
+
 def with_past(negatives: Negatives, past: PastVideos | None, keys: Tensor) -> Negatives:
     """The negatives of this step, then those of the memory bank.
 
@@ -268,19 +276,12 @@ class GroundingCriterion:
         ious = cell_ious(self.cells, batch.moments, batch.sentence_durations)
         cosine = own_video_cosines(output.sentences_iou, output.moments_iou, batch.layout)
         negatives = collect_negatives(output, batch, self.gather_negatives)
-        # Without gathering S' is S and this is the mean.
+        # By the sentences of this step, without the bank's. Where nothing is gathered, S' is S and this is the mean.
         weight = (comm.get_world_size() if self.gather_negatives else 1) / len(negatives.sentences)
-        vid, sent = self.matching(self._remember(negatives, batch), ious)
+        if self.memory is not None:
+            present = present_videos(negatives, batch, self.gather_negatives)
+            negatives = with_past(negatives, self.memory.content, present.keys)
+            self.memory.offer(present)
+        vid, sent = self.matching(negatives, ious)
         iou = scaled_iou_loss(cosine, ious, self.min_iou, self.max_iou)
         return {"vid": vid.sum() * weight, "sent": sent.sum() * weight, "iou": iou.sum() * weight}
-
-    def _remember(self, negatives: Negatives, batch: GroundingBatch) -> Negatives:
-        """The negatives with those of the memory bank, which is offered the ones of this step."""
-        if self.memory is None:
-            return negatives
-        keys = video_keys(batch.video_ids).to(negatives.moments.device)
-        if self.gather_negatives:
-            keys = comm.gather_rows(keys, comm.row_counts(keys))
-        present = PastVideos(negatives.moments, negatives.sentences, negatives.sentence_videos, keys)
-        self.memory.offer(present)
-        return with_past(negatives, self.memory.content, keys)

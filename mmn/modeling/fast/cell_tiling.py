@@ -1,7 +1,7 @@
 """Square tiles over the cells that matter, and the copies between cells and tiles.
 
 A convolution layer reads some cells of its input map and is wanted at some cells of its output map. Output (p, q)
-reads the inputs (p + a, q + b), 0 <= a, b < k. A bilinear algorithm (`bilinear.py`) ties `span` = t + k - 1 inputs
+reads the inputs (p + a, q + b), 0 <= a, b < k. A Toom-Cook algorithm (`toom_cook.py`) ties `span` = t + k - 1 inputs
 in a row to t outputs, so a layer can be tiled in two ways:
 
 * overlap-save: t x t tiles partition the wanted OUTPUT cells; each reads span x span inputs, which overlap;
