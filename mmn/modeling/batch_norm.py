@@ -17,7 +17,8 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
         super().__init__(num_features)
         self.training = False
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> "FrozenBatchNorm2d":
+        """Stay in evaluation mode."""
         return super().train(False)
 
 
@@ -28,7 +29,8 @@ class BatchwiseNorm2d(nn.BatchNorm2d):
         super().__init__(num_features)
         self.track_running_stats = False  # the buffers stay, so that the state dict is the common one
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> "BatchwiseNorm2d":
+        """Stay in training mode."""
         return super().train(True)
 
 

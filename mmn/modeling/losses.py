@@ -38,7 +38,7 @@ def scaled_iou_loss(cosine: Tensor, ious: Tensor, min_iou: float, max_iou: float
 
 
 class Negatives(NamedTuple):
-    """What sentences and their positives are contrasted with.
+    """The vectors that sentences and their positives are contrasted with.
 
     Attributes:
         moments: [B', M, C] unit vectors of all videos.
@@ -160,7 +160,7 @@ class MutualMatchingLoss:
         negative_video_iou: cells of the own video are negatives where their IoU with the moment is below this.
         sent_removal_iou: other sentences of the own video are left out where their moment's IoU is at least this.
         masked_negatives: "ones" or "exclude", see MODEL.MMN.LOSS.MASKED_NEGATIVES.
-        kinds: of negatives that take part.
+        kinds: the kinds of negatives that take part.
     """
 
     def __init__(

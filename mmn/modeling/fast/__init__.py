@@ -1,4 +1,4 @@
-"""What exists only to be fast on a processor; nothing here changes a number beyond rounding.
+"""Code that exists only to be fast on a processor; nothing here changes a number beyond rounding.
 
 * The convolutions over the proposal map from its valid cells alone, in the place of `ProposalConv.dense_features`:
   `conv_stack` (begin there), `layer_cells` (which cells), `cell_tiling` (in which tiles), `toom_cook` (with which

@@ -65,8 +65,8 @@ class TileMap:
 
     Args:
         mask: [H, W] bool, the packed cells, in row-major order.
-        tiles: of `cover`, in the coordinates of `mask`.
-        side: of the square window that every tile has on this map.
+        tiles: the tiles of `cover`, in the coordinates of `mask`.
+        side: cells along the square window that every tile has on this map.
         shift: the window of a tile begins at (row - shift, col - shift).
         owned: True where only the cells that a tile owns count, and the windows do not overlap.
     """

@@ -1,4 +1,4 @@
-"""What a layer costs, fast and dense: picks the algorithm of a layer, and between the fast and the dense form.
+"""Estimated cost of a layer, fast and dense: picks its algorithm, and between the fast and the dense form.
 
 The estimate counts the arithmetic of the channel products, that of the transforms, the memory traffic of transformed
 weights, and calls. Only the ratios of the `RATES` matter. They were fitted on two cores of an AMD EPYC (Zen 4,

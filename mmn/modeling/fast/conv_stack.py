@@ -87,7 +87,7 @@ class FastStack:
                 cells = self._folded_layers(cells, convs, norms)
             return cells.transpose(0, 1).to(convs[0].weight.dtype)
 
-    def _layer_by_layer(self, cells: Tensor, convs, norms) -> Tensor:
+    def _layer_by_layer(self, cells: Tensor, convs: Sequence[nn.Conv2d], norms: Sequence[nn.BatchNorm2d]) -> Tensor:
         """Training, and gradients with running statistics: [M + 1, B, H_in] -> [M, B, H]."""
         self._folded, self._fingerprint = [], []  # the parameters are about to change
         from_batch = any(uses_batch_statistics(norm) for norm in norms)
@@ -99,7 +99,7 @@ class FastStack:
             cells = norm_relu_weight(outputs, conv.bias, norm, self._window_weight(layer, cells), total)
         return cells.index_select(0, self.wanted.to(cells.device)) if from_batch else cells[:-1]
 
-    def _folded_layers(self, cells: Tensor, convs, norms) -> Tensor:
+    def _folded_layers(self, cells: Tensor, convs: Sequence[nn.Conv2d], norms: Sequence[nn.BatchNorm2d]) -> Tensor:
         """Inference: [M + 1, B, H_in] -> [M, B, H]."""
         modules = [*convs, *norms]
         state = fingerprint(t for module in modules for t in (*module.parameters(), *module.buffers()))

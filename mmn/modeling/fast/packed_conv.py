@@ -8,8 +8,8 @@ Memory traffic costs as much as arithmetic here. All transformed data is therefo
 (`CHUNK_BYTES`), and the transformed weights, several times the size of the weights, never exist as a whole in training.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,12 +43,11 @@ def batched_linear(inputs: Tensor, weights: Tensor | Sequence[Tensor], out: Tens
 
     Weights are one tensor, or a sequence of matrices that oneDNN has packed.
     """
-    packed = not isinstance(weights, Tensor)
-    if packed or (inputs.shape[1] >= ONEDNN_MIN_ROWS and _suits_onednn(weights)):
-        for row, weight in enumerate(weights):
-            out[row] = onednn.linear(inputs[row], weight)
-    else:
+    if isinstance(weights, Tensor) and not (inputs.shape[1] >= ONEDNN_MIN_ROWS and _suits_onednn(weights)):
         torch.bmm(inputs, weights.mT, out=out)
+        return
+    for row, weight in enumerate(weights):
+        out[row] = onednn.linear(inputs[row], weight)
 
 
 def chunks(block: Block, bytes_per_product: int, device: torch.device) -> Iterator[slice]:
@@ -92,11 +91,16 @@ def _of_block(components: Tensor, block: Block) -> Tensor:
     return components[block.rows].flatten(0, 1)
 
 
-def forward_products(cells: Tensor, plan: LayerPlan, channels_out: int, weights_of) -> Tensor:
+WeightsOf = Callable[[int, slice], Tensor | Sequence[Tensor]]
+"""(Index of a block, slice of its products) -> transformed weights, as `batched_linear` takes them."""
+
+
+def forward_products(cells: Tensor, plan: LayerPlan, channels_out: int, weights_of: WeightsOf) -> Tensor:
     """Convolve packed cells [cells + 1, B, C_in] (the last row zero) -> [cells_out, B, C_out].
 
     Args:
-        weights_of: (block index, slice of its products) -> transformed weights, as `batched_linear` takes them.
+        plan: the layer's tiles and algorithm.
+        weights_of: where the transformed weights come from.
     """
     tiling, algorithm = plan
     batch, channels_in = cells.shape[1:]
@@ -143,7 +147,7 @@ class PackedConv(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, cells: Tensor, weight: Tensor, plan: LayerPlan) -> Tensor:
+    def forward(ctx: Any, cells: Tensor, weight: Tensor, plan: LayerPlan) -> Tensor:
         ctx.save_for_backward(cells, weight)
         ctx.plan = plan
         components = weight_components(weight, plan.algorithm)
@@ -155,9 +159,10 @@ class PackedConv(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        cells, weight = ctx.saved_tensors
         with torch.autocast(grad.device.type, enabled=False):
-            return *_backward_products(grad, *ctx.saved_tensors, ctx.plan), None
+            return *_backward_products(grad, cells, weight, ctx.plan), None
 
 
 def _backward_products(grad: Tensor, cells: Tensor, weight: Tensor, plan: LayerPlan) -> tuple[Tensor, Tensor]:

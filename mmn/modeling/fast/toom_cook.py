@@ -29,7 +29,7 @@ from the left onto [points, everything else], so that neither transposes nor com
 
 import cmath
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ WINOGRAD_POINTS = (0.0, INFINITY, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
 """Real points, in the order in which they are added as more are needed."""
 
 MIXED_RADIUS = 1.35
-"""Of the real points of mixed algorithms: the most accurate of those tried (1.2 to 3), in float32 for k = 5."""
+"""Radius of the real points of mixed algorithms: the most accurate of those tried (1.2 to 3), in float32 for k = 5."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,12 @@ class ToomCook:
     """A two-dimensional algorithm: matrices of the first dimension, then one `Block` per point of it.
 
     Attributes:
-        name: of the algorithm; equal names and sizes mean equal matrices.
+        name: as in `algorithm_points`; equal names and sizes mean equal matrices.
         kernel_size, tile_size: k, t.
         weight_transform: [n, k], G above for the first dimension.
         input_transform: [n, input side], B.
         output_transform: [output side, n], A^T.
-        blocks: of the second dimension.
+        blocks: the second dimension.
     """
 
     name: str
@@ -122,7 +122,7 @@ class ToomCook:
         return replace(self, blocks=blocks, **_matrices_like(self, like))
 
 
-def _matrices_like(part: Block | ToomCook, like: Tensor) -> dict[str, Tensor]:
+def _matrices_like(part: Block | ToomCook, like: Tensor) -> dict[str, Any]:
     """The three matrices in the dtype and on the device of `like`, by their names."""
     names = ("weight_transform", "input_transform", "output_transform")
     return {name: getattr(part, name).to(like) for name in names}
