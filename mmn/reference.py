@@ -64,8 +64,8 @@ def resample(rows: Tensor, num_pre_clips: int) -> Tensor:
     """The feature rows of a video [T0, D] -> clips [P, D], each the mean of the rows in its share of the video."""
     rows = F.normalize(rows, dim=1)
     bounds = (torch.arange(num_pre_clips + 1) / num_pre_clips * len(rows)).round().long()  # [P + 1]
-    bounds = bounds.clamp(max=len(rows) - 1).tolist()  # as released: the last row counts only in a share without rows
-    shares = zip(bounds[:-1], bounds[1:], strict=True)
+    bounds = bounds.clamp(max=len(rows) - 1)  # as released: the last row counts only in a share without rows
+    shares = zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
     return torch.stack([rows[a:b].mean(dim=0) if a < b else rows[a] for a, b in shares])  # [P, D]
 
 

@@ -1,7 +1,7 @@
 """Where batch norm takes its statistics from: MODEL.MMN.PREDICTOR.BATCH_NORM.
 
 All kinds have the parameters and buffers of `nn.BatchNorm2d`, so weights of one load into another. How the fast form of
-the convolutions applies them is in `mmn.modeling.fast.norm`.
+the convolutions applies them is in `mmn.modeling.fast.packed_batch_norm`.
 """
 
 import torch
@@ -17,7 +17,8 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
         super().__init__(num_features)
         self.training = False
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> "FrozenBatchNorm2d":
+        """Stay in evaluation mode."""
         return super().train(False)
 
 
@@ -28,7 +29,8 @@ class BatchwiseNorm2d(nn.BatchNorm2d):
         super().__init__(num_features)
         self.track_running_stats = False  # the buffers stay, so that the state dict is the common one
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> "BatchwiseNorm2d":
+        """Stay in training mode."""
         return super().train(True)
 
 

@@ -38,7 +38,7 @@ def scaled_iou_loss(cosine: Tensor, ious: Tensor, min_iou: float, max_iou: float
 
 
 class Negatives(NamedTuple):
-    """What sentences and their positives are contrasted with.
+    """The vectors that sentences and their positives are contrasted with.
 
     Attributes:
         moments: [B', M, C] unit vectors of all videos.
@@ -79,6 +79,14 @@ def collect_negatives(output: GroundingOutput, batch: GroundingBatch, gather: bo
         comm.gather_rows(batch.video_index + first_video, sentence_counts),
         own + first_sentence,
     )
+
+
+def present_videos(negatives: Negatives, batch: GroundingBatch, gather: bool) -> PastVideos:
+    """The negatives of this step as a memory bank keeps them; `gather` as in `collect_negatives`."""
+    keys = video_keys(batch.video_ids).to(negatives.moments.device)
+    if gather:
+        keys = comm.gather_rows(keys, comm.row_counts(keys))
+    return PastVideos(negatives.moments, negatives.sentences, negatives.sentence_videos, keys)
 
 
 def with_past(negatives: Negatives, past: PastVideos | None, keys: Tensor) -> Negatives:
@@ -152,7 +160,7 @@ class MutualMatchingLoss:
         negative_video_iou: cells of the own video are negatives where their IoU with the moment is below this.
         sent_removal_iou: other sentences of the own video are left out where their moment's IoU is at least this.
         masked_negatives: "ones" or "exclude", see MODEL.MMN.LOSS.MASKED_NEGATIVES.
-        kinds: of negatives that take part.
+        kinds: the kinds of negatives that take part.
     """
 
     def __init__(
@@ -268,19 +276,12 @@ class GroundingCriterion:
         ious = cell_ious(self.cells, batch.moments, batch.sentence_durations)
         cosine = own_video_cosines(output.sentences_iou, output.moments_iou, batch.layout)
         negatives = collect_negatives(output, batch, self.gather_negatives)
-        # Without gathering S' is S and this is the mean.
+        # By the sentences of this step, without the bank's. Where nothing is gathered, S' is S and this is the mean.
         weight = (comm.get_world_size() if self.gather_negatives else 1) / len(negatives.sentences)
-        vid, sent = self.matching(self._remember(negatives, batch), ious)
+        if self.memory is not None:
+            present = present_videos(negatives, batch, self.gather_negatives)
+            negatives = with_past(negatives, self.memory.content, present.keys)
+            self.memory.offer(present)
+        vid, sent = self.matching(negatives, ious)
         iou = scaled_iou_loss(cosine, ious, self.min_iou, self.max_iou)
         return {"vid": vid.sum() * weight, "sent": sent.sum() * weight, "iou": iou.sum() * weight}
-
-    def _remember(self, negatives: Negatives, batch: GroundingBatch) -> Negatives:
-        """The negatives with those of the memory bank, which is offered the ones of this step."""
-        if self.memory is None:
-            return negatives
-        keys = video_keys(batch.video_ids).to(negatives.moments.device)
-        if self.gather_negatives:
-            keys = comm.gather_rows(keys, comm.row_counts(keys))
-        present = PastVideos(negatives.moments, negatives.sentences, negatives.sentence_videos, keys)
-        self.memory.offer(present)
-        return with_past(negatives, self.memory.content, keys)

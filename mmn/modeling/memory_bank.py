@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class PastVideos(NamedTuple):
-    """Videos with all their cells and sentences, oldest first.
+    """Videos with all their cells and sentences as a memory bank keeps them, oldest first.
 
     Attributes:
         moments: [Q, M, C] unit vectors.

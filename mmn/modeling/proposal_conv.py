@@ -60,11 +60,11 @@ class ProposalConv(nn.Module):
     """L x (convolution, batch norm, ReLU, window weight), then a 1x1 convolution per head.
 
     Args:
-        cells: of the proposal map.
+        cells: the proposal map's cells.
         input_size, hidden_size: channels before and after the first layer.
         kernel_size: k, odd. num_layers: L. joint_space_size: C.
         impl: "dense", "fast" or "auto", see MODEL.MMN.PREDICTOR.IMPL.
-        checkpoint_activations, channels_last: of the dense form, see the keys of these names.
+        checkpoint_activations, channels_last: for the dense form, see the keys of these names.
         batch_norm: see MODEL.MMN.PREDICTOR.BATCH_NORM.
         shared_heads: `conv1x1_iou` makes the vectors of both joint spaces.
     """

@@ -15,7 +15,7 @@ def own_video_cosines(sentences: Tensor, moments: Tensor, layout: RowLayout) -> 
     Args:
         sentences: [S, C], unit vectors.
         moments: [B, M, C], unit vectors.
-        layout: whose sentences they are.
+        layout: which sentence belongs to which video.
     Returns:
         [S, M]
     """
@@ -29,7 +29,7 @@ def iou_score(cosine: Tensor) -> Tensor:
 
 
 def final_score(contrastive: Tensor, iou: Tensor, contrastive_power: float, kind: str = "product") -> Tensor:
-    """What moments are ranked by (SPEC section 5), in [0, 1].
+    """The score that moments are ranked by (SPEC section 5), in [0, 1].
 
     Args:
         contrastive, iou: scores of the two heads, of one shape.

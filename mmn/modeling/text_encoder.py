@@ -1,12 +1,10 @@
 """Tokens -> one vector per sentence in each of the two joint spaces."""
 
-from collections import Counter
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
+from mmn.modeling.fast.length_groups import encode_in_groups
 from mmn.modeling.fast.packed_linear import pack_linears
 from mmn.utils.errors import ConfigError
 from mmn.utils.pretrained import load_pretrained
@@ -45,30 +43,12 @@ class TextEncoder(nn.Module):
 
     def forward(self, tokens: Tensor, token_mask: Tensor) -> tuple[Tensor, Tensor]:
         """tokens, token_mask [U, L] int64 -> sentence features (contrastive, iou), each [U, C]."""
-        pooled = self.layernorm(self.pooled_hidden_state(tokens, token_mask))
+        pooled = self.layernorm(encode_in_groups(self.pooled_hidden_state, tokens, token_mask))
         iou = self.fc_out1(pooled)
         return iou if self.fc_out2 is None else self.fc_out2(pooled), iou
 
     def pooled_hidden_state(self, tokens: Tensor, token_mask: Tensor) -> Tensor:
-        """The last hidden states, pooled over the tokens of each sentence -> [U, hidden_size].
-
-        A GPU gets all sentences in one forward. A CPU pays for every padded token, so there sentences of like length
-        share a forward of their own (`length_groups`).
-        """
-        if tokens.device.type != "cpu":
-            return self._pooled_group(tokens, token_mask)
-        lengths = token_mask.sum(dim=1)
-        groups = length_groups(lengths.tolist())
-        if len(groups) == 1:
-            return self._pooled_group(tokens, token_mask)
-        pooled = []
-        for rows in groups:
-            width = int(lengths[rows].max())
-            pooled.append(self._pooled_group(tokens[rows, :width], token_mask[rows, :width]))
-        order = torch.tensor([row for rows in groups for row in rows])
-        return torch.cat(pooled)[order.argsort()]
-
-    def _pooled_group(self, tokens: Tensor, token_mask: Tensor) -> Tensor:
+        """The encoder's last hidden states, pooled over the tokens of each sentence: [U, L] -> [U, hidden_size]."""
         hidden = self.bert(input_ids=tokens, attention_mask=token_mask).last_hidden_state
         return self.pool(hidden, token_mask)
 
@@ -107,41 +87,6 @@ def last_layers(encoder: nn.Module, num_layers: int) -> list[nn.Parameter]:
         return []
     first = next(stacks[0][total - num_layers].parameters())
     return parameters[next(place for place, parameter in enumerate(parameters) if parameter is first) :]
-
-
-# What one more forward costs on a CPU, in tokens: mostly reading the encoder's weights once more.
-FORWARD_OVERHEAD_TOKENS = 32
-
-
-def length_groups(lengths: Sequence[int]) -> list[list[int]]:
-    """Sentences in groups that are padded together: the grouping with the fewest padded tokens plus forward overheads.
-
-    Args:
-        lengths: tokens of each sentence.
-    Returns:
-        the numbers of the sentences of each group, shortest group first.
-
-    >>> length_groups([40, 5, 38, 6] + [5] * 20)
-    [[1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23], [0, 2]]
-    """
-    distinct = sorted(set(lengths))
-    counts = Counter(lengths)
-    best: list[tuple[int, int]] = [(0, 0)]  # cost of grouping the first lengths, and where its last group begins
-    for stop in range(1, len(distinct) + 1):
-        costs, sentences = [], 0
-        for start in range(stop - 1, -1, -1):
-            sentences += counts[distinct[start]]
-            costs.append((best[start][0] + sentences * distinct[stop - 1] + FORWARD_OVERHEAD_TOKENS, start))
-        best.append(min(costs))
-    bounds, stop = [], len(distinct)
-    while stop:
-        bounds.append((best[stop][1], stop))
-        stop = best[stop][1]
-    group_of = {distinct[place]: group for group, pair in enumerate(reversed(bounds)) for place in range(*pair)}
-    groups: list[list[int]] = [[] for _ in bounds]
-    for number, length in enumerate(lengths):
-        groups[group_of[length]].append(number)
-    return groups
 
 
 @explains_torchvision()

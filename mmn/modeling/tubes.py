@@ -1,4 +1,4 @@
-"""What HC-STVG needs of the network beyond moments: its feature pooling, scores and losses (SPEC section 8).
+"""The parts of the network that HC-STVG has beyond moments: its feature pooling, scores and losses (SPEC section 8).
 
 Each candidate tube is one element of the network's batch dimension, so that [T, ...] stands where the legend of
 `mmn.modeling` has [B, ...]; T is the number of tubes of the whole batch. Every video has one sentence: S = B.
@@ -62,7 +62,7 @@ class Positives(NamedTuple):
 
 
 class TubeNegatives(NamedTuple):
-    """What sentences and their positives are contrasted with.
+    """The vectors that sentences and their positives are contrasted with.
 
     Attributes:
         moments: [T', M, C] unit vectors of all tubes.
@@ -123,7 +123,7 @@ class TubeMatchingLoss:
         self.tau_sent = tau_sent
         self.negative_video_iou = negative_video_iou
         self.masked_logit = {"ones": 0.0, "exclude": -math.inf}[masked_negatives]
-        self.left_out = {"released": "slot", "batch": "tube"}[tube_index]
+        self.tube_index = tube_index
 
     def __call__(self, negatives: TubeNegatives, positives: Positives) -> tuple[Tensor, Tensor]:
         """Losses (video -> sentence, sentence -> video) of this process's S sentences, each [S]."""
@@ -144,9 +144,9 @@ class TubeMatchingLoss:
         cosine = (sentences @ negatives.moments.flatten(0, 1).T).view(-1, num_tubes, num_cells)  # [S, T', M]
         own = cosine[rows, positives.tube]  # [S, M]
         positive = (own.gather(1, positives.cell[:, None]) - self.margin) / self.tau_sent  # [S, 1]
-        others = (cosine / self.tau_sent).index_put(
-            (rows, getattr(positives, self.left_out)), cosine.new_tensor(-math.inf)
-        )
+        # As released, the tube left out here is the row of the batch that has the positive tube's number in its video.
+        left_out = {"released": positives.slot, "batch": positives.tube}[self.tube_index]
+        others = (cosine / self.tau_sent).index_put((rows, left_out), cosine.new_tensor(-math.inf))
         epsilon = torch.full_like(positive, math.log(DENOMINATOR_EPSILON))
         terms = [positive, self._own_tube_logits(own, positives), others.flatten(1), epsilon]
         return (torch.cat(terms, dim=1).logsumexp(dim=1, keepdim=True) - positive).squeeze(1)

@@ -1,19 +1,24 @@
-"""What goes through the model in one step."""
+"""Batches: everything that goes through the model in one step."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+Moved = TypeVar("Moved", bound="_Movable")
 
+
+@dataclass(eq=False)
 class _Movable:
     """A dataclass of tensors and plain values that goes to a device as one."""
 
-    def to(self, device: torch.device):
+    def to(self: Moved, device: torch.device) -> Moved:
+        """A copy on `device`."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def pin_memory(self):
+    def pin_memory(self: Moved) -> Moved:
         """Called by the data loader's pinning thread."""
         return self._map(Tensor.pin_memory)
 
@@ -21,7 +26,7 @@ class _Movable:
         """Tell the memory allocator that `stream` uses the tensors, which another one made."""
         self._map(lambda tensor: tensor.record_stream(stream))
 
-    def _map(self, function: Callable[[Tensor], object]):
+    def _map(self: Moved, function: Callable[[Tensor], object]) -> Moved:
         changed = {}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -47,7 +52,8 @@ class RowLayout(_Movable):
     slot: Tensor
 
     @classmethod
-    def from_counts(cls, counts: Sequence[int]):
+    def from_counts(cls, counts: Sequence[int]) -> "RowLayout":
+        """The layout of videos with `counts` rows each."""
         repeats = torch.tensor(counts, dtype=torch.int64)
         video_index = torch.arange(len(repeats)).repeat_interleave(repeats)
         first = repeats.cumsum(0) - repeats
@@ -70,7 +76,7 @@ class RowLayout(_Movable):
 
 @dataclass(kw_only=True)
 class Batch(_Movable):
-    """What the batches of all tasks hold: what the network embeds, and whose it is.
+    """The part of a batch that all tasks have: what the network embeds, and whose it is.
 
     Attributes:
         feats: [B, P, D] float32, resampled clip features.

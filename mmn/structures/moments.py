@@ -73,13 +73,14 @@ def nms_indices(moments: Tensor, scores: Tensor, iou_threshold: float, num_kept:
     kept_scores = scores.new_zeros(num_sets, num_kept)
     starts, ends = (bound.contiguous() for bound in moments.unbind(-1))
     remaining = scores.clamp(min=0)
-    suppressed = torch.empty_like(remaining)  # 0 or 1: arithmetic with a mask of numbers is faster than masking
+    suppressed = torch.empty_like(remaining)  # 0 or 1
     for turn in range(num_kept if remaining.shape[1] else 0):
         best = first_argmax(remaining)
         score, start, end = remaining.gather(1, best), starts.gather(1, best), ends.gather(1, best)
         kept[:, turn] = best.squeeze(1)
         kept_scores[:, turn] = score.squeeze(1)
-        # `temporal_iou` without its clamp at 0, which no threshold can tell from what is below.
+        # In plain form: remaining[temporal_iou(moments, the kept moment) > iou_threshold] = 0. For speed the clamp at 0 is
+        # left out, which decides nothing since no threshold is negative, and the mask is 0 and 1, to multiply with.
         overlap = torch.minimum(ends, end).sub_(torch.maximum(starts, start))
         hull = torch.maximum(ends, end).sub_(torch.minimum(starts, start))
         torch.gt(overlap.div_(hull), iou_threshold, out=suppressed)

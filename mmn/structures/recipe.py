@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -89,7 +90,7 @@ class FeatureRecipe:
     @classmethod
     def from_attributes(cls, attributes: Mapping, where: str) -> "FeatureRecipe | None":
         """The recipe in the attributes of an HDF5 file; None where there is none, as in the released ones."""
-        values = {
+        values: dict[str, Any] = {
             name.removeprefix(PREFIX): _plain(value) for name, value in attributes.items() if name.startswith(PREFIX)
         }
         if not values:

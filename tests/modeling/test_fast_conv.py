@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from mmn.modeling.fast import FastStack
 from mmn.modeling.fast import onednn as onednn_module
 from mmn.modeling.fast import packed_conv as packed_conv_module
-from mmn.modeling.fast.bilinear import bilinear_algorithm
+from mmn.modeling.fast.cell_tiling import LayerTiling, TileMap, cover
 from mmn.modeling.fast.packed_conv import LayerPlan, TransformedWeights, batched_linear, forward_products
-from mmn.modeling.fast.tiling import LayerTiling, TileMap, cover
+from mmn.modeling.fast.toom_cook import toom_cook
 from mmn.modeling.proposal_conv import ProposalConv
 from mmn.structures.proposals import ProposalCells
 from mmn.utils.memory import reuse_freed_memory
@@ -308,7 +308,7 @@ def test_one_layer_on_any_cells(data, name):
     inputs = torch.rand(size, size, generator=generator) < data.draw(st.sampled_from([0.1, 0.5, 1.0]))
     outputs = torch.rand(size - kernel_size + 1, size - kernel_size + 1, generator=generator) < 0.6
     inputs[0, 0] = outputs[0, 0] = True
-    algorithm = bilinear_algorithm(name, kernel_size)
+    algorithm = toom_cook(name, kernel_size)
     tiling = LayerTiling(inputs, outputs, kernel_size, algorithm.tile_size)
     if tiling.overlap_add:
         algorithm = algorithm.transposed()

@@ -1,18 +1,14 @@
 """Sentence vectors: what they are the mean of, and what they do not depend on."""
 
-import itertools
-
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch.nn import functional as F
 from torch.testing import assert_close
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.modeling import build_model
-from mmn.modeling.text_encoder import FORWARD_OVERHEAD_TOKENS, TextEncoder, last_layers, length_groups, load_encoder
+from mmn.modeling.text_encoder import TextEncoder, last_layers, load_encoder
 from mmn.solver import set_text_encoder_frozen
 from mmn.utils.errors import ConfigError
 
@@ -101,40 +97,6 @@ def test_another_encoder_brings_its_own_width_and_no_pooler(tmp_path):
     contrastive, iou = TextEncoder(encoder, size, 6)(torch.tensor([[2, 5, 3]]), torch.ones(1, 3, dtype=torch.int64))
     (contrastive.sum() + iou.sum()).backward()
     assert all(parameter.grad is not None for parameter in encoder.parameters())
-
-
-# ---- Sentences of like length share a forward on a CPU ---------------------------------------------------------------
-
-
-def brute_force_cost(lengths):
-    """The least padded tokens plus overheads over all ways to cut the sorted lengths."""
-    ordered = sorted(lengths)
-    cuts = range(1, len(ordered))
-    costs = []
-    for chosen in itertools.chain.from_iterable(itertools.combinations(cuts, n) for n in range(len(ordered))):
-        bounds = [0, *chosen, len(ordered)]
-        groups = [ordered[start:stop] for start, stop in itertools.pairwise(bounds)]
-        costs.append(sum(len(group) * group[-1] + FORWARD_OVERHEAD_TOKENS for group in groups))
-    return min(costs)
-
-
-@torch.no_grad()
-def test_sentences_of_unlike_length_get_the_vectors_of_one_forward(encoder):
-    lengths = torch.tensor([4, 30, 5, 29, *[4] * 20])
-    tokens = torch.randint(5, 60, (len(lengths), 30), generator=torch.Generator().manual_seed(0))
-    mask = (torch.arange(30) < lengths[:, None]).long()
-    assert len(length_groups(lengths.tolist())) == 2
-    hidden = encoder.bert(input_ids=tokens, attention_mask=mask).last_hidden_state
-    mean = (hidden * mask[..., None]).sum(1) / lengths[:, None]
-    assert_close(encoder.pooled_hidden_state(tokens, mask), mean, rtol=1e-5, atol=1e-6)
-
-
-@given(st.lists(st.integers(1, 60), min_size=1, max_size=9))
-def test_length_groups_cost_the_least(lengths):
-    groups = length_groups(lengths)
-    assert sorted(number for group in groups for number in group) == list(range(len(lengths)))
-    cost = sum(len(group) * max(lengths[number] for number in group) + FORWARD_OVERHEAD_TOKENS for group in groups)
-    assert cost == brute_force_cost(lengths)
 
 
 # ---- Factors -----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The convolution stack of `ProposalConv` on packed cells: same parameters, same results, less work.
 
-Three savings over the dense form, all exact up to rounding: cells that cannot matter are skipped (`tiling.py`), the
-convolutions take fewer multiplications (`bilinear.py`), and where no gradient is wanted the batch norm is folded into
+Three savings over the dense form, all exact up to rounding: cells that cannot matter are skipped (`cell_tiling.py`), the
+convolutions take fewer multiplications (`toom_cook.py`), and where no gradient is wanted the batch norm is folded into
 weights that are transformed once and kept.
 """
 
@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmn.modeling.fast.cost import best_algorithm, dense_cost
+from mmn.modeling.fast.cell_tiling import LayerTiling
+from mmn.modeling.fast.conv_cost import best_algorithm, dense_cost
 from mmn.modeling.fast.fingerprint import fingerprint, same_state
-from mmn.modeling.fast.layers import LayerCells, needed_cells, valid_cells
-from mmn.modeling.fast.norm import folded_norm, norm_relu_weight, uses_batch_statistics
+from mmn.modeling.fast.layer_cells import LayerCells, needed_cells, valid_cells
+from mmn.modeling.fast.packed_batch_norm import folded_norm, norm_relu_weight, uses_batch_statistics
 from mmn.modeling.fast.packed_conv import LayerPlan, PackedConv, TransformedWeights, forward_products
-from mmn.modeling.fast.tiling import LayerTiling
 
 NOMINAL_EVAL_BATCH = 4
 """Videos for which inference picks its form and algorithms. Were they picked for the batch at hand, results would depend
@@ -87,7 +87,7 @@ class FastStack:
                 cells = self._folded_layers(cells, convs, norms)
             return cells.transpose(0, 1).to(convs[0].weight.dtype)
 
-    def _layer_by_layer(self, cells: Tensor, convs, norms) -> Tensor:
+    def _layer_by_layer(self, cells: Tensor, convs: Sequence[nn.Conv2d], norms: Sequence[nn.BatchNorm2d]) -> Tensor:
         """Training, and gradients with running statistics: [M + 1, B, H_in] -> [M, B, H]."""
         self._folded, self._fingerprint = [], []  # the parameters are about to change
         from_batch = any(uses_batch_statistics(norm) for norm in norms)
@@ -99,7 +99,7 @@ class FastStack:
             cells = norm_relu_weight(outputs, conv.bias, norm, self._window_weight(layer, cells), total)
         return cells.index_select(0, self.wanted.to(cells.device)) if from_batch else cells[:-1]
 
-    def _folded_layers(self, cells: Tensor, convs, norms) -> Tensor:
+    def _folded_layers(self, cells: Tensor, convs: Sequence[nn.Conv2d], norms: Sequence[nn.BatchNorm2d]) -> Tensor:
         """Inference: [M + 1, B, H_in] -> [M, B, H]."""
         modules = [*convs, *norms]
         state = fingerprint(t for module in modules for t in (*module.parameters(), *module.buffers()))
@@ -121,7 +121,7 @@ class FastStack:
         return FoldedLayer(plan, TransformedWeights(weight, plan.algorithm, rows), shift)
 
     def prefers_fast(self, convs: Sequence[nn.Conv2d], batch: int, training: bool) -> bool:
-        """Whether this form is expected to be faster than the dense one on a CPU, by the estimates of `cost.py`."""
+        """Whether this form is expected to be faster than the dense one on a CPU, by the estimates of `conv_cost.py`."""
         if not training:
             batch = NOMINAL_EVAL_BATCH
         layers, fast, dense = self.valid if training else self.needed, 0.0, 0.0

@@ -10,7 +10,7 @@ NUM_SAMPLES = 1024
 
 
 def fingerprint(tensors: Iterable[Tensor]) -> list[tuple]:
-    """What tells one state of the tensors from another, to be compared with `same_state`.
+    """A description of the state of the tensors, to be compared with another by `same_state`.
 
     Optimizers and `load_state_dict` raise a tensor's version, `.to()` changes its address. Writes through `.data` do
     neither: for them some elements are kept.

@@ -1,4 +1,4 @@
-"""The convolution of one layer on packed cells, by tiles and a bilinear algorithm, with its gradients.
+"""The convolution of one layer on packed cells, by tiles and a Toom-Cook algorithm, with its gradients.
 
 Packed maps are [cells, B, C], one row per cell: a cell's values of the whole batch are moved at once, so no index
 depends on the batch, and the matrix products over channels have tiles * B rows. In the comments: P = components of the
@@ -8,16 +8,16 @@ Memory traffic costs as much as arithmetic here. All transformed data is therefo
 (`CHUNK_BYTES`), and the transformed weights, several times the size of the weights, never exist as a whole in training.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mmn.modeling.fast import onednn
-from mmn.modeling.fast.bilinear import Bilinear, Block
-from mmn.modeling.fast.tiling import LayerTiling, TileMap
+from mmn.modeling.fast.cell_tiling import LayerTiling, TileMap
+from mmn.modeling.fast.toom_cook import Block, ToomCook
 
 CHUNK_BYTES = {"cpu": 8 << 20, "default": 256 << 20}
 """Size of the largest operand of a chunk, by device type: on CPUs it should stay in the cache."""
@@ -30,7 +30,7 @@ class LayerPlan(NamedTuple):
     """How a layer is computed: where its tiles are, and the algorithm in the layer's direction, dtype and device."""
 
     tiling: LayerTiling
-    algorithm: Bilinear
+    algorithm: ToomCook
 
 
 def _suits_onednn(weight: Tensor) -> bool:
@@ -43,18 +43,17 @@ def batched_linear(inputs: Tensor, weights: Tensor | Sequence[Tensor], out: Tens
 
     Weights are one tensor, or a sequence of matrices that oneDNN has packed.
     """
-    packed = not isinstance(weights, Tensor)
-    if packed or (inputs.shape[1] >= ONEDNN_MIN_ROWS and _suits_onednn(weights)):
-        for row, weight in enumerate(weights):
-            out[row] = onednn.linear(inputs[row], weight)
-    else:
+    if isinstance(weights, Tensor) and not (inputs.shape[1] >= ONEDNN_MIN_ROWS and _suits_onednn(weights)):
         torch.bmm(inputs, weights.mT, out=out)
+        return
+    for row, weight in enumerate(weights):
+        out[row] = onednn.linear(inputs[row], weight)
 
 
 def chunks(block: Block, bytes_per_product: int, device: torch.device) -> Iterator[slice]:
     """Consecutive ranges of the products of `block`, as many at a time as fit in a chunk."""
     limit = CHUNK_BYTES.get(device.type, CHUNK_BYTES["default"])
-    count = len(block.weight)
+    count = len(block.weight_transform)
     pieces = min(count, -(-count * bytes_per_product // limit))
     bounds = [count * piece // pieces for piece in range(pieces + 1)]
     return (slice(start, end) for start, end in zip(bounds[:-1], bounds[1:], strict=True))
@@ -75,16 +74,16 @@ def components_to_cells(components: Tensor, tile_map: TileMap, matrix: Tensor) -
     return tile_map.scatter(elements.view(tile_map.side, tile_map.side, tile_map.num_tiles, -1))
 
 
-def weight_components(weight: Tensor, algorithm: Bilinear) -> Tensor:
+def weight_components(weight: Tensor, algorithm: ToomCook) -> Tensor:
     """[C_out, C_in, k, k] -> with the first of the two window dimensions transformed [P, k, C_out * C_in]."""
     size = algorithm.kernel_size
     taps = weight.reshape(-1, size * size).T.contiguous()
-    return (algorithm.weight @ taps.view(size, -1)).unflatten(1, (size, -1))
+    return (algorithm.weight_transform @ taps.view(size, -1)).unflatten(1, (size, -1))
 
 
 def transform_weights(block: Block, part: slice, components: Tensor, shape: torch.Size) -> Tensor:
     """Some products of a block from the components [P, k, C_out * C_in] -> [q, C_out, C_in]."""
-    return (block.weight[part] @ _of_block(components, block)).view(-1, *shape[:2])
+    return (block.weight_transform[part] @ _of_block(components, block)).view(-1, *shape[:2])
 
 
 def _of_block(components: Tensor, block: Block) -> Tensor:
@@ -92,26 +91,31 @@ def _of_block(components: Tensor, block: Block) -> Tensor:
     return components[block.rows].flatten(0, 1)
 
 
-def forward_products(cells: Tensor, plan: LayerPlan, channels_out: int, weights_of) -> Tensor:
+WeightsOf = Callable[[int, slice], Tensor | Sequence[Tensor]]
+"""(Index of a block, slice of its products) -> transformed weights, as `batched_linear` takes them."""
+
+
+def forward_products(cells: Tensor, plan: LayerPlan, channels_out: int, weights_of: WeightsOf) -> Tensor:
     """Convolve packed cells [cells + 1, B, C_in] (the last row zero) -> [cells_out, B, C_out].
 
     Args:
-        weights_of: (block index, slice of its products) -> transformed weights, as `batched_linear` takes them.
+        plan: the layer's tiles and algorithm.
+        weights_of: where the transformed weights come from.
     """
     tiling, algorithm = plan
     batch, channels_in = cells.shape[1:]
     rows = tiling.num_tiles * batch
-    sources = tiles_to_components(cells.flatten(1), tiling.inputs, algorithm.input)
+    sources = tiles_to_components(cells.flatten(1), tiling.inputs, algorithm.input_transform)
     results = cells.new_empty(len(sources), tiling.outputs.side, rows * channels_out)
     row_bytes = cells.element_size() * max(rows * max(channels_in, channels_out), channels_in * channels_out)
     for index, block in enumerate(algorithm.blocks):
         source, result = _of_block(sources, block), _of_block(results, block)
         for part in chunks(block, row_bytes, cells.device):
-            inputs = (block.input[part] @ source).view(-1, rows, channels_in)
+            inputs = (block.input_transform[part] @ source).view(-1, rows, channels_in)
             products = inputs.new_empty(len(inputs), rows, channels_out)
             batched_linear(inputs, weights_of(index, part), products)
-            result.addmm_(block.output[:, part], products.flatten(1), beta=0 if part.start == 0 else 1)
-    return components_to_cells(results, tiling.outputs, algorithm.output).unflatten(1, (batch, channels_out))
+            result.addmm_(block.output_transform[:, part], products.flatten(1), beta=0 if part.start == 0 else 1)
+    return components_to_cells(results, tiling.outputs, algorithm.output_transform).unflatten(1, (batch, channels_out))
 
 
 class TransformedWeights:
@@ -120,7 +124,7 @@ class TransformedWeights:
     Where oneDNN multiplies, every matrix is stored in its own layout for about `rows` rows.
     """
 
-    def __init__(self, weight: Tensor, algorithm: Bilinear, rows: int):
+    def __init__(self, weight: Tensor, algorithm: ToomCook, rows: int):
         components = weight_components(weight, algorithm)
         packed = _suits_onednn(weight.permute(2, 3, 0, 1))
         self.blocks: list[Tensor | list[Tensor]] = []
@@ -143,7 +147,7 @@ class PackedConv(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, cells: Tensor, weight: Tensor, plan: LayerPlan) -> Tensor:
+    def forward(ctx: Any, cells: Tensor, weight: Tensor, plan: LayerPlan) -> Tensor:
         ctx.save_for_backward(cells, weight)
         ctx.plan = plan
         components = weight_components(weight, plan.algorithm)
@@ -155,9 +159,10 @@ class PackedConv(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        cells, weight = ctx.saved_tensors
         with torch.autocast(grad.device.type, enabled=False):
-            return *_backward_products(grad, *ctx.saved_tensors, ctx.plan), None
+            return *_backward_products(grad, cells, weight, ctx.plan), None
 
 
 def _backward_products(grad: Tensor, cells: Tensor, weight: Tensor, plan: LayerPlan) -> tuple[Tensor, Tensor]:
@@ -165,25 +170,25 @@ def _backward_products(grad: Tensor, cells: Tensor, weight: Tensor, plan: LayerP
     tiling, algorithm = plan
     (channels_out, channels_in), batch = weight.shape[:2], cells.shape[1]
     rows = tiling.num_tiles * batch
-    sources = tiles_to_components(cells.flatten(1), tiling.inputs, algorithm.input)
-    grads = tiles_to_components(_pad_row(grad).flatten(1), tiling.outputs, algorithm.output.T)
+    sources = tiles_to_components(cells.flatten(1), tiling.inputs, algorithm.input_transform)
+    grads = tiles_to_components(_pad_row(grad).flatten(1), tiling.outputs, algorithm.output_transform.T)
     weights = weight_components(weight, algorithm)
     row_bytes = cells.element_size() * max(rows * max(channels_in, channels_out), channels_in * channels_out)
     for block in algorithm.blocks:
         source, grad_result, taps = (_of_block(components, block) for components in (sources, grads, weights))
         grad_source, grad_taps = torch.zeros_like(source), torch.zeros_like(taps)
         for part in chunks(block, row_bytes, grad.device):
-            grad_products = (block.output[:, part].T @ grad_result).view(-1, rows, channels_out)
-            inputs = (block.input[part] @ source).view(-1, rows, channels_in)
+            grad_products = (block.output_transform[:, part].T @ grad_result).view(-1, rows, channels_out)
+            inputs = (block.input_transform[part] @ source).view(-1, rows, channels_in)
             grad_weights = torch.bmm(grad_products.mT, inputs)
-            grad_taps.addmm_(block.weight[part].T, grad_weights.flatten(1))
-            transformed = (block.weight[part] @ taps).view(-1, channels_out, channels_in)
+            grad_taps.addmm_(block.weight_transform[part].T, grad_weights.flatten(1))
+            transformed = (block.weight_transform[part] @ taps).view(-1, channels_out, channels_in)
             batched_linear(grad_products, transformed.mT, inputs)
-            grad_source.addmm_(block.input[part].T, inputs.flatten(1))
+            grad_source.addmm_(block.input_transform[part].T, inputs.flatten(1))
         # The components of this block are used up: keep the gradients in their place.
         source.copy_(grad_source)
         taps.copy_(grad_taps)
-    grad_cells = components_to_cells(sources, tiling.inputs, algorithm.input.T).view(-1, batch, channels_in)
+    grad_cells = components_to_cells(sources, tiling.inputs, algorithm.input_transform.T).view(-1, batch, channels_in)
     return _pad_row(grad_cells), _weight_gradient(weights, weight, algorithm)
 
 
@@ -192,8 +197,8 @@ def _pad_row(cells: Tensor) -> Tensor:
     return torch.cat([cells, cells.new_zeros(1, *cells.shape[1:])])
 
 
-def _weight_gradient(components: Tensor, weight: Tensor, algorithm: Bilinear) -> Tensor:
+def _weight_gradient(components: Tensor, weight: Tensor, algorithm: ToomCook) -> Tensor:
     """Transpose of `weight_components`: [P, k, C_out * C_in] -> [C_out, C_in, k, k]."""
     size = algorithm.kernel_size
-    taps = (algorithm.weight.T @ components.flatten(1)).view(size * size, -1)
+    taps = (algorithm.weight_transform.T @ components.flatten(1)).view(size * size, -1)
     return taps.T.contiguous().view(weight.shape)

@@ -18,6 +18,8 @@ class PackedLinear(nn.Linear):
     again whenever the weight has changed.
     """
 
+    _packed: tuple[list[tuple], Tensor] | None  # the state of the weight, and its copy
+
     def forward(self, input: Tensor) -> Tensor:
         """[..., in_features] -> [..., out_features]."""
         if not self._can_pack(input):

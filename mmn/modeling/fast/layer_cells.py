@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmn.modeling.fast.tiling import cover
+from mmn.modeling.fast.cell_tiling import cover
 
 
 @dataclass(frozen=True, eq=False)

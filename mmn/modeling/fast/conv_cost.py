@@ -1,4 +1,4 @@
-"""What a layer costs, fast and dense: picks the algorithm of a layer, and between the fast and the dense form.
+"""Estimated cost of a layer, fast and dense: picks its algorithm, and between the fast and the dense form.
 
 The estimate counts the arithmetic of the channel products, that of the transforms, the memory traffic of transformed
 weights, and calls. Only the ratios of the `RATES` matter. They were fitted on two cores of an AMD EPYC (Zen 4,
@@ -21,9 +21,11 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
-from mmn.modeling.fast.bilinear import Bilinear, bilinear_algorithm
-from mmn.modeling.fast.layers import LayerCells
+from torch import Tensor
+
+from mmn.modeling.fast.layer_cells import LayerCells
 from mmn.modeling.fast.onednn import MIN_WEIGHTS
+from mmn.modeling.fast.toom_cook import ToomCook, toom_cook
 
 
 class Rates(NamedTuple):
@@ -47,17 +49,17 @@ PASSES = {False: 1, True: 3}
 
 
 @cache
-def candidates(kernel_size: int) -> tuple[Bilinear, ...]:
+def candidates(kernel_size: int) -> tuple[ToomCook, ...]:
     """Algorithms worth considering for a kernel size, all as accurate as a float32 FFT."""
     if kernel_size == 1:
-        return (bilinear_algorithm("fft1", 1),)
+        return (toom_cook("fft1", 1),)
     sizes = range(kernel_size + 3, kernel_size + 13, 2)
-    return tuple(bilinear_algorithm(f"mixed{size}", kernel_size) for size in sizes)
+    return tuple(toom_cook(f"mixed{size}", kernel_size) for size in sizes)
 
 
 def best_algorithm(
     layer: LayerCells, kernel_size: int, channels: Sequence[int], batch: int, training: bool
-) -> tuple[Bilinear, float]:
+) -> tuple[ToomCook, float]:
     """The candidate with the lowest estimate for a layer, and its estimate. `channels`: (C_out, C_in)."""
     costs = [
         (fast_cost(layer.num_tiles(algorithm.tile_size), algorithm, channels, batch, training), order)
@@ -67,7 +69,7 @@ def best_algorithm(
     return candidates(kernel_size)[order], cost
 
 
-def fast_cost(num_tiles: int, algorithm: Bilinear, channels: Sequence[int], batch: int, training: bool) -> float:
+def fast_cost(num_tiles: int, algorithm: ToomCook, channels: Sequence[int], batch: int, training: bool) -> float:
     """Estimated seconds of one layer with `num_tiles` tiles."""
     (channels_out, channels_in), rows = channels, num_tiles * batch
     passes, pairs = PASSES[training], channels_out * channels_in
@@ -78,7 +80,7 @@ def fast_cost(num_tiles: int, algorithm: Bilinear, channels: Sequence[int], batc
     if training:
         transforms += pairs * per_weight * passes
     # Many small tensor operations per block and column; a call per product where oneDNN multiplies.
-    calls = 6 * len(algorithm.blocks) + 2 * len(algorithm.input) + 20
+    calls = 6 * len(algorithm.blocks) + 2 * len(algorithm.input_transform) + 20
     if pairs >= MIN_WEIGHTS:
         calls += algorithm.num_products
     # Transformed weights are read once in inference, and written and read again in every pass of training.
@@ -91,14 +93,21 @@ def fast_cost(num_tiles: int, algorithm: Bilinear, channels: Sequence[int], batc
     )
 
 
-def transform_operations(algorithm: Bilinear) -> tuple[int, int, int]:
+def transform_operations(algorithm: ToomCook) -> tuple[int, int, int]:
     """Operations (multiply and add count as two) to transform one channel of a tile in, out, and one weight."""
-    counts = []
-    for name, side in (("input", 1), ("output", 0), ("weight", 1)):
-        matrix = getattr(algorithm, name)
-        blocks = sum(getattr(block, name).numel() for block in algorithm.blocks)
-        counts.append(2 * (matrix.numel() * matrix.shape[side] + blocks))
-    return tuple(counts)
+    blocks = algorithm.blocks
+    return (
+        _operations(algorithm.input_transform, algorithm.input_transform.shape[1], [b.input_transform for b in blocks]),
+        _operations(
+            algorithm.output_transform, algorithm.output_transform.shape[0], [b.output_transform for b in blocks]
+        ),
+        _operations(algorithm.weight_transform, algorithm.kernel_size, [b.weight_transform for b in blocks]),
+    )
+
+
+def _operations(first: Tensor, side: int, second: Sequence[Tensor]) -> int:
+    """Operations of a transform: the first dimension's matrix once per row of the second, then one matrix per block."""
+    return 2 * (first.numel() * side + sum(matrix.numel() for matrix in second))
 
 
 def dense_cost(layer: LayerCells, kernel_size: int, channels: Sequence[int], batch: int, training: bool) -> float:

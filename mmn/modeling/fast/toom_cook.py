@@ -11,7 +11,7 @@ points and the inverse U = V_n^-1, coefficient i of the product is the sum over 
 Read with v as the given side this is the full convolution; read with i as the given side it is the valid correlation
 y_o = sum over a of w_a x_{o+a}, o < t, which is what a convolution layer computes on n inputs:
 
-    y = V_t^T [(V_k w) * (U^T x)].
+    y = V_t^T [(V_k w) * (U^T x)], so G = V_k transforms the weight, B = U^T the input, and A^T = V_t^T gives the output.
 
 n products replace k t. The points decide cost and accuracy. Small integers, their inverses and infinity (whose row
 of V picks the highest coefficient) keep everything real: Winograd's F(t, k), cheapest and least accurate. The n-th
@@ -29,6 +29,7 @@ from the left onto [points, everything else], so that neither transposes nor com
 
 import cmath
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ WINOGRAD_POINTS = (0.0, INFINITY, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
 """Real points, in the order in which they are added as more are needed."""
 
 MIXED_RADIUS = 1.35
-"""Of the real points of mixed algorithms: the most accurate of those tried (1.2 to 3), in float32 for k = 5."""
+"""Radius of the real points of mixed algorithms: the most accurate of those tried (1.2 to 3), in float32 for k = 5."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,16 @@ class Block:
     Attributes:
         first: index of the first of the p components among all n components of the first dimension.
         components: p.
-        weight: [q, p * k], input: [q, p * input side], output: [p * output side, q].
+        weight_transform: [q, p * k], G above for this dimension.
+        input_transform: [q, p * input side], B.
+        output_transform: [p * output side, q], A^T.
     """
 
     first: int
     components: int
-    weight: Tensor
-    input: Tensor
-    output: Tensor
+    weight_transform: Tensor
+    input_transform: Tensor
+    output_transform: Tensor
 
     @property
     def rows(self) -> slice:
@@ -65,60 +68,68 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Bilinear:
+class ToomCook:
     """A two-dimensional algorithm: matrices of the first dimension, then one `Block` per point of it.
 
     Attributes:
-        name: of the algorithm; equal names and sizes mean equal matrices.
+        name: as in `algorithm_points`; equal names and sizes mean equal matrices.
         kernel_size, tile_size: k, t.
-        weight: [n, k], input: [n, input side], output: [output side, n].
-        blocks: of the second dimension.
+        weight_transform: [n, k], G above for the first dimension.
+        input_transform: [n, input side], B.
+        output_transform: [output side, n], A^T.
+        blocks: the second dimension.
     """
 
     name: str
     kernel_size: int
     tile_size: int
-    weight: Tensor
-    input: Tensor
-    output: Tensor
+    weight_transform: Tensor
+    input_transform: Tensor
+    output_transform: Tensor
     blocks: tuple[Block, ...]
 
     @property
     def num_products(self) -> int:
         """Matrix products over channels per tile."""
-        return sum(len(block.weight) for block in self.blocks)
+        return sum(len(block.weight_transform) for block in self.blocks)
 
-    def transposed(self) -> "Bilinear":
+    def transposed(self) -> "ToomCook":
         """The algorithm from t x t inputs to n x n outputs, o = i - a + k - 1: the full correlation of a tile.
 
         By the identity above the roles of x and y are exchanged, and the taps of w are reversed.
         """
         blocks = tuple(
-            replace(block, weight=_reverse_taps(block), input=block.output.T, output=block.input.T)
+            replace(
+                block,
+                weight_transform=_reverse_taps(block),
+                input_transform=block.output_transform.T,
+                output_transform=block.input_transform.T,
+            )
             for block in self.blocks
         )
         return replace(
             self,
             name=self.name + "-transposed",
-            weight=self.weight.flip(1),
-            input=self.output.T,
-            output=self.input.T,
+            weight_transform=self.weight_transform.flip(1),
+            input_transform=self.output_transform.T,
+            output_transform=self.input_transform.T,
             blocks=blocks,
         )
 
-    def to(self, like: Tensor) -> "Bilinear":
+    def to(self, like: Tensor) -> "ToomCook":
         """The matrices in the dtype and on the device of `like`."""
-        blocks = tuple(
-            replace(block, weight=block.weight.to(like), input=block.input.to(like), output=block.output.to(like))
-            for block in self.blocks
-        )
-        return replace(
-            self, weight=self.weight.to(like), input=self.input.to(like), output=self.output.to(like), blocks=blocks
-        )
+        blocks = tuple(replace(block, **_matrices_like(block, like)) for block in self.blocks)
+        return replace(self, blocks=blocks, **_matrices_like(self, like))
+
+
+def _matrices_like(part: Block | ToomCook, like: Tensor) -> dict[str, Any]:
+    """The three matrices in the dtype and on the device of `like`, by their names."""
+    names = ("weight_transform", "input_transform", "output_transform")
+    return {name: getattr(part, name).to(like) for name in names}
 
 
 def _reverse_taps(block: Block) -> Tensor:
-    return block.weight.unflatten(1, (block.components, -1)).flip(2).flatten(1)
+    return block.weight_transform.unflatten(1, (block.components, -1)).flip(2).flatten(1)
 
 
 def roots_of_unity(order: int) -> tuple[list[float], list[complex]]:
@@ -144,34 +155,66 @@ def algorithm_points(name: str) -> tuple[list[float], list[complex]]:
     return [0.0, INFINITY, MIXED_RADIUS, -MIXED_RADIUS, 1 / MIXED_RADIUS, -1 / MIXED_RADIUS], pairs
 
 
-def bilinear_algorithm(name: str, kernel_size: int) -> Bilinear:
+def toom_cook(name: str, kernel_size: int) -> ToomCook:
     """The valid correlation of n x n inputs with k x k weights to t x t outputs, float64 matrices.
 
-    >>> algorithm = bilinear_algorithm("winograd4", 3)
+    >>> algorithm = toom_cook("winograd4", 3)
     >>> algorithm.tile_size, algorithm.num_products
     (2, 16)
     """
     real, pairs = algorithm_points(name)
-    num_points = len(real) + 2 * len(pairs)
+    num_points, num_real = len(real) + 2 * len(pairs), len(real)
     tile_size = num_points - kernel_size + 1
     points = [*real, *pairs, *(pair.conjugate() for pair in pairs)]
-    powers = _vandermonde(points, num_points)
-    weight, output = _vandermonde(points, kernel_size), _vandermonde(points, tile_size)
-    input = torch.linalg.inv(powers).T
-    num_real, rows = len(real), len(real) + len(pairs)
+    line = OneDimension(
+        num_real,
+        len(pairs),
+        weight_powers=_vandermonde(points, kernel_size),
+        inverse=torch.linalg.inv(_vandermonde(points, num_points)).T,
+        output_powers=_vandermonde(points, tile_size),
+    )
+    blocks = [_real_block(row, line) for row in range(num_real)]
+    blocks += [_complex_block(num_real + 2 * pair, line) for pair in range(len(pairs))]
     # A pair counts for two points, which are conjugate: the sum over both is twice the real part.
-    columns = torch.cat([output[:num_real].real, _interleave(2 * output[num_real:rows].conj())]).T
-    blocks = [_real_block(row, weight, input, output, num_real, rows) for row in range(num_real)]
-    blocks += [_complex_block(num_real + 2 * pair, weight, input, output) for pair in range(len(pairs))]
-    return Bilinear(
+    output_rows = torch.cat(
+        [line.output_powers[line.real].real, _interleave(2 * line.output_powers[line.pairs].conj())]
+    )
+    return ToomCook(
         name=name,
         kernel_size=kernel_size,
         tile_size=tile_size,
-        weight=torch.cat([weight[:num_real].real, _interleave(weight[num_real:rows])]),
-        input=torch.cat([input[:num_real].real, _interleave(input[num_real:rows])]),
-        output=columns.contiguous(),
+        weight_transform=torch.cat([line.weight_powers[line.real].real, _interleave(line.weight_powers[line.pairs])]),
+        input_transform=torch.cat([line.inverse[line.real].real, _interleave(line.inverse[line.pairs])]),
+        output_transform=output_rows.T.contiguous(),
         blocks=tuple(blocks),
     )
+
+
+class OneDimension(NamedTuple):
+    """The matrices of one dimension, complex128: real points, one of each conjugate pair, the other one of each.
+
+    Attributes:
+        num_real, num_pairs: r, c.
+        weight_powers: V_k [n, k].
+        inverse: U^T [n, n].
+        output_powers: V_t [n, t].
+    """
+
+    num_real: int
+    num_pairs: int
+    weight_powers: Tensor
+    inverse: Tensor
+    output_powers: Tensor
+
+    @property
+    def real(self) -> slice:
+        """The rows of the real points."""
+        return slice(0, self.num_real)
+
+    @property
+    def pairs(self) -> slice:
+        """The rows of one point of each conjugate pair."""
+        return slice(self.num_real, self.num_real + self.num_pairs)
 
 
 def _vandermonde(points: list[complex], degree: int) -> Tensor:
@@ -205,32 +248,35 @@ def _three_outputs(real: Tensor, imag: Tensor) -> Tensor:
     return torch.stack([real + imag, imag, -real], 2).flatten(1)
 
 
-def _real_block(row: int, weight: Tensor, input: Tensor, output: Tensor, num_real: int, rows: int) -> Block:
+def _real_block(row: int, line: OneDimension) -> Block:
     """Real sequences in the second dimension: real points, and one of each conjugate pair."""
-    real, pairs = slice(0, num_real), slice(num_real, rows)
-    twice = 2 * output[pairs].T
+    weight, inverse = line.weight_powers[line.pairs], line.inverse[line.pairs]
+    twice = 2 * line.output_powers[line.pairs].T
     return Block(
         first=row,
         components=1,
-        weight=torch.cat([weight[real].real, _three_weights(weight[pairs].real, weight[pairs].imag)]),
-        input=torch.cat([input[real].real, _three_inputs(input[pairs].real, input[pairs].imag)]),
-        output=torch.cat([output[real].real.T, _three_outputs(twice.real, -twice.imag)], 1),
+        weight_transform=torch.cat([line.weight_powers[line.real].real, _three_weights(weight.real, weight.imag)]),
+        input_transform=torch.cat([line.inverse[line.real].real, _three_inputs(inverse.real, inverse.imag)]),
+        output_transform=torch.cat(
+            [line.output_powers[line.real].real.T, _three_outputs(twice.real, -twice.imag)], dim=1
+        ),
     )
 
 
-def _complex_block(first: int, weight: Tensor, input: Tensor, output: Tensor) -> Block:
+def _complex_block(first: int, line: OneDimension) -> Block:
     """Complex sequences (p = 2: real part, imaginary part) in the second dimension: all points."""
 
     def real_form(matrix: Tensor) -> tuple[Tensor, Tensor]:
         """Rows that give the real and the imaginary part of matrix @ (re + i im)."""
         return torch.cat([matrix.real, -matrix.imag], 1), torch.cat([matrix.imag, matrix.real], 1)
 
-    synthesis = output.T
+    output = line.output_powers.T
     # Real part of the output: Re * Re(Y) - Im * Im(Y); imaginary part: Im * Re(Y) + Re * Im(Y).
-    output_rows = torch.cat(
-        [
-            _three_outputs(synthesis.real, -synthesis.imag),
-            _three_outputs(synthesis.imag, synthesis.real),
-        ]
+    output_rows = [_three_outputs(output.real, -output.imag), _three_outputs(output.imag, output.real)]
+    return Block(
+        first=first,
+        components=2,
+        weight_transform=_three_weights(*real_form(line.weight_powers)),
+        input_transform=_three_inputs(*real_form(line.inverse)),
+        output_transform=torch.cat(output_rows),
     )
-    return Block(first, 2, _three_weights(*real_form(weight)), _three_inputs(*real_form(input)), output_rows)

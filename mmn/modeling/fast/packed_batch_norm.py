@@ -5,6 +5,8 @@ known: no valid input is in their window, so it is the convolution's bias. The b
 everything is computed without it: the skipped cells are zeros, and only enter the counts.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -22,13 +24,13 @@ def batch_statistics(cells: Tensor, total: int) -> tuple[Tensor, Tensor]:
 
 
 def statistics_of_all_processes(cells: Tensor, total: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The same of all processes' batches together, and how many values per channel that are, [1]."""
+    """`batch_statistics` over the batches of all processes, and how many values per channel that are, [1]."""
     num_zeros = total - cells.shape[0] * cells.shape[1]
     sums = torch.cat([cells.sum((0, 1)), cells.new_full((1,), total)])
-    sums, total = comm.sum_over_processes(sums).split([cells.shape[2], 1])
-    mean = sums / total
+    sums, total_of_all = comm.sum_over_processes(sums).split([cells.shape[2], 1])
+    mean = sums / total_of_all
     squares = (cells - mean).square_().sum((0, 1)) + num_zeros * mean.square()
-    return mean, comm.sum_over_processes(squares) / total, total
+    return mean, comm.sum_over_processes(squares) / total_of_all, total_of_all
 
 
 def uses_batch_statistics(norm: nn.BatchNorm2d) -> bool:
@@ -53,7 +55,19 @@ class NormReluWeight(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, cells, bias, gamma, beta, mean, variance, weight, eps, total, synced) -> Tensor:
+    def forward(
+        ctx: Any,
+        cells: Tensor,
+        bias: Tensor,
+        gamma: Tensor,
+        beta: Tensor,
+        mean: Tensor,
+        variance: Tensor,
+        weight: Tensor,
+        eps: float,
+        total: int | Tensor,
+        synced: bool,
+    ) -> Tensor:
         scale = gamma * torch.rsqrt(variance + eps)
         result = cells.new_empty(len(cells) + 1, *cells.shape[1:])
         result[-1] = 0
@@ -65,7 +79,7 @@ class NormReluWeight(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         cells, result, gamma, mean, variance, weight = ctx.saved_tensors
         inverse_std = torch.rsqrt(variance + ctx.eps)
         grad = torch.ops.aten.threshold_backward(grad[:-1] * weight, result[:-1], 0)
@@ -87,12 +101,13 @@ def norm_relu_weight(cells: Tensor, bias: Tensor, norm: nn.BatchNorm2d, weight: 
     bias, gamma, beta = (parameter.to(dtype) for parameter in (bias, norm.weight, norm.bias))
     if uses_batch_statistics(norm):
         synced = isinstance(norm, SyncedBatchNorm2d)
+        count: int | Tensor = total
         if synced:
-            mean, variance, total = statistics_of_all_processes(cells.detach(), total)
+            mean, variance, count = statistics_of_all_processes(cells.detach(), total)
         else:
             mean, variance = batch_statistics(cells.detach(), total)
-        update_running_statistics(norm, mean + bias.detach(), variance, total)
-        return NormReluWeight.apply(cells, bias, gamma, beta, mean, variance, weight, norm.eps, total, synced)
+        update_running_statistics(norm, mean + bias.detach(), variance, count)
+        return NormReluWeight.apply(cells, bias, gamma, beta, mean, variance, weight, norm.eps, count, synced)
     scale, shift = folded_norm(bias, norm)
     result = (cells * scale + shift).relu() * weight
     return torch.cat([result, result.new_zeros(1, *result.shape[1:])])

@@ -1,7 +1,7 @@
 """Square tiles over the cells that matter, and the copies between cells and tiles.
 
 A convolution layer reads some cells of its input map and is wanted at some cells of its output map. Output (p, q)
-reads the inputs (p + a, q + b), 0 <= a, b < k. A bilinear algorithm (`bilinear.py`) ties `span` = t + k - 1 inputs
+reads the inputs (p + a, q + b), 0 <= a, b < k. A Toom-Cook algorithm (`toom_cook.py`) ties `span` = t + k - 1 inputs
 in a row to t outputs, so a layer can be tiled in two ways:
 
 * overlap-save: t x t tiles partition the wanted OUTPUT cells; each reads span x span inputs, which overlap;
@@ -65,8 +65,8 @@ class TileMap:
 
     Args:
         mask: [H, W] bool, the packed cells, in row-major order.
-        tiles: of `cover`, in the coordinates of `mask`.
-        side: of the square window that every tile has on this map.
+        tiles: the tiles of `cover`, in the coordinates of `mask`.
+        side: cells along the square window that every tile has on this map.
         shift: the window of a tile begins at (row - shift, col - shift).
         owned: True where only the cells that a tile owns count, and the windows do not overlap.
     """
