@@ -18,20 +18,21 @@ __all__ = [
 ]
 _MODULES = {  # where each of them lives
     "EncodedVideo": "mmn.apps.localize.encoded_video",
-    "FoundMoment": "mmn.apps.search.moment_index",
+    "FoundMoment": "mmn.apps.search.search_results",
     "LocalizedMoment": "mmn.apps.localize.results",
     "MomentIndex": "mmn.apps.search.moment_index",
     "MomentLocalizer": "mmn.apps.localize.localizer",
     "QueryResult": "mmn.apps.localize.results",
     "ScoreMaps": "mmn.apps.localize.results",
-    "SearchResult": "mmn.apps.search.moment_index",
+    "SearchResult": "mmn.apps.search.search_results",
 }
 
 if TYPE_CHECKING:
     from mmn.apps.localize.encoded_video import EncodedVideo
     from mmn.apps.localize.localizer import MomentLocalizer
     from mmn.apps.localize.results import LocalizedMoment, QueryResult, ScoreMaps
-    from mmn.apps.search.moment_index import FoundMoment, MomentIndex, SearchResult
+    from mmn.apps.search.moment_index import MomentIndex
+    from mmn.apps.search.search_results import FoundMoment, SearchResult
 
 
 def __getattr__(name: str):

@@ -109,7 +109,7 @@ def plain_select(ordered, top_k, nms_threshold, per_video=None):
 
 
 def plain_search(videos, queries, row, plan):
-    """What a search by a `Plan` finds for one query: (video id, moment, score), best first."""
+    """What a search by a `SearchPlan` finds for one query: (video id, moment, score), best first."""
     ranking = whole_ranking(videos, queries, row, plan.where, plan.rule.head)
     return plain_select(plain_order(ranking, plan.rule, plan.power), plan.top_k, plan.nms_threshold, plan.per_video)
 

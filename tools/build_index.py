@@ -16,7 +16,8 @@ import _path  # noqa: F401
 from mmn.apps.extraction.extract_files import start_extraction
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.localize.model_source import ModelSource, load_localizer
-from mmn.apps.search.build_index import build_index, convert_index, remove_videos
+from mmn.apps.search.build_index import build_index
+from mmn.apps.search.change_index import convert_index, remove_videos
 from mmn.apps.search.indexed_video import BuildSettings
 from mmn.apps.search.vector_store import STORES
 from mmn.apps.search.video_collections import FeatureCollection, FileCollection, VideoCollection

@@ -16,8 +16,9 @@ from terminaltables import AsciiTable
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.search.build_index import build_index
 from mmn.apps.search.indexed_video import BuildSettings
-from mmn.apps.search.moment_index import MomentIndex, SearchResult
+from mmn.apps.search.moment_index import MomentIndex
 from mmn.apps.search.pruning import moment_ious
+from mmn.apps.search.search_results import SearchResult
 from mmn.apps.search.video_collections import FeatureCollection
 from mmn.data.annotations import VideoAnnotation, read_annotations
 from mmn.utils.cli import run_tool

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from mmn.apps.search.ranking_rules import DEFAULT_PER_VIDEO, RULES, Rule, rank_scores
+from mmn.apps.search.ranking_rules import DEFAULT_PER_VIDEO, RULES, RankingRule, rank_scores
 from mmn.data.annotations import VideoAnnotation
 from mmn.data.prefetch import on_device
 from mmn.modeling.scoring import final_score, iou_score
@@ -31,7 +31,7 @@ NOT_LISTED = np.iinfo(np.int64).max  # the place of a right moment that is not a
 CHUNK = 2**20  # vectors in float32 at once
 BLOCK = 2**22  # scores of a block of queries
 # An index takes the product for the nearest moments alone; here it is known for all.
-PRODUCT_OF_ALL = Rule("product of all", "contrastive", 0, "product")
+PRODUCT_OF_ALL = RankingRule("product of all", "contrastive", 0, "product")
 EVALUATED = {**RULES, PRODUCT_OF_ALL.name: PRODUCT_OF_ALL}
 
 
@@ -220,7 +220,7 @@ class Orders:
         self.power = power
         self._nearest = lru_cache(maxsize=None)(self._find_nearest)
 
-    def of(self, rule: Rule) -> Tensor:
+    def of(self, rule: RankingRule) -> Tensor:
         """Numbers [q, V, M] above 0 in whose descending order the rule lists moments.
 
         Where it has a depth, the first so many of its head stand first, by their scores, and then the others, as they
@@ -244,7 +244,7 @@ class Orders:
 
 
 def rank_corpus(
-    corpus: Corpus, queries: Queries, rules: Iterable[Rule], listing: Listing, block: int = BLOCK
+    corpus: Corpus, queries: Queries, rules: Iterable[RankingRule], listing: Listing, block: int = BLOCK
 ) -> dict[str, Ranks]:
     """The ranks of all queries under each rule, by the rules' names.
 

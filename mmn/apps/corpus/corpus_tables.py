@@ -29,7 +29,7 @@ from mmn.apps.corpus.corpus_recall import (
     recall_names,
     score_ranks,
 )
-from mmn.apps.search.ranking_rules import DEFAULT_PER_VIDEO, Rule
+from mmn.apps.search.ranking_rules import DEFAULT_PER_VIDEO, RankingRule
 from mmn.data import build_test_loader
 from mmn.data.annotations import read_annotations
 from mmn.data.loaders import annotation_path, find_entry, split_names
@@ -77,7 +77,7 @@ def evaluate_corpus(
     cfg: CfgNode,
     device: torch.device,
     trainings: Sequence[Training],
-    rules: Sequence[Rule],
+    rules: Sequence[RankingRule],
     resampling: Resampling,
     per_video: int = DEFAULT_PER_VIDEO,
     out: str | None = None,
@@ -143,7 +143,7 @@ def parse_training(text: str) -> Training:
     return Training(name, files)
 
 
-def find_rules(names: Sequence[str]) -> list[Rule]:
+def find_rules(names: Sequence[str]) -> list[RankingRule]:
     """The rules of these names. Raises ConfigError for an unknown name, and where one comes twice."""
     for name in names:
         if name not in EVALUATED:
@@ -162,7 +162,7 @@ def _score_checkpoint(
     device: torch.device,
     loader: DataLoader,
     checkpoint: str | None,
-    rules: Sequence[Rule],
+    rules: Sequence[RankingRule],
     listing: Listing,
 ) -> dict[str, CorpusScores]:
     model = load_model(cfg, device, [loader.dataset.name], checkpoint)

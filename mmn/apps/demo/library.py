@@ -17,7 +17,8 @@ from mmn.utils.clock import clock
 from mmn.utils.errors import DataError
 
 if TYPE_CHECKING:
-    from mmn.apps.search.moment_index import MomentIndex, SearchResult
+    from mmn.apps.search.moment_index import MomentIndex
+    from mmn.apps.search.search_results import SearchResult
 
 TOP_K = 10
 REFRESH_SECONDS = 2.0  # how old the view of an index may be that others write to

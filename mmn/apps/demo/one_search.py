@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mmn.apps.localize.encoded_video import EncodedVideo
     from mmn.apps.localize.localizer import MomentLocalizer
     from mmn.apps.localize.results import LocalizedMoment
-    from mmn.apps.search.moment_index import FoundMoment
+    from mmn.apps.search.search_results import FoundMoment
 
 TOP_K = 5
 MAP_TITLES = {"final": "Final score", "contrastive": "Contrastive score (cosine)", "iou": "IoU score"}

@@ -48,7 +48,7 @@ class Run:
         return self.vectors[self.start + start : self.start + stop]
 
 
-def nearest(queries: Tensor, runs: Sequence[Run], k: int) -> tuple[Tensor, Tensor]:
+def nearest_vectors(queries: Tensor, runs: Sequence[Run], k: int) -> tuple[Tensor, Tensor]:
     """The places of the k vectors with the largest product with each query, best first.
 
     On a CPU as many threads work as torch would use, each on blocks of its own: they never wait for each other. How many

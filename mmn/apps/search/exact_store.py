@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from mmn.apps.search.exact_journal import Journal, Location, Videos, put_record, remove_record
-from mmn.apps.search.exact_nearest import nearest
+from mmn.apps.search.exact_nearest import nearest_vectors
 from mmn.apps.search.exact_segments import MOMENTS, Segment, SegmentWriter, map_segment, remove_abandoned
 from mmn.apps.search.exact_snapshot import FilteredMoments, Snapshot
 from mmn.apps.search.index_types import Hits, IndexInfo, MomentFilter, VideoEntry, VideoMoments
@@ -208,7 +208,7 @@ class ExactStore(VectorStore):
         if count and len(queries):
             asked = torch.from_numpy(np.ascontiguousarray(queries.vectors(head), np.float32))
             runs = passing.runs(self._vectors(snapshot, head, device))
-            places, _ = nearest(asked.to(device), runs, count)
+            places, _ = nearest_vectors(asked.to(device), runs, count)
             _fill(hits, snapshot, passing, places.cpu().numpy(), queries, head)
         return hits
 

@@ -1,4 +1,4 @@
-"""From a model and a video to what an index holds of the video, always in the same way."""
+"""The form in which an index holds a video, and itself: moments and vectors of an encoded video, and a description."""
 
 import hashlib
 import json
@@ -18,12 +18,10 @@ from mmn.apps.search.pruning import kept_moments
 from mmn.structures.recipe import FeatureRecipe
 from mmn.utils.errors import ConfigError
 
-CHECKPOINT = "the checkpoint "  # how a localizer's `source` begins where it is a file
-
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """How the moments of an index are made, the same for all its videos.
+    """How the moments of an index are made: in one way for all its videos.
 
     Attributes:
         window, overlap: seconds, see `MomentLocalizer.encode_video`.
@@ -59,17 +57,14 @@ def index_info(
     """The description of a new index of this model.
 
     Args:
-        recipe: of the features that its videos are encoded from, by default the model's own.
+        recipe: how the features of its videos are made; by default the model's own recipe.
         identity: `model_identity` of the model, where it is known already: to hash the weights takes a while.
     """
     recipe = recipe or localizer.recipe
-    source = localizer.source
-    if source.startswith(CHECKPOINT):
-        source = os.path.abspath(source.removeprefix(CHECKPOINT))
     return IndexInfo(
         dim=localizer.joint_space_size,
         model=identity or model_identity(localizer),
-        model_name=source,
+        model_name=os.path.abspath(localizer.path) if localizer.path else localizer.source,
         recipe=None if recipe is None else json.loads(json.dumps(recipe.to_dict())),
         build=(settings or BuildSettings()).to_dict(),
     )
@@ -78,22 +73,9 @@ def index_info(
 def video_moments(
     encoded: EncodedVideo, settings: BuildSettings, source: str = "", path: str = "", video_id: str | None = None
 ) -> VideoMoments:
-    """What an index holds of an encoded video; by default its id is the video's name."""
+    """An encoded video as an index holds it; by default its id is the video's name."""
     vectors = (encoded.moments_contrastive, encoded.moments_iou)
     return pack_moments(video_id or encoded.name, encoded.duration, encoded.moments, vectors, settings, source, path)
-
-
-def encode_moments(
-    localizer: MomentLocalizer,
-    rows: np.ndarray,
-    duration: float,
-    video_id: str,
-    settings: BuildSettings,
-    source: str = "",
-) -> VideoMoments:
-    """What an index holds of a video with the feature rows [T0, D], whose moments are made by `settings`."""
-    encoded = localizer.encode_video(rows, duration, settings.window, settings.overlap, name=video_id)
-    return video_moments(encoded, settings, source)
 
 
 def pack_moments(
@@ -123,7 +105,7 @@ def features_source(rows: np.ndarray, duration: float) -> str:
 
 
 def file_source(path: str, recipe: FeatureRecipe) -> str:
-    """That of a video file: it changes with the file's size and time of change, and the recipe of the features."""
+    """`VideoMoments.source` of a video file: it changes with the file's size and time of change, and the recipe."""
     status = os.stat(path)
     words = {**recipe.to_dict(), "weights": "", "versions": {}}
     text = json.dumps([status.st_size, status.st_mtime_ns, words], sort_keys=True)

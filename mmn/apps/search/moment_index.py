@@ -12,7 +12,6 @@ import math
 import os
 import threading
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from numbers import Integral, Real
 
 import numpy as np
@@ -26,7 +25,8 @@ from mmn.apps.search.confidence import Calibration
 from mmn.apps.search.index_types import MomentFilter, VideoMoments
 from mmn.apps.search.model_identity import model_identity
 from mmn.apps.search.ranking_rules import DEFAULT_PER_VIDEO, DEFAULT_RULE, find_rule
-from mmn.apps.search.retrieval import Plan, RankedMoments, Span, retrieve
+from mmn.apps.search.retrieval import RankedMoments, SearchPlan, Span, retrieve
+from mmn.apps.search.search_results import FoundMoment, SearchResult
 from mmn.apps.search.vector_store import VectorStore, open_store
 from mmn.modeling.scoring import IOU_SCORE_SCALE
 from mmn.structures.moments import temporal_iou
@@ -36,49 +36,6 @@ from mmn.utils.errors import ConfigError
 
 EXAMPLE_RULE = "contrastive"
 """Of queries by example, for which it was better than the rules that are made for sentences (docs/SEARCH.md)."""
-
-
-@dataclass(frozen=True)
-class FoundMoment:
-    """A moment of a library that may be what a query describes.
-
-    Attributes:
-        video: its id in the index.
-        start, end: seconds from the beginning of the video.
-        score: what moments are ranked by, in [0, 1]; see `mmn.apps.search.ranking_rules`.
-        contrastive: cosine of the contrastive head, in [-1, 1].
-        iou: the IoU that the other head expects between the moment and what the query describes, in (0, 1).
-        path: of the video file; "" where the index does not know it.
-        confidence: that the video is a right one: the chance that no wrong video of those searched has a moment with so
-            high a contrastive cosine as the best one of this video, see `mmn.apps.search.confidence`. None where the index
-            is not calibrated, and where the query is a moment.
-    """
-
-    video: str
-    start: float
-    end: float
-    score: float
-    contrastive: float
-    iou: float
-    path: str = ""
-    confidence: float | None = None
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """The moments of one query, best first.
-
-    Attributes:
-        query: the sentence; of a search by example, the example in words.
-        moments: as many as were asked for, or fewer where no more pass.
-        confidence: that a right video is in the library: the same for the best moment of all; None as for moments.
-        nothing_fits: whether there are no moments since the confidence is below the threshold that was asked for.
-    """
-
-    query: str
-    moments: tuple[FoundMoment, ...]
-    confidence: float | None = None
-    nothing_fits: bool = False
 
 
 class MomentIndex:
@@ -238,7 +195,7 @@ class MomentIndex:
         rule: str = DEFAULT_RULE,
         nms_threshold: float | None = None,
         exact: bool = False,
-    ) -> Plan:
+    ) -> SearchPlan:
         """The options of a search, checked.
 
         Args:
@@ -259,10 +216,10 @@ class MomentIndex:
             raise ConfigError(f"nms_threshold is {nms_threshold}: it must be an IoU, from 0 to 1")
         where = MomentFilter(videos, min_length, math.inf if max_length is None else max_length)
         power = self.localizer.contrastive_power
-        return Plan(find_rule(rule), power, int(top_k), float(nms_threshold), per_video, where, exact)
+        return SearchPlan(find_rule(rule), power, int(top_k), float(nms_threshold), per_video, where, exact)
 
     def _search(
-        self, vectors: QueryVectors, names: Sequence[str], plan: Plan, threshold: float | None
+        self, vectors: QueryVectors, names: Sequence[str], plan: SearchPlan, threshold: float | None
     ) -> list[SearchResult]:
         calibration, results = self.calibration, []
         num_videos = len(self.store.videos() if plan.where.videos is None else set(plan.where.videos))

@@ -25,7 +25,7 @@ as much in one head as in the other, whose score is sigmoid(10 cos)."""
 
 
 @dataclass(frozen=True)
-class Rule:
+class RankingRule:
     """How moments are ranked: the first `depth` of a head by `scores`, then those beyond in the order of the head.
 
     Attributes:
@@ -48,16 +48,16 @@ class Rule:
 RULES = {
     rule.name: rule
     for rule in (
-        Rule("rerank", "contrastive", 1000, "rerank"),
-        Rule("contrastive", "contrastive", 0, "contrastive"),
-        Rule("iou", "iou", 0, "iou"),
-        Rule("product", "contrastive", 1000, "product"),
+        RankingRule("rerank", "contrastive", 1000, "rerank"),
+        RankingRule("contrastive", "contrastive", 0, "contrastive"),
+        RankingRule("iou", "iou", 0, "iou"),
+        RankingRule("product", "contrastive", 1000, "product"),
     )
 }
 DEFAULT_RULE = "rerank"
 
 
-def find_rule(name: str) -> Rule:
+def find_rule(name: str) -> RankingRule:
     """One of RULES. Raises ConfigError for another name."""
     if name not in RULES:
         raise ConfigError(f"there is no rule {name!r} to rank moments by{nearest(name, list(RULES))}")

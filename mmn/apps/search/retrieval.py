@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mmn.apps.search.index_types import Hits, MomentFilter
-from mmn.apps.search.ranking_rules import Rule
+from mmn.apps.search.ranking_rules import RankingRule
 from mmn.apps.search.suppression import select_moments, video_numbers
 from mmn.apps.search.vector_store import EVERYTHING, VectorStore
 from mmn.structures.query_vectors import QueryVectors
@@ -23,11 +23,11 @@ HITS_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is wanted of a search.
+class SearchPlan:
+    """The options of a search, checked.
 
     Attributes:
-        rule: what moments are ranked by.
+        rule: moments are ranked by it.
         power: TEST.CONTRASTIVE_SCORE_POW, for the rules that take it.
         top_k: moments per query.
         nms_threshold: of two moments of a video whose IoU is above it the better one stays.
@@ -36,7 +36,7 @@ class Plan:
         exact: compare with every moment, where the store would approximate.
     """
 
-    rule: Rule
+    rule: RankingRule
     power: float
     top_k: int
     nms_threshold: float
@@ -78,7 +78,9 @@ class RankedMoments:
     depth: int
 
 
-def retrieve(store: VectorStore, queries: QueryVectors, plan: Plan, without: Span | None = None) -> list[RankedMoments]:
+def retrieve(
+    store: VectorStore, queries: QueryVectors, plan: SearchPlan, without: Span | None = None
+) -> list[RankedMoments]:
     """The moments of Q queries: fewer than `top_k` only where no more pass, or the store gives no more hits.
 
     They are those of the whole library in this order: the first `depth` hits by the scores of the rule, then all others
@@ -106,7 +108,7 @@ def retrieve(store: VectorStore, queries: QueryVectors, plan: Plan, without: Spa
     return found
 
 
-def first_depth(plan: Plan) -> int:
+def first_depth(plan: SearchPlan) -> int:
     """How many hits a query is first given."""
     return max(plan.rule.depth, FIRST_HITS * plan.top_k)
 
@@ -125,7 +127,7 @@ def _parts(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
         yield rows[start : start + size]
 
 
-def _rank(hits: Hits, plan: Plan, without: Span | None) -> tuple[np.ndarray, np.ndarray]:
+def _rank(hits: Hits, plan: SearchPlan, without: Span | None) -> tuple[np.ndarray, np.ndarray]:
     """Scores [Q, k] of all hits, and the places [Q, top_k] of those to keep, as `select_moments` gives them."""
     rule, places = plan.rule, np.arange(hits.videos.shape[1])
     takes_part = places < hits.counts[:, None]
@@ -134,9 +136,8 @@ def _rank(hits: Hits, plan: Plan, without: Span | None) -> tuple[np.ndarray, np.
         takes_part &= ~((hits.videos == without.video) & (start < without.end) & (end > without.start))
     numbers = np.where(takes_part, video_numbers(hits.videos), -1)
     scores = replace(rule, kind=rule.head).scores(hits.contrastive, hits.iou, numbers, plan.power)
-    keys = (
-        hits.cosines(rule.head) - 3
-    )  # below 0: hits beyond the depth follow those within, whose scores are at least 0
+    # Below 0: hits beyond the depth follow those within, whose scores are at least 0.
+    keys = hits.cosines(rule.head) - 3
     if rule.depth:
         candidates = (part[:, : rule.depth] for part in (hits.contrastive, hits.iou, numbers))
         scores[:, : rule.depth] = keys[:, : rule.depth] = rule.scores(*candidates, plan.power)

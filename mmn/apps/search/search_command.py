@@ -8,7 +8,8 @@ from terminaltables import AsciiTable
 
 from mmn.apps.localize.model_source import ModelSource, load_localizer
 from mmn.apps.localize.query_checks import checked_queries
-from mmn.apps.search.moment_index import FoundMoment, MomentIndex, SearchResult
+from mmn.apps.search.moment_index import MomentIndex
+from mmn.apps.search.search_results import FoundMoment, SearchResult
 from mmn.apps.search.vector_store import VectorStore, open_store
 from mmn.evaluation.prediction_file import prediction_record, write_records
 from mmn.utils.clock import clock

@@ -32,14 +32,12 @@ class VectorStore(ABC):
 
     Attributes:
         name: its kind, a key of STORES.
-        takes_writers: whether several processes may put at once.
         place: folder or address.
         info: the index's description.
         max_hits: the most hits per query that its library gives; None for any number.
     """
 
     name: str
-    takes_writers = True
     max_hits: int | None = None
 
     def __init__(self, place: str, info: IndexInfo):

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from mmn.apps.corpus.corpus_recall import Corpus, Listing, Orders, cosines, listed_moments
 from mmn.apps.search.index_types import IndexInfo, VideoMoments
 from mmn.apps.search.ranking_rules import RULES
-from mmn.apps.search.retrieval import Plan, retrieve
+from mmn.apps.search.retrieval import SearchPlan, retrieve
 from mmn.apps.search.vector_store import create_store
 from mmn.structures.moments import cell_moments
 from mmn.structures.proposals import ProposalCells
@@ -40,7 +40,7 @@ def test_lists_of_the_benchmark_are_the_answers_of_an_index(corpus, store, name,
     listing = Listing(power=0.5, nms_threshold=0.5, per_video=per_video, length=25)
     heads = (cosines(torch.from_numpy(vectors.vectors(head)), getattr(corpus, head)) for head in HEADS)
     videos, moments = listed_moments(Orders(*heads, len(CELLS), 0.5).of(RULES[name]), corpus.moments, listing)
-    answers = retrieve(store, vectors, Plan(RULES[name], 0.5, listing.length, 0.5, per_video))
+    answers = retrieve(store, vectors, SearchPlan(RULES[name], 0.5, listing.length, 0.5, per_video))
     for query, answer in enumerate(answers):
         assert answer.videos.tolist() == [f"video{number}" for number in videos[query].tolist()]
         np.testing.assert_array_equal(answer.moments, moments[query].numpy())

@@ -16,8 +16,9 @@ from small_videos import write_plain_video
 from tiny import DIM, tiny_config
 
 from mmn import MomentLocalizer
-from mmn.apps.search.build_index import build_index, convert_index
-from mmn.apps.search.indexed_video import BuildSettings, encode_moments, index_info, video_moments
+from mmn.apps.search.build_index import build_index
+from mmn.apps.search.change_index import convert_index
+from mmn.apps.search.indexed_video import BuildSettings, index_info, video_moments
 from mmn.apps.search.vector_store import open_store
 from mmn.apps.search.video_collections import FeatureCollection, FileCollection
 from mmn.utils.errors import ConfigError, DataError, UserError
@@ -83,7 +84,8 @@ def counts(result):
 def expected(localizer, name, settings=None, seed=None):
     num_rows, seconds = LENGTHS[name]
     rows = random_rows(num_rows, list(LENGTHS).index(name) if seed is None else seed)
-    return encode_moments(localizer, rows, seconds, name, settings or BuildSettings())
+    settings = settings or BuildSettings()
+    return video_moments(localizer.encode_video(rows, seconds, settings.window, settings.overlap, name=name), settings)
 
 
 def assert_close_video(found, wanted):

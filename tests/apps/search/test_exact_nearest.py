@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmn.apps.search import exact_nearest as module
-from mmn.apps.search.exact_nearest import EMPTY, GROUP, Run, TopK, nearest
+from mmn.apps.search.exact_nearest import EMPTY, GROUP, Run, TopK, nearest_vectors
 
 
 @pytest.fixture(params=[1, 3], ids=["one thread", "three threads"])
@@ -43,7 +43,7 @@ def sort_all(queries, vectors, k):
 def test_nearest_are_those_of_sorting_all_products(threads, small_blocks, k, num_queries):
     queries, vectors = whole_numbers(num_queries, 8), whole_numbers(1000, 8, seed=1)
     runs = [Run(vectors[:300].half(), 0, 300), Run(vectors.half(), 300, 1000)]
-    places, scores = nearest(queries, runs, k)
+    places, scores = nearest_vectors(queries, runs, k)
     wanted_places, wanted_scores = sort_all(queries, vectors, k)
     np.testing.assert_array_equal(places, wanted_places)
     np.testing.assert_array_equal(scores, wanted_scores)
@@ -54,7 +54,7 @@ def test_scattered_rows_count_through_the_runs(threads, small_blocks):
     rows = torch.from_numpy(np.random.default_rng(2).permutation(900)[:400])
     runs = [Run(vectors, 0, 900, rows[:150]), Run(vectors, 100, 103), Run(vectors, 0, 900, rows[150:])]
     chosen = torch.cat([rows[:150], torch.arange(100, 103), rows[150:]])
-    places, _ = nearest(queries, runs, 50)
+    places, _ = nearest_vectors(queries, runs, 50)
     np.testing.assert_array_equal(places, sort_all(queries, vectors[chosen], 50)[0])
 
 
@@ -65,7 +65,7 @@ def test_number_of_threads_changes_nothing(small_blocks):
     found = []
     for count in (1, 2, 5):
         torch.set_num_threads(count)
-        found.append(nearest(queries, [Run(vectors, 0, 3000)], 40))
+        found.append(nearest_vectors(queries, [Run(vectors, 0, 3000)], 40))
     torch.set_num_threads(1)
     for places, scores in found[1:]:
         assert torch.equal(places, found[0][0])
@@ -75,7 +75,7 @@ def test_number_of_threads_changes_nothing(small_blocks):
 def test_search_leaves_the_number_of_threads_as_it_was(small_blocks):
     torch.set_num_threads(3)
     try:
-        nearest(whole_numbers(2, 8), [Run(whole_numbers(1000, 8), 0, 1000)], 3)
+        nearest_vectors(whole_numbers(2, 8), [Run(whole_numbers(1000, 8), 0, 1000)], 3)
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(1)
@@ -105,4 +105,4 @@ def test_best_scores_are_kept_however_they_are_cut(values, k, size):
 @pytest.mark.parametrize("k", [0, 11])
 def test_as_many_as_there_are_not_cannot_be_asked_for(k):
     with pytest.raises(ValueError, match=f"k is {k}, of 10 vectors"):
-        nearest(whole_numbers(1, 8), [Run(whole_numbers(10, 8), 0, 10)], k)
+        nearest_vectors(whole_numbers(1, 8), [Run(whole_numbers(10, 8), 0, 10)], k)

@@ -10,14 +10,14 @@ from moment_library import memory_store, plain_search, random_library, random_qu
 
 from mmn.apps.search import retrieval
 from mmn.apps.search.index_types import MomentFilter
-from mmn.apps.search.ranking_rules import RULES, Rule
-from mmn.apps.search.retrieval import Plan, Span, retrieve
+from mmn.apps.search.ranking_rules import RULES, RankingRule
+from mmn.apps.search.retrieval import SearchPlan, Span, retrieve
 
 POWER = 0.5
 
 
 def plan_of(rule, top_k=5, nms_threshold=0.5, **others):
-    return Plan(rule if isinstance(rule, Rule) else RULES[rule], POWER, top_k, nms_threshold, **others)
+    return SearchPlan(rule if isinstance(rule, RankingRule) else RULES[rule], POWER, top_k, nms_threshold, **others)
 
 
 def listed(found):

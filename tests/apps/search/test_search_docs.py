@@ -13,7 +13,7 @@ from tiny import ROOT, tiny_config
 from mmn import MomentIndex, MomentLocalizer, SearchResult
 from mmn.apps.extraction.extractor import FeatureExtractor
 from mmn.apps.search.confidence import fit_calibration
-from mmn.apps.search.indexed_video import BuildSettings, encode_moments, index_info
+from mmn.apps.search.indexed_video import BuildSettings, index_info, video_moments
 from mmn.apps.search.vector_store import create_store
 
 SECTIONS = ("Search from Python", "Nothing fits")
@@ -37,7 +37,8 @@ def workplace(dataset_root, tmp_path, monkeypatch):
     null = np.random.default_rng(0).uniform(0, 0.5, (50, 20))
     calibration = fit_calibration("val", null, np.zeros(null.shape, bool)).to_dict()
     with create_store("library", index_info(localizer, settings).with_calibration(calibration), "exact") as store:
-        store.put([encode_moments(localizer, random_rows(40, n), 30.0, f"film_{n}", settings) for n in range(4)])
+        films = [localizer.encode_video(random_rows(40, number), 30.0, name=f"film_{number}") for number in range(4)]
+        store.put([video_moments(film, settings) for film in films])
     write_plain_video(Path("elsewhere.mp4"), num_frames=220, fps=10)
 
 

@@ -1,0 +1,46 @@
+"""The answers of a `MomentIndex`."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FoundMoment:
+    """A moment of a library that may be the one a query describes.
+
+    Attributes:
+        video: its id in the index.
+        start, end: seconds from the beginning of the video.
+        score: the value that moments are ranked by, in [0, 1]; see `mmn.apps.search.ranking_rules`.
+        contrastive: cosine of the contrastive head, in [-1, 1].
+        iou: the IoU that the other head expects between this moment and the described one, in (0, 1).
+        path: the video file; "" where the index does not know it.
+        confidence: that the video is a right one: the chance that no wrong video of those searched has a moment with so
+            high a contrastive cosine as the best one of this video, see `mmn.apps.search.confidence`. None where the index
+            is not calibrated, and where the query is a moment.
+    """
+
+    video: str
+    start: float
+    end: float
+    score: float
+    contrastive: float
+    iou: float
+    path: str = ""
+    confidence: float | None = None
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The moments of one query, best first.
+
+    Attributes:
+        query: the sentence; of a search by example, the example in words.
+        moments: as many as were asked for, or fewer where no more pass.
+        confidence: that a right video is in the library: the same for the best moment of all; None as for moments.
+        nothing_fits: whether there are no moments since the confidence is below the threshold that was asked for.
+    """
+
+    query: str
+    moments: tuple[FoundMoment, ...]
+    confidence: float | None = None
+    nothing_fits: bool = False
