@@ -7,7 +7,7 @@ cosine. With V videos searched, no wrong one reaches it with the chance
     confidence = (1 - tail) ** V
 
 which takes the videos as independent. The cosine is that of the contrastive head, which alone saw other videos in training;
-other quantities, and levelling each query by its scores in the library, were no better (docs/SEARCH.md).
+other quantities, and levelling each query by its scores in the library, were no better (docs/SEARCH_MEASUREMENTS.md).
 
 Shapes: Q queries, V videos.
 """

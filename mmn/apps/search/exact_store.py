@@ -1,4 +1,4 @@
-"""The exact store: an index in files of our own, searched by comparing every vector (docs/SEARCH.md).
+"""The exact store: an index in files of our own, searched by comparing every vector (docs/SEARCH_DESIGN.md).
 
 A folder holds
 

@@ -35,7 +35,7 @@ from mmn.structures.recipe import FeatureRecipe
 from mmn.utils.errors import ConfigError
 
 EXAMPLE_RULE = "contrastive"
-"""Of queries by example, for which it was better than the rules that are made for sentences (docs/SEARCH.md)."""
+"""Rule for queries by example: better there than the rules made for sentences (docs/SEARCH_MEASUREMENTS.md)."""
 
 
 class MomentIndex:

@@ -1,7 +1,7 @@
 """The rules that the moments of a whole library are ranked by.
 
 A rule says which head is searched, and in what order the moments that it finds are listed. Which one is the default was
-measured on held-out videos: docs/SEARCH.md has the figures.
+measured on held-out videos: docs/SEARCH_MEASUREMENTS.md has the figures.
 
 Shapes: Q queries, K candidates of each, which are its nearest moments in the space of the rule's head, nearest first.
 """

@@ -1,4 +1,4 @@
-"""Vector stores, which keep an index and search it: one small interface, several libraries behind it (docs/SEARCH.md).
+"""Vector stores, which keep an index and search it: one interface, several libraries behind it (docs/SEARCH_DESIGN.md).
 
 A store owns all of an index: the vectors of both heads, the times, the videos and the description. Its place is a
 folder, or the address of a server. Any number of processes may read an index while one writes to it; a video that was put
