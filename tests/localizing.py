@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from tiny import DIM
+from tiny import DIM, without_biases
 
 from mmn.apps.video.decode import iter_frames
 from mmn.modeling import build_model
@@ -39,14 +39,13 @@ def colour_extractor(recipe=RECIPE):
 
 
 def checkpoint_content(cfg, **changes):
-    """Of an untrained model. Without biases, which would make its scores so equal that rounding decides the order."""
+    """Of an untrained model."""
     torch.manual_seed(0)
-    model = build_model(cfg)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith("bias") and not name.startswith("text_encoder.bert"):
-                parameter.zero_()
-    content = {"model": model.state_dict(), "config": cfg.dump(), "train_durations": DURATIONS} | changes
+    content = {
+        "model": without_biases(build_model(cfg)).state_dict(),
+        "config": cfg.dump(),
+        "train_durations": DURATIONS,
+    } | changes
     return {name: value for name, value in content.items() if value is not None}
 
 

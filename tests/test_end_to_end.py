@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from processes import launch
-from tiny import DIM, ROOT, SYNTHETIC_CONFIG, random_batch, tiny_options
+from tiny import DIM, ROOT, SYNTHETIC_CONFIG, random_batch, tiny_options, without_biases
 
 from mmn.config import load_config, validate
 from mmn.engine.tasks import find_task
@@ -34,12 +34,19 @@ def values_of(table):
     return dict(zip(names, values, strict=True))
 
 
+def train(folder, options, config):
+    """(OUTPUT_DIR, the finished process) of a training on two processes, beginning without biases."""
+    cfg = load_config(config, options)
+    torch.save(without_biases(find_task(cfg).build_model(cfg, True)).state_dict(), folder / "weights.pth")
+    options = [*options, "SOLVER.INIT_WEIGHTS", folder / "weights.pth"]
+    return Path(cfg.OUTPUT_DIR), succeed(launch(2, "train_net.py", "--config-file", config, *options))
+
+
 @pytest.fixture(scope="module")
 def trained(dataset_root, tmp_path_factory):
     """(OUTPUT_DIR, the finished process) of two epochs on two processes."""
-    folder = tmp_path_factory.mktemp("runs") / "output"
-    options = tiny_options(dataset_root, folder)
-    return folder, succeed(launch(2, "train_net.py", "--config-file", SYNTHETIC_CONFIG, *options))
+    folder = tmp_path_factory.mktemp("runs")
+    return train(folder, tiny_options(dataset_root, folder / "output"), SYNTHETIC_CONFIG)
 
 
 def evaluate(dataset_root, folder, num_processes, batch_size, dump):

@@ -5,8 +5,7 @@ import shutil
 
 import pytest
 import torch
-from processes import launch
-from test_end_to_end import CONFIGS, assert_takes_a_step, succeed, table_of
+from test_end_to_end import CONFIGS, assert_takes_a_step, table_of, train
 from tiny import DIM, STVG_CONFIG, random_batch, tiny_config, tiny_options
 
 from mmn.config import load_config
@@ -20,9 +19,8 @@ TUBE_CONFIGS = [path for path in CONFIGS if load_config(str(path)).MODEL.ARCHITE
 @pytest.fixture(scope="module")
 def trained(stvg_root, tmp_path_factory):
     """(OUTPUT_DIR, the finished process) of two epochs on two processes."""
-    folder = tmp_path_factory.mktemp("runs") / "output"
-    options = tiny_options(stvg_root, folder, STVG_CONFIG)
-    return folder, succeed(launch(2, "train_net.py", "--config-file", STVG_CONFIG, *options))
+    folder = tmp_path_factory.mktemp("runs")
+    return train(folder, tiny_options(stvg_root, folder / "output", STVG_CONFIG), STVG_CONFIG)
 
 
 def run_test(root, folder, capsys, dump=None):

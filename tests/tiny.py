@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from processes import ROOT, launch, run_python  # noqa: F401 (the last two for tests that import them from here)
+from torch import nn
 from torch.nn import functional as F
 from yacs.config import CfgNode
 
@@ -43,6 +44,15 @@ def tiny_options(dataset_root: Path, output_dir: Path | str, config: str = SYNTH
 
 def tiny_config(dataset_root: Path, output_dir: Path | str, *options: str, config: str = SYNTHETIC_CONFIG) -> CfgNode:
     return load_config(config, [*tiny_options(dataset_root, output_dir, config), *options])
+
+
+def without_biases(model: nn.Module) -> nn.Module:
+    """The model, whose biases make its scores before training so equal that rounding decides which moment is first."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias") and not name.startswith("text_encoder.bert"):
+                parameter.zero_()
+    return model
 
 
 def random_moments(durations: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
