@@ -14,6 +14,7 @@ from mmn.utils.files import atomic_path
 from mmn.utils.logger import get_logger
 
 METRICS_FILE = "metrics.jsonl"
+LINE_SECONDS = 10.0  # between two lines of the log
 WALL_CLOCK_FIELDS = ("videos_per_s", "data_wait", "memory_mb")  # in which two equal runs may differ
 
 
@@ -104,6 +105,7 @@ class Progress:
         self.num_steps = num_steps
         self.first_step = first_step
         self.start = time.perf_counter()
+        self.next_line = self.start  # when the log takes another line
         on_terminal = enabled and sys.stderr.isatty()
         self.bar = tqdm(total=num_steps, initial=first_step, dynamic_ncols=True, unit="it") if on_terminal else None
 
@@ -112,7 +114,7 @@ class Progress:
             self.bar.update()
 
     def report(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
-        """Show averaged values after iteration `step`."""
+        """Show averaged values after iteration `step`; in a log at most every LINE_SECONDS and at the end."""
         if not self.enabled:
             return
         text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
@@ -120,7 +122,11 @@ class Progress:
             self.bar.set_description_str(f"epoch {epoch}")
             self.bar.set_postfix_str(text)
             return
-        seconds = (time.perf_counter() - self.start) / max(step - self.first_step, 1) * (self.num_steps - step)
+        now = time.perf_counter()
+        if now < self.next_line and step < self.num_steps:
+            return  # metrics.jsonl has these values too
+        self.next_line = now + LINE_SECONDS
+        seconds = (now - self.start) / max(step - self.first_step, 1) * (self.num_steps - step)
         eta = time.strftime("%H:%M:%S", time.gmtime(seconds % 86400))
         days = f"{int(seconds // 86400)}d " if seconds >= 86400 else ""
         get_logger().info("epoch %d  step %d/%d  eta %s%s  %s", epoch, step, self.num_steps, days, eta, text)

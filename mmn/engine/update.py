@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import warnings
 from collections.abc import Callable, Sequence
 
 import torch
@@ -74,7 +75,11 @@ class WeightUpdate:
             return module
         device_ids = [self.device.index] if self.device.type == "cuda" else None
         # BatchNorm is per process, as released: rank 0's buffers are what is evaluated and saved.
-        return DistributedDataParallel(module, device_ids=device_ids, broadcast_buffers=False)
+        # From 2.13 on PyTorch warns that `broadcast_buffers` will go. Its successor copies the buffers of rank 0 at each
+        # wrapping, so also at the end of the freeze, which would change the statistics of the other processes.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            return DistributedDataParallel(module, device_ids=device_ids, broadcast_buffers=False)
 
     def __call__(self, parts: Sequence[Batch], epoch: int, where: str) -> dict[str, Tensor] | None:
         """Forward and backward of each part (one, without SOLVER.ACCUMULATE), then one update.

@@ -15,6 +15,7 @@ from mmn.structures.batch import Batch, GroundingBatch
 from mmn.structures.moments import cell_moments, nms
 from mmn.structures.proposals import ProposalCells
 from mmn.utils import comm
+from mmn.utils.errors import UserError
 
 
 @dataclass
@@ -54,7 +55,10 @@ class Predictions(SentencePredictions):
 
 
 class Ranker(Protocol):
-    """Output of the network for a batch -> the rows of its sentences in `predictions`, but for their ids."""
+    """Output of the network for a batch -> the rows of its sentences in `predictions`, but for their ids.
+
+    The last column is scores, NaN for a sentence whose map is not finite.
+    """
 
     predictions: Callable[..., SentencePredictions]
 
@@ -101,7 +105,9 @@ class MomentRanker:
     def rank(self, contrastive: Tensor, iou: Tensor, durations: Tensor) -> tuple[Tensor, Tensor]:
         """The same from scores [S, M] on the valid cells and durations [S] seconds."""
         scores = final_score(contrastive.float(), iou.float(), self.contrastive_power, self.score)
-        return nms(cell_moments(self.cells, durations), scores, self.nms_threshold, self.num_predictions)
+        moments, kept = nms(cell_moments(self.cells, durations), scores, self.nms_threshold, self.num_predictions)
+        # A map that is not finite shows in its scores, wherever it is: NMS alone would pass over such cells.
+        return moments, kept.masked_fill(~scores.isfinite().all(dim=1, keepdim=True), torch.nan)
 
 
 @torch.no_grad()
@@ -113,4 +119,15 @@ def predict(model: nn.Module, loader: DataLoader, ranker: Ranker, device: torch.
     model.train(was_training)
     if not rows:  # fewer videos than processes
         rows = [(torch.zeros(0, dtype=torch.int64), *ranker.no_rows())]
-    return ranker.predictions(*(torch.cat(column).to(device) for column in zip(*rows, strict=True)))
+    columns = [torch.cat(column).to(device) for column in zip(*rows, strict=True)]
+    refuse_nan(columns[-1])
+    return ranker.predictions(*columns)
+
+
+def refuse_nan(scores: Tensor) -> None:
+    """Raise UserError where scores, whatever their shape, have a NaN: nothing can be ranked by them."""
+    if scores.isnan().any():
+        raise UserError(
+            "the model's scores are not finite numbers: check its features with check_data, set SOLVER.AMP off, or take "
+            "an earlier checkpoint"
+        )

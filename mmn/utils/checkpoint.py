@@ -1,22 +1,25 @@
 """Reading and writing checkpoints (SPEC section 6)."""
 
+import argparse
 import json
 import os
 import pickle
 import re
 from collections.abc import Mapping
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from mmn.utils.errors import CheckpointError
+from mmn.utils.errors import CheckpointError, listed
 from mmn.utils.files import atomic_path
 from mmn.utils.logger import get_logger
 
 LAST_FILE = "last_checkpoint"  # names the newest checkpoint of its folder; empty for a run that has none yet
 SAFETENSORS = ".safetensors"
-NUM_NAMES_LISTED = 10
+WEIGHT_ENTRIES = ("model", "state_dict", "model_state_dict")  # where programs put the weights
+WRAPPERS = ("module.", "_orig_mod.")  # before the names of weights, from distributed and from compiled networks
 # Entries of a run's checkpoint that describe the model besides its weights: plain values. In the metadata of a
 # safetensors file they are json, but for the config, which is text already.
 DESCRIPTION = ("config", "train_durations", "feature_recipe")
@@ -25,39 +28,68 @@ DESCRIPTION = ("config", "train_durations", "feature_recipe")
 def load_checkpoint(path: str) -> dict:
     """The content of a checkpoint, with the weights under "model" by their plain names.
 
-    Accepts a dict with "model", a bare state dict, or a safetensors file, whose metadata may hold the entries of
-    `DESCRIPTION`. Strips the `module.` of distributed runs, and drops the `position_ids` that older versions of the text
+    Accepts a dict with one of WEIGHT_ENTRIES, a bare state dict, or a safetensors file, whose metadata may hold the
+    entries of `DESCRIPTION`. Strips WRAPPERS from names, and drops the `position_ids` that older versions of the text
     encoder saved. Code in the file is never run.
 
     Raises CheckpointError where the file is missing, damaged, or more than tensors and plain values.
     """
+    if os.path.isdir(path):
+        raise CheckpointError(f"the checkpoint {path} is a folder: name a file in it, such as pool_model_best.pth")
     if not os.path.isfile(path):
         raise CheckpointError(f"the checkpoint {path} does not exist: check the path")
     try:
         if path.endswith(SAFETENSORS):
             content = _load_safetensors(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(_harmless_objects()):
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except safetensors.SafetensorError as error:
         raise CheckpointError(
             f"the checkpoint {path} is damaged or no safetensors file ({_first_line(error)}): fetch it again"
         ) from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"the checkpoint {path} holds more than tensors and plain values, or is damaged, and is not read: "
-            "save its state dict alone, or fetch it again"
+            f"the checkpoint {path} holds more than tensors and plain values{_foreign_objects(path)}, or is damaged, and "
+            "is not read: save its state dict alone, or fetch it again"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise CheckpointError(f"the checkpoint {path} is damaged ({_first_line(error)}): fetch it again") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"the checkpoint {path} holds a {type(content).__name__}, no dict of weights: check it")
-    if not isinstance(content.get("model"), Mapping):
-        content = {"model": content}
+    entry = next((name for name in WEIGHT_ENTRIES if isinstance(content.get(name), Mapping)), None)
+    content = {"model": content} if entry is None else {**content, "model": content[entry]}
     if not all(isinstance(value, Tensor) for value in content["model"].values()):
         raise CheckpointError(f"the checkpoint {path} has no weights under 'model', nor is it a state dict: check it")
-    weights = {name.removeprefix("module."): value for name, value in content["model"].items()}
+    weights = {_plain_name(name): value for name, value in content["model"].items()}
     content["model"] = {name: value for name, value in weights.items() if not name.endswith(".position_ids")}
     return content
+
+
+def _harmless_objects() -> list:
+    """Kinds of plain values that programs leave beside weights, besides those that PyTorch reads anyway."""
+    scalar = np.float64(0).__reduce__()[0]
+    names = [f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")]  # before NumPy 2, and since
+    dtypes = [type(np.dtype(code)) for code in ("f8", "f4", "f2", "i8", "i4", "u1", "?")]
+    return [*((scalar, name) for name in names), np.dtype, *dtypes, argparse.Namespace]
+
+
+def _foreign_objects(path: str) -> str:
+    """Names of what keeps a file from being read, for an error sentence; "" where they cannot be told."""
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except (RuntimeError, ValueError, OSError, EOFError, pickle.UnpicklingError):  # an old format, or damaged
+        return ""
+    harmless = {"argparse.Namespace", "numpy.dtype"}
+    names = [name for name in names if name not in harmless and not name.startswith("numpy.")]
+    return f" ({listed(names)})" if names else ""
+
+
+def _plain_name(name: str) -> str:
+    """The name of a weight without what wrappers of the network put before it."""
+    while name.startswith(WRAPPERS):
+        name = name.split(".", 1)[1]
+    return name
 
 
 def _load_safetensors(path: str) -> dict:
@@ -95,7 +127,13 @@ def load_weights(
             if name in expected and value.shape != expected[name].shape
         ],
     }
-    found = [f"{len(names)} {kind}: {_list_names(names)}" for kind, names in problems.items() if names]
+    nonfinite = [name for name, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]
+    if nonfinite:
+        raise CheckpointError(
+            f"the checkpoint {source} has {len(nonfinite)} weights that are not finite ({listed(nonfinite)}): take an "
+            "earlier one, before the training went wrong"
+        )
+    found = [f"{len(names)} {kind}: {listed(names)}" for kind, names in problems.items() if names]
     fitting = {
         name: value for name, value in weights.items() if name in expected and value.shape == expected[name].shape
     }
@@ -125,10 +163,6 @@ def export_weights(path: str, out: str) -> None:
     weights = {name: value.clone(memory_format=torch.contiguous_format) for name, value in content["model"].items()}
     with atomic_path(out) as temporary:
         safetensors.torch.save_file(weights, temporary, metadata={"format": "pt", **metadata})
-
-
-def _list_names(names: list[str]) -> str:
-    return ", ".join(names[:NUM_NAMES_LISTED]) + (", ..." if len(names) > NUM_NAMES_LISTED else "")
 
 
 def _first_line(error: Exception) -> str:

@@ -12,6 +12,8 @@ from typing import BinaryIO
 
 from mmn.utils.errors import UserError
 
+TEMPORARY_MARK = ".mmn-"  # in the names of temporary files, by which leftovers are known as ours
+
 
 @contextlib.contextmanager
 def atomic_path(path: str) -> Iterator[str]:
@@ -23,7 +25,9 @@ def atomic_path(path: str) -> Iterator[str]:
     temporary = None
     try:
         os.makedirs(folder, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{os.path.basename(path)}.", suffix=".tmp")
+        handle, temporary = tempfile.mkstemp(
+            dir=folder, prefix=f".{os.path.basename(path)}{TEMPORARY_MARK}", suffix=".tmp"
+        )
         os.close(handle)
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private
         yield temporary
@@ -53,14 +57,20 @@ def sync_folder(folder: str) -> None:
         os.close(handle)
 
 
-def remove_leftovers(folder: str) -> None:
+def remove_leftovers(folder: str, name: str | None = None) -> None:
     """Delete the temporary files of `atomic_path` that processes killed while writing have left in a folder.
 
     Only for a folder that nobody else is writing to, see `FolderLock`.
+
+    Args:
+        name: only those of the file of this name.
     """
-    for name in os.listdir(folder):
-        if re.fullmatch(r"\..+\.tmp", name):
-            os.unlink(os.path.join(folder, name))
+    stem = ".+" if name is None else re.escape(name)
+    for entry in os.scandir(folder):
+        # mkstemp's eight characters; whatever else ends in .tmp is somebody else's.
+        is_ours = re.fullmatch(rf"\.{stem}{re.escape(TEMPORARY_MARK)}[a-z0-9_]{{8}}\.tmp", entry.name)
+        if is_ours and entry.is_file(follow_symlinks=False):
+            os.unlink(entry.path)
 
 
 @contextlib.contextmanager

@@ -123,3 +123,14 @@ def test_progress_without_a_terminal_is_lines_in_the_log(tmp_path):
     assert "epoch 2  step 50/100  eta 00:00:00" in text
     assert "loss 0.1235" in text or "loss 0.1234" in text
     assert logger.level == logging.INFO
+
+
+def test_lines_of_the_log_come_by_time_and_at_the_end(tmp_path, monkeypatch):
+    now = iter([0, 0, 4, 9, 11, 12])
+    monkeypatch.setattr("mmn.engine.metric_writer.time.perf_counter", lambda: next(now))
+    setup_logger(str(tmp_path), rank=0)
+    progress = Progress(first_step=0, num_steps=100, enabled=True)
+    for step in (20, 40, 60, 80, 100):
+        progress.report(step, 1, {"loss": 1.0})
+    lines = (tmp_path / "log.txt").read_text().splitlines()
+    assert [line.split("step ")[1].split("/")[0] for line in lines] == ["20", "80", "100"]

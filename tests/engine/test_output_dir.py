@@ -1,12 +1,14 @@
 """Which folders a run accepts."""
 
+import os
+
 import pytest
 import torch
 from tiny import run_python, tiny_config
 
 from mmn.engine.output_dir import prepare_output_dir
 from mmn.utils.errors import UserError
-from mmn.utils.files import FolderLock, remove_leftovers
+from mmn.utils.files import FolderLock, atomic_path, remove_leftovers
 
 
 @pytest.fixture
@@ -51,8 +53,21 @@ def test_folder_of_a_running_process_is_refused(tmp_path):
     assert run_python("-c", code).returncode == 0
 
 
-def test_leftovers_of_killed_writers_are_deleted(tmp_path):
-    for name in (".pool_model_last.pth.x1y2.tmp", "kept.tmp", ".kept"):
+def test_leftovers_of_killed_writers_are_deleted_and_nothing_else(tmp_path):
+    for name in (".pool_model_last.pth.mmn-x1y2_z3a.tmp", ".notes.tmp", ".pool_model_last.pth.x1y2z3ab.tmp", ".kept"):
         (tmp_path / name).write_text("")
+    (tmp_path / ".a.mmn-00000000.tmp").mkdir()
     remove_leftovers(str(tmp_path))
-    assert {path.name for path in tmp_path.iterdir()} == {"kept.tmp", ".kept"}
+    kept = {".notes.tmp", ".pool_model_last.pth.x1y2z3ab.tmp", ".kept", ".a.mmn-00000000.tmp"}
+    assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+def test_leftovers_of_one_file_are_those_that_a_killed_writer_leaves(tmp_path):
+    for name in ("a", "b"):
+        with atomic_path(str(tmp_path / name)) as temporary:
+            os.link(temporary, tmp_path / "kept")
+            leftover = os.path.basename(temporary)
+        os.replace(tmp_path / "kept", tmp_path / leftover)
+    remove_leftovers(str(tmp_path), "a")
+    assert sum(path.name.startswith(".a.") for path in tmp_path.iterdir()) == 0
+    assert sum(path.name.startswith(".b.") for path in tmp_path.iterdir()) == 1

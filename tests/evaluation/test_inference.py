@@ -16,6 +16,7 @@ from mmn.evaluation.inference import MomentRanker, Predictions, predict
 from mmn.evaluation.moment_metrics import evaluate, write_predictions
 from mmn.modeling import build_model, build_proposal_cells
 from mmn.utils import comm
+from mmn.utils.errors import UserError
 
 CPU = torch.device("cpu")
 
@@ -135,3 +136,10 @@ def test_dump_leaves_padding_out(dataset, whole, tmp_path):
     write_predictions(str(tmp_path / "short.jsonl"), dataset, whole)
     lines = (tmp_path / "short.jsonl").read_text().splitlines()
     assert {len(json.loads(line)["pred_relevant_windows"]) for line in lines} == {2}
+
+
+def test_scores_that_are_not_finite_end_in_a_sentence(dataset, ranker, model):
+    with torch.no_grad():
+        model.proposal_conv.conv1x1_iou.bias.fill_(torch.nan)
+    with pytest.raises(UserError, match="the model's scores are not finite numbers"):
+        predict_shards(model, ranker, dataset, 2, 1)

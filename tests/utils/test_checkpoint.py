@@ -1,11 +1,13 @@
 """Reading and writing checkpoints (SPEC section 6)."""
 
+import argparse
 import os
 import pickle
 import resource
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors
 import torch
@@ -30,14 +32,43 @@ def same_weights(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("prefix", ["", "module."])
-@pytest.mark.parametrize("is_wrapped", [True, False])
-def test_weights_come_by_their_plain_names(model, path, prefix, is_wrapped):
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+@pytest.mark.parametrize("entry", ["model", "state_dict", "model_state_dict", None])
+def test_weights_come_by_their_plain_names(model, path, prefix, entry):
     weights = {prefix + name: value for name, value in model.state_dict().items()}
-    torch.save({"model": weights, "epoch": 3} if is_wrapped else weights, path)
+    torch.save({entry: weights, "epoch": 3} if entry else weights, path)
     content = load_checkpoint(path)
     assert same_weights(content["model"], model.state_dict())
-    assert content.get("epoch") == (3 if is_wrapped else None)
+    assert content.get("epoch") == (3 if entry else None)
+
+
+class Foreign:
+    """Stands for an object of another program."""
+
+
+def test_plain_values_of_other_libraries_are_read(model, path):
+    options = argparse.Namespace(lr=0.1, name="x")
+    torch.save({"model": model.state_dict(), "best": np.float64(0.5), "step": np.int64(7), "args": options}, path)
+    content = load_checkpoint(path)
+    assert (content["best"], content["step"], content["args"]) == (0.5, 7, options)
+
+
+def test_a_foreign_object_is_named_and_not_read(model, path):
+    torch.save({"model": model.state_dict(), "config": Foreign()}, path)
+    with pytest.raises(CheckpointError, match=r"more than tensors and plain values \(test_checkpoint\.Foreign\)"):
+        load_checkpoint(path)
+
+
+def test_a_folder_is_no_checkpoint(tmp_path):
+    with pytest.raises(CheckpointError, match="is a folder: name a file in it"):
+        load_checkpoint(str(tmp_path))
+
+
+def test_weights_that_are_not_finite_are_refused_by_name(model, path):
+    weights = model.state_dict()
+    weights["0.bias"] = torch.tensor([0.0, torch.nan, 1.0])
+    with pytest.raises(CheckpointError, match=r"1 weights that are not finite \(0\.bias\)"):
+        load_weights(model, weights, path)
 
 
 def test_position_ids_of_older_encoders_are_dropped(model, path):

@@ -8,7 +8,7 @@ import glob
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import h5py
 import numpy as np
@@ -44,8 +44,7 @@ class FeatureStore:
             file.write(f"Finished videos of {os.path.basename(self.out)}, which tools/extract_features.py is making.\n")
         self.lock = FolderLock(self.folder, patience=5.0, place="--out")
         remove_leftovers(self.folder)
-        for leftover in glob.glob(f"{_beside(self.out, glob.escape)}*.tmp"):
-            os.unlink(leftover)
+        remove_leftovers(*os.path.split(os.path.abspath(self.out)))
         for path in self._parts():
             with _opened(path) as part:
                 self._check_recipe(path, part.attrs)
@@ -124,12 +123,6 @@ def _copy_rows(rows: h5py.Dataset, file: h5py.File, video_id: str) -> None:
     for first in range(0, len(rows), COPIED_ROWS):
         copied[first : first + COPIED_ROWS] = rows[first : first + COPIED_ROWS]
     copied.attrs.update(rows.attrs)
-
-
-def _beside(path: str, escape: Callable[[str], str]) -> str:
-    """How the temporary files of `atomic_path(path)` begin."""
-    folder, name = os.path.split(os.path.abspath(path))
-    return escape(os.path.join(folder, f".{name}."))
 
 
 def _opened(path: str) -> h5py.File:

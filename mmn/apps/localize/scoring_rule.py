@@ -10,6 +10,7 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from mmn.apps.localize.results import LocalizedMoment
+from mmn.evaluation.inference import refuse_nan
 from mmn.modeling.scoring import final_score, iou_score
 from mmn.structures.moments import nms_indices
 
@@ -51,6 +52,7 @@ class ScoringRule:
         """
         moments = moments.flatten(0, 1)
         contrastive, iou, final = (part.flatten(1) for part in scores)
+        refuse_nan(final)
         candidates, top_k = moments.expand(len(final), -1, -1), min(top_k, len(moments))
         kept, kept_scores = nms_indices(candidates, final, self.nms_threshold, top_k)
         columns = (moments[kept], kept_scores, contrastive.gather(1, kept), iou.gather(1, kept))
