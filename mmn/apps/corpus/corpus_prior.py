@@ -20,7 +20,7 @@ from mmn.apps.corpus.corpus_recall import (
     recall_names,
 )
 from mmn.apps.probes.priors import mean_hit_rates, shares
-from mmn.apps.probes.sentences import chance_in_batch
+from mmn.apps.probes.similar_sentences import chance_in_batch
 from mmn.data.annotations import VideoAnnotation
 from mmn.structures.moments import nms_indices, temporal_iou
 from mmn.structures.proposals import ProposalCells

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
-from mmn.apps.demo.library import LibraryFound, VideoLibrary, Wanted
-from mmn.apps.demo.library_results import add_label, library_html, player_html, state_html
-from mmn.apps.demo.parts import NO_QUERY, PRIVATE, examples_of, query_row, readable
+from mmn.apps.demo.library_html import add_label, library_html, player_html, state_html
 from mmn.apps.demo.result_html import message_html
+from mmn.apps.demo.tab_parts import NO_QUERY, PRIVATE, examples_of, query_row, readable
+from mmn.apps.demo.video_library import LibraryFound, VideoLibrary, Wanted
 from mmn.utils.errors import ConfigError, UserError
 
 INVITATION = "Type a sentence: the best moments of all videos will be listed here."

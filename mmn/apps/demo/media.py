@@ -6,9 +6,9 @@ import math
 import threading
 from importlib import import_module
 
-from mmn.apps.demo.library import VideoLibrary
 from mmn.apps.demo.listed_videos import PlayableCopies, file_state
-from mmn.apps.demo.parts import readable
+from mmn.apps.demo.tab_parts import readable
+from mmn.apps.demo.video_library import VideoLibrary
 from mmn.utils.errors import UserError
 
 FRAME_SIZE = (192, 108)  # pixels that a picture fits into

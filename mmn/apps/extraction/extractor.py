@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmn.apps.extraction.backbone_weights import Weights, weights_sha256
 from mmn.apps.extraction.backbones import BACKBONES, Backbone
-from mmn.apps.extraction.weights import Weights, weights_sha256
 from mmn.apps.video.decode import Frame, import_av, iter_frames
 from mmn.apps.video.torchcodec import decoder_version
 from mmn.structures.recipe import FeatureRecipe

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmn.apps.probes.sentences import words
+from mmn.apps.probes.similar_sentences import words
 from mmn.data.annotations import VideoAnnotation, count_sentences
 from mmn.evaluation.recall import count_hits, recall_metrics
 from mmn.structures.moments import nms, temporal_iou

@@ -10,7 +10,7 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from mmn.apps.probes import priors
-from mmn.apps.probes.sentences import chance_in_batch, count_like_videos, highest_overlaps
+from mmn.apps.probes.similar_sentences import chance_in_batch, count_like_videos, highest_overlaps
 from mmn.data.annotations import VideoAnnotation, iterate_sentences, read_annotations
 from mmn.data.loaders import annotation_path, find_entry, split_names
 from mmn.evaluation.prediction_file import read_predictions

@@ -10,7 +10,7 @@ from terminaltables import AsciiTable
 from yacs.config import CfgNode
 
 from mmn.apps.localize.localizer import MomentLocalizer
-from mmn.apps.probes.sentences import words
+from mmn.apps.probes.similar_sentences import words
 from mmn.apps.search.build_index import build_index
 from mmn.apps.search.confidence import Calibration, Rates, best_cosines, fit_calibration, measure_rates
 from mmn.apps.search.indexed_video import BuildSettings

@@ -3,14 +3,14 @@
 Every video is a timeline of actions. In an action one shape is on the scene, from the action's start to its end: it
 moves from one side to the other, appears somewhere, turns into another colour, grows or shrinks. Actions of a video
 share colours, shapes and ways to act on purpose, so that a sentence has to be understood as a whole to find its moment;
-some actions have no sentence, and some shapes just stand there all the time. `rendering.py` draws the frames.
+some actions have no sentence, and some shapes just stand there all the time. `shape_rendering.py` draws the frames.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from mmn.apps.synthetic.moments import SPLITS, choose_bounds
+from mmn.apps.synthetic.synthetic_moments import SPLITS, choose_bounds
 
 # Concept -> surface forms.
 COLOURS = {

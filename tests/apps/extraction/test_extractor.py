@@ -17,7 +17,7 @@ from torch import nn
 
 from mmn.apps.extraction.backbones import BACKBONES, Backbone
 from mmn.apps.extraction.extractor import FeatureExtractor, batches, prefetched, windows
-from mmn.apps.extraction.transform import FrameTransform
+from mmn.apps.extraction.frame_transform import FrameTransform
 from mmn.apps.video.decode import Frame
 from mmn.utils.errors import CheckpointError, ConfigError, DataError, UserError
 

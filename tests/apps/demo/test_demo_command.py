@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from mmn.apps.demo import serve as run
-from mmn.apps.demo.growing import GrowingLibrary
-from mmn.apps.demo.serve import ExampleRun, PageVideos, run_demo
+from mmn.apps.demo import demo_command as run
+from mmn.apps.demo.demo_command import ExampleRun, PageVideos, run_demo
+from mmn.apps.demo.growing_library import GrowingLibrary
 from mmn.apps.localize.model_source import ModelSource
 from mmn.apps.search.indexed_video import BuildSettings, index_info, video_moments
 from mmn.apps.search.vector_store import create_store

@@ -4,8 +4,8 @@ import html
 from collections.abc import Iterable
 from urllib.parse import quote
 
-from mmn.apps.demo.library import FoundInLibrary, LibraryFound, LibraryState, ShownMoment
 from mmn.apps.demo.result_html import bar_html, message_html
+from mmn.apps.demo.video_library import FoundInLibrary, LibraryFound, LibraryState, ShownMoment
 from mmn.utils.clock import clock
 
 # A click on what has data-start plays data-source in the library's player, see `player.js`; one on what has data-like asks

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmn.apps.extraction.transform import FrameTransform
+from mmn.apps.extraction.frame_transform import FrameTransform
 
 Image = pytest.importorskip("PIL.Image")
 MEAN, STD = (0.5, 0.25, 0.125), (0.5, 0.25, 0.2)

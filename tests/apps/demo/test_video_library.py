@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from small_videos import write_avi, write_plain_video
 
-from mmn.apps.demo import library as library_module
-from mmn.apps.demo.growing import GrowingLibrary
-from mmn.apps.demo.library import VideoLibrary, Wanted
+from mmn.apps.demo import video_library as library_module
+from mmn.apps.demo.growing_library import GrowingLibrary
 from mmn.apps.demo.library_tab import seconds_of
 from mmn.apps.demo.listed_videos import ListedVideo
+from mmn.apps.demo.video_library import VideoLibrary, Wanted
 from mmn.apps.search.indexed_video import BuildSettings, index_info, video_moments
 from mmn.apps.search.moment_index import MomentIndex
 from mmn.apps.search.vector_store import create_store, open_store

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmn.apps.synthetic.moments import SPLITS
-from mmn.apps.synthetic.rendering import RGB, draw, make_scene, render, signed_distance
+from mmn.apps.synthetic.shape_rendering import RGB, draw, make_scene, render, signed_distance
 from mmn.apps.synthetic.shape_videos import ACTIONS, COLOURS, SHAPES, Segment, ShapeVideo, make_shape_video
+from mmn.apps.synthetic.synthetic_moments import SPLITS
 
 SIZE = 48
 FPS = 8.0

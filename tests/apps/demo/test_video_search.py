@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mmn.apps.demo.one_search import Found
 from mmn.apps.demo.result_html import message_html, results_html
+from mmn.apps.demo.video_search import Found
 from mmn.utils.errors import ConfigError, DataError
 
 

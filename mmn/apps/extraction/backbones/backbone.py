@@ -4,8 +4,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from mmn.apps.extraction.transform import FrameTransform
-from mmn.apps.extraction.weights import Weights
+from mmn.apps.extraction.backbone_weights import Weights
+from mmn.apps.extraction.frame_transform import FrameTransform
 from mmn.utils.checkpoint import load_checkpoint, load_weights
 from mmn.utils.registry import Registry
 

@@ -6,9 +6,9 @@ from types import ModuleType
 import numpy as np
 
 from mmn.apps.demo.listed_videos import ListedVideo, PlayableCopies
-from mmn.apps.demo.one_search import VideoSearch
-from mmn.apps.demo.parts import NO_QUERY, PRIVATE, examples_of, query_row, readable
 from mmn.apps.demo.result_html import message_html, results_html
+from mmn.apps.demo.tab_parts import NO_QUERY, PRIVATE, examples_of, query_row, readable
+from mmn.apps.demo.video_search import VideoSearch
 from mmn.utils.errors import UserError
 
 LEGEND = (

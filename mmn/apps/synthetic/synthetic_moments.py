@@ -21,8 +21,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from mmn.apps.synthetic.option_checks import check_above_zero, check_not_negative
 from mmn.apps.synthetic.tiny_encoder import write_tiny_encoder
-from mmn.utils.errors import ConfigError
 from mmn.utils.files import atomic_path
 
 # Concept -> surface forms; a verb form is (third person, past participle, gerund).
@@ -105,14 +105,9 @@ class SyntheticOptions:
     background: float = 0.7
 
     def __post_init__(self):
-        for name in ("num_train", "num_val", "num_test", "dim", "rows_per_second"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"the synthetic dataset's {name} cannot be {getattr(self, name)}: it must be above 0")
-        for name in ("seed", "noise", "background"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(
-                    f"the synthetic dataset's {name} cannot be {getattr(self, name)}: it must be 0 or above"
-                )
+        what = "the synthetic dataset"
+        check_above_zero(self, ("num_train", "num_val", "num_test", "dim", "rows_per_second"), what)
+        check_not_negative(self, ("seed", "noise", "background"), what)
 
 
 @dataclass(frozen=True)
@@ -160,14 +155,18 @@ def write_synthetic_dataset(
     train_sentences = [sentence for entry in annotations["train"].values() for sentence in entry["sentences"]]
     write_tiny_encoder(folder / ENCODER, train_sentences, hidden_size=64, vocab_size=1000, seed=options.seed)
     for split, entries in annotations.items():
-        path = folder / f"{split}.json"
-        with atomic_path(os.fspath(path)) as scratch:
-            Path(scratch).write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
-        num_sentences = sum(len(entry["sentences"]) for entry in entries.values())
-        log(f"{path}: {len(entries)} videos, {num_sentences} sentences")
+        write_annotations(folder, split, entries, log)
     log(f"{folder / FEATURES}: {options.dim} dimensions, {options.rows_per_second:g} rows per second")
     log(f"{folder / ENCODER}: random text encoder")
     return folder
+
+
+def write_annotations(folder: Path, split: str, entries: dict[str, dict], log: Callable[[str], None]) -> None:
+    """Write the annotation file of a split, from the entries of its videos."""
+    path = folder / f"{split}.json"
+    with atomic_path(os.fspath(path)) as scratch:
+        Path(scratch).write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    log(f"{path}: {len(entries)} videos, {sum(len(entry['sentences']) for entry in entries.values())} sentences")
 
 
 def write_features(path: Path, videos: dict[str, dict[str, Video]], options: SyntheticOptions) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from mmn.apps.synthetic import moments as synthetic
-from mmn.apps.synthetic.moments import (
+from mmn.apps.synthetic import synthetic_moments as synthetic
+from mmn.apps.synthetic.synthetic_moments import (
     SyntheticOptions,
     concept_vectors,
     make_features,

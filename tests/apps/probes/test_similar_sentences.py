@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmn.apps.probes.sentences import SentenceIndex, chance_in_batch, count_like_videos, highest_overlaps, words
+from mmn.apps.probes.similar_sentences import SentenceIndex, chance_in_batch, count_like_videos, highest_overlaps, words
 from mmn.data.annotations import VideoAnnotation
 
 sentences = st.lists(st.lists(st.sampled_from("abcdef"), max_size=5).map(" ".join), min_size=1, max_size=8)

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmn.apps.synthetic.moments import ENCODER, SPLITS
+from mmn.apps.synthetic.option_checks import check_above_zero, check_not_negative
+from mmn.apps.synthetic.synthetic_moments import ENCODER, SPLITS
 from mmn.apps.synthetic.tiny_encoder import write_tiny_encoder
 from mmn.data.tube_annotations import TubeAnnotation, annotation_entry, tube_table, write_entries, write_tables
 from mmn.structures.tubes import Tubes, concatenate
-from mmn.utils.errors import ConfigError
 
 # Concept -> how it is said; an action is (third person, gerund).
 KINDS = {
@@ -80,14 +80,9 @@ class SyntheticStvgOptions:
     noise: float = 0.7
 
     def __post_init__(self):
-        for name in ("num_train", "num_val", "num_test", "dim"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"the synthetic dataset's {name} cannot be {getattr(self, name)}: it must be above 0")
-        for name in ("seed", "noise"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(
-                    f"the synthetic dataset's {name} cannot be {getattr(self, name)}: it must be 0 or above"
-                )
+        what = "the synthetic dataset"
+        check_above_zero(self, ("num_train", "num_val", "num_test", "dim"), what)
+        check_not_negative(self, ("seed", "noise"), what)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import SYNTHETIC_CONFIG
 
-from mmn.apps.ablation.plan import describe_changes, folder_name, grid_rows, read_rows, run_config, split_values
+from mmn.apps.ablation.sweep_rows import describe_changes, folder_name, grid_rows, read_rows, run_config, split_values
 from mmn.utils.errors import ConfigError
 
 MARGIN, TAU = "MODEL.MMN.LOSS.MARGIN", "MODEL.MMN.LOSS.TAU_VIDEO"

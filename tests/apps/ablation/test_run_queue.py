@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tiny import ROOT
 
-from mmn.apps.ablation.runs import CONSOLE_FILE, Run, Step, run_all, share_environments
+from mmn.apps.ablation.run_queue import CONSOLE_FILE, Run, Step, run_all, share_environments
 
 
 def step(folder, name, code="", product=None, fingerprint="1"):
@@ -117,9 +117,9 @@ def test_spoiled_state_makes_the_steps_be_done_again(tmp_path):
 SWEEP = """
 import sys
 from pathlib import Path
-sys.path[:0] = ["tests"]
-from ablation.test_runs import make_run
-from mmn.apps.ablation.runs import run_all
+sys.path[:0] = ["tests", "tests/apps/ablation"]
+from test_run_queue import make_run
+from mmn.apps.ablation.run_queue import run_all
 from mmn.utils.cli import run_tool
 folder = Path(sys.argv[1])
 run_tool(lambda: run_all([make_run(folder / "a", sys.argv[2])], [{}], print))
@@ -179,7 +179,7 @@ def test_console_keeps_what_all_attempts_printed(tmp_path):
 
 def test_cores_are_split_between_jobs(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("mmn.apps.ablation.runs._num_cores", lambda: 8)
+    monkeypatch.setattr("mmn.apps.ablation.run_queue._num_cores", lambda: 8)
     assert share_environments("cpu", 3) == [{"OMP_NUM_THREADS": "2"}] * 3
     assert share_environments("cpu", 0) == [{"OMP_NUM_THREADS": "8"}]
 
@@ -190,6 +190,8 @@ def test_threads_that_the_user_asks_for_stay(monkeypatch):
 
 
 def test_each_job_sees_one_gpu(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     assert [env["CUDA_VISIBLE_DEVICES"] for env in share_environments("cuda", 0)] == ["3", "5"]
     assert [env["CUDA_VISIBLE_DEVICES"] for env in share_environments("cuda", 3)] == ["3", "5", "3"]

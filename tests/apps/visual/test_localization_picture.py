@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mmn.apps.visual import search_picture as localization
-from mmn.apps.visual.search_picture import QueryPicture, check_drawable, draw_localization
+from mmn.apps.visual import localization_picture as localization
+from mmn.apps.visual.localization_picture import QueryPicture, check_drawable, draw_localization
 from mmn.structures.proposals import ProposalCells
 from mmn.utils.errors import UserError
 

@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from mmn.apps.synthetic.simulation import SimulationOptions, WordVectors, content_words, coverage, simulate_features
+from mmn.apps.synthetic.simulated_features import (
+    SimulationOptions,
+    WordVectors,
+    content_words,
+    coverage,
+    simulate_features,
+)
 from mmn.utils.errors import ConfigError, DataError, UserError
 
 ROOT = Path(__file__).parents[3]
@@ -112,9 +118,8 @@ def test_videos_have_noise_of_their_own(tmp_path):
 
 
 def test_word_vectors_are_the_same_in_another_process():
-    code = (
-        "from mmn.apps.synthetic.simulation import WordVectors; print(WordVectors(4, 3).word('door').tobytes().hex())"
-    )
+    module = "mmn.apps.synthetic.simulated_features"
+    code = f"from {module} import WordVectors; print(WordVectors(4, 3).word('door').tobytes().hex())"
     env = {**os.environ, "PYTHONHASHSEED": "7"}
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, check=True, capture_output=True, text=True)
     assert result.stdout.strip() == WordVectors(4, 3).word("door").tobytes().hex()

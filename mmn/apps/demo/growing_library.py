@@ -8,10 +8,10 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mmn.apps.demo.library import Adding, LibraryState, VideoLibrary
 from mmn.apps.demo.listed_videos import ListedVideo, free_name
-from mmn.apps.demo.one_search import VideoSearch
-from mmn.apps.demo.parts import readable
+from mmn.apps.demo.tab_parts import readable
+from mmn.apps.demo.video_library import Adding, LibraryState, VideoLibrary
+from mmn.apps.demo.video_search import VideoSearch
 from mmn.apps.search.indexed_video import BuildSettings, index_info, video_moments
 from mmn.apps.search.moment_index import MomentIndex
 from mmn.apps.search.vector_store import create_store

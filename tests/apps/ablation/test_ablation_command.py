@@ -6,9 +6,9 @@ import pytest
 from processes import launch
 from tiny import ROOT, SYNTHETIC_CONFIG, tiny_config, tiny_options
 
-from mmn.apps.ablation.plan import Row, grid_rows, read_rows
+from mmn.apps.ablation.ablation_command import Sweep, ablate
 from mmn.apps.ablation.significance import Resampling
-from mmn.apps.ablation.study import Sweep, ablate
+from mmn.apps.ablation.sweep_rows import Row, grid_rows, read_rows
 from mmn.engine.output_dir import prepare_output_dir
 from mmn.utils.errors import ConfigError, UserError
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmn.apps.demo.listed_videos import plain
-from mmn.apps.demo.one_search import best_ious
+from mmn.apps.demo.video_search import best_ious
 from mmn.apps.search.ranking_rules import DEFAULT_PER_VIDEO
 from mmn.apps.search.vector_store import is_address
 from mmn.utils.clock import clock

@@ -10,10 +10,10 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from mmn.apps.ablation.ablation_tables import RowScores, Table, load_figure
-from mmn.apps.ablation.pairing import read_scores
-from mmn.apps.ablation.plan import Row, describe_changes, folder_name, run_config
-from mmn.apps.ablation.runs import CONSOLE_FILE, Failure, Run, Step, run_all, share_environments
+from mmn.apps.ablation.paired_scores import read_scores
+from mmn.apps.ablation.run_queue import CONSOLE_FILE, Failure, Run, Step, run_all, share_environments
 from mmn.apps.ablation.significance import Resampling
+from mmn.apps.ablation.sweep_rows import Row, describe_changes, folder_name, run_config
 from mmn.config import load_config
 from mmn.data.loaders import find_entry, split_names
 from mmn.engine.output_dir import CHANGEABLE, refuse_other_config

@@ -5,11 +5,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mmn.apps.demo.growing import GrowingLibrary
-from mmn.apps.demo.library import VideoLibrary
+from mmn.apps.demo.growing_library import GrowingLibrary
 from mmn.apps.demo.listed_videos import ListedVideo, find_videos, read_sentences
-from mmn.apps.demo.one_search import VideoSearch
 from mmn.apps.demo.page import build_app, import_gradio, serve
+from mmn.apps.demo.video_library import VideoLibrary
+from mmn.apps.demo.video_search import VideoSearch
 from mmn.apps.localize.model_source import ModelSource, load_localizer
 from mmn.apps.search.moment_index import MomentIndex
 from mmn.apps.search.search_command import checkpoint_of
