@@ -1,4 +1,4 @@
-"""From a config and rows of changes to finished runs and a table: what tools/ablate.py and tools/compare.py call."""
+"""The work of tools/ablate.py and tools/compare.py: from a config and rows of changes to finished runs and a table."""
 
 import hashlib
 import os
@@ -40,13 +40,13 @@ DECIDING = (
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is to be run and where.
+    """A study: what is to be run and where.
 
     Attributes:
-        config_file, options: of all runs, as a tool takes them.
-        rows: of the table; the first is what the others are compared with.
+        config_file, options: the base config of all runs, as a tool takes it.
+        rows: the table's rows; the others are compared with the first.
         num_seeds: runs per row, with SOLVER.SEED of the config and the numbers after it.
-        folder: of all runs and of the table.
+        folder: the place of all runs and of the table.
         tools: the folder of train_net.py and test_net.py.
     """
 
@@ -203,7 +203,7 @@ def compare_files(
     with_figure: bool = True,
     log: Callable[[str], None] = print,
 ) -> None:
-    """The same table from prediction files: of each row, those of its seeds.
+    """Show the table of `ablate`, made from prediction files.
 
     Args:
         groups: rows of files; rows with as many files are paired file by file, in the order given.

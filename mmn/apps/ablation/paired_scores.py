@@ -17,7 +17,7 @@ def read_scores(
     """The scores of the queries of each file (see `score_queries`), all in the order of the first file.
 
     Args:
-        truth, missing_as_wrong: as for `read_predictions`.
+        truth, missing_as_wrong: those of `read_predictions`.
     Raises DataError, naming file and query, where the files are not of the same queries with the same true moments.
     """
     thresholds = checked_thresholds(thresholds)

@@ -27,10 +27,10 @@ class Step:
     """One command of a run.
 
     Attributes:
-        name: of the step within its run.
+        name: the step's, within its run.
         command: the program and its arguments.
         products: files that it leaves; it is not done without them.
-        fingerprint: of all that its result depends on; another one means that the step is to be done again.
+        fingerprint: a hash of all that its result depends on; another one means that the step is to be done again.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Run:
     evaluations: list[Step]
 
     def pending(self) -> list[Step]:
-        """What is still to be done. Checkpoints that nobody needs any more may be deleted."""
+        """The steps still to be done. Checkpoints that nobody needs any more may be deleted."""
         state = self._state()
 
         def was_done(step: Step) -> bool:
@@ -72,7 +72,7 @@ class Run:
             Path(temporary).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
 
     def seconds(self, step_name: str) -> float:
-        """What a step has taken so far, in all attempts that ended."""
+        """The seconds that a step has taken so far, in all attempts that ended."""
         return self._state().get(step_name, {}).get("seconds", 0.0)
 
     def _state(self) -> dict[str, dict]:
@@ -108,7 +108,7 @@ def run_all(
     Ctrl-C and SIGTERM end the processes, which save themselves first; the next call goes on from there.
 
     Args:
-        environments: of each place that a run can take, the variables its processes get on top of this one's.
+        environments: variables that a run's processes get on top of this one's, for each place that a run can take.
         log: takes a line per run that begins or ends.
     Returns the runs that failed, which stop no other.
     """

@@ -1,4 +1,4 @@
-"""Which rows a table has, and which runs they need: from `--vary` or from a file of named rows."""
+"""Rows of a table, from `--vary` or from a file of named rows, and the runs that they need."""
 
 import hashlib
 import itertools
@@ -156,7 +156,7 @@ def _refuse_repeated(values: Sequence, where: str, kind: str) -> None:
 
 
 def describe_changes(changes: Sequence[tuple[str, str]]) -> str:
-    """What a row changes, in one line: full key names but for the prefix that most share.
+    """The changes of a row in one line: full key names but for the prefix that most share.
 
     >>> describe_changes([("MODEL.MMN.LOSS.MARGIN", "0.2"), ("SOLVER.LR", "0.1")])
     'LOSS.MARGIN=0.2, SOLVER.LR=0.1'
@@ -187,9 +187,9 @@ def run_config(
 
     Args:
         options: KEY VALUE pairs of all runs.
-        changes: what the row changes; they win over `options`.
+        changes: KEY, value of what the row changes; they win over `options`.
         fixed: values of RESERVED keys.
-        name: of the row, for the ConfigError that says why its config cannot work.
+        name: the row's, for the ConfigError that says why its config cannot work.
     """
     given = [(key, str(value)) for key, value in fixed.items()]
     pairs = [*options, *itertools.chain.from_iterable([*changes, *given])]

@@ -58,13 +58,13 @@ class Training:
 
 @dataclass(frozen=True)
 class CorpusTable:
-    """What was measured on one split.
+    """The measurements on one split.
 
     Attributes:
-        title: of the tables.
+        title: heading of the tables.
         facts: sentences on what was searched, in order.
         rows: name -> the scores of each seed; the differences are to the first row, the last is the prior.
-        resampling: of the intervals.
+        resampling: settings of the intervals.
     """
 
     title: str
@@ -195,7 +195,7 @@ def _score_prior(cfg: CfgNode, split: str, listing: Listing) -> CorpusScores:
 def describe(
     answers: Answers, num_videos: int, num_cells: int, rows: Mapping[str, Sequence[CorpusScores]], listing: Listing
 ) -> list[str]:
-    """What a reader has to know of the split and of the lists, a sentence each."""
+    """Sentences that a reader has to know about the split and the lists."""
     counts, video_counts = answers.counts(), answers.video_counts()
     first = next(iter(rows.values()))[0]
     reached = [

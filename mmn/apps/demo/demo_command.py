@@ -1,4 +1,4 @@
-"""What tools/demo.py does: load the model, find the videos, deliver the page."""
+"""The work of tools/demo.py: load the model, find the videos, deliver the page."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ MAX_LISTED = 1000  # videos of an index that can be picked one by one
 
 @dataclass(frozen=True)
 class ExampleRun:
-    """What scripts/pixels.sh leaves: a model, its frozen image encoder, and videos with what happens in them."""
+    """The files that scripts/pixels.sh leaves: a model, its frozen image encoder, and videos with what happens in them."""
 
     ckpt: str = "outputs/pixels/pool_model_best.pth"
     backbone_weights: str = "dataset/pixels/image_encoder"
@@ -34,7 +34,7 @@ EXAMPLE = ExampleRun()
 
 @dataclass(frozen=True)
 class PageVideos:
-    """What is searched.
+    """The videos of the page.
 
     Attributes:
         videos, annotations: see `find_videos`; None lists no video, so that the page offers uploads alone, or those of the

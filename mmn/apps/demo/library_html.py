@@ -1,4 +1,4 @@
-"""What is found in a library, and the library itself, as html. Every text that comes from outside is escaped."""
+"""The moments found in a library, and the library itself, as html. Every text that comes from outside is escaped."""
 
 import html
 from collections.abc import Iterable
@@ -38,10 +38,10 @@ def library_html(found: LibraryFound) -> str:
 
 
 def state_html(state: LibraryState, name: str) -> str:
-    """How much is in the library, and how far it is where videos are being added.
+    """The size of the library, and its progress where videos are being added.
 
     Args:
-        name: of the index, "" where it has none.
+        name: the index's; "" where it has none.
     """
     size = f"<b>{_count(state.num_videos, 'video')}</b>, {_count(state.num_moments, 'moment')}"
     library = f"The library {html.escape(name)}".strip()
@@ -57,7 +57,7 @@ def state_html(state: LibraryState, name: str) -> str:
 
 
 def add_label(state: LibraryState) -> str:
-    """What stands on the button that adds the videos of the page's list."""
+    """The text of the button that adds the videos of the page's list."""
     number = f"{state.num_missing:,} " if state.num_missing > 1 else ""
     return f"Add this page's {'other ' if state.num_videos else ''}{number}video{'s' if number else ''}"
 
@@ -72,12 +72,12 @@ def player_html() -> str:
 
 
 def video_url(video: str) -> str:
-    """Where `mmn.apps.demo.media` delivers a video, relative to the page."""
+    """The address where `mmn.apps.demo.media` delivers a video, relative to the page."""
     return f"library/video?id={quote(video, safe='')}"
 
 
 def frame_url(video: str, time: float) -> str:
-    """Where it delivers a small picture of a video at a time in seconds."""
+    """The address where it delivers a small picture of a video at a time in seconds."""
     return f"library/frame?id={quote(video, safe='')}&time={time:.2f}"
 
 

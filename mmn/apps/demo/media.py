@@ -26,7 +26,7 @@ def add_media(app, library: VideoLibrary, playable: PlayableCopies) -> None:
     frames = FramePictures()
 
     def answer(content):
-        """What `content` makes, or the sentence of its failure. FastAPI calls the routes in threads of their own."""
+        """The result of `content`, or the sentence of its failure. FastAPI calls the routes in threads of their own."""
         try:
             return content()
         except UserError as error:

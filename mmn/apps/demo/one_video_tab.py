@@ -21,7 +21,7 @@ NO_VIDEO = "Pick a video from the list, or upload one, before you ask."
 
 
 class OneVideoTab:
-    """What happens in the tab, as functions from inputs to outputs; `build` connects them to Gradio's components.
+    """The tab's events, as functions from inputs to outputs; `build` connects them to Gradio's components.
 
     Args:
         gradio: the library.

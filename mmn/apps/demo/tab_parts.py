@@ -1,4 +1,4 @@
-"""What the tabs of the page have in common."""
+"""Parts that the tabs of the page have in common."""
 
 import os
 from types import ModuleType

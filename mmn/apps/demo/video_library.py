@@ -27,7 +27,7 @@ Truth = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a search considers.
+    """The wishes of who searches.
 
     Attributes:
         videos: ids; empty for all.
@@ -41,7 +41,7 @@ class Wanted:
     threshold: float = 0.0
 
     def options(self, num_videos: int) -> dict[str, Any]:
-        """For `MomentIndex.search` and `search_like`, where there are so many videos. Few videos may fill the list."""
+        """Options of `MomentIndex.search` and `search_like` for a library of so many videos; few may fill the list."""
         num_videos = max(len(set(self.videos)) or num_videos, 1)
         return {
             "top_k": TOP_K,
@@ -75,7 +75,7 @@ class FoundInLibrary(ShownMoment):
     """A moment that may be what was asked for.
 
     Attributes:
-        score: what it is ranked by.
+        score: the value that it is ranked by.
         confidence: see `FoundMoment`, in [0, 1]; None where the index does not say.
         truth: (start, end) of the true moments of its video; empty where none is known.
         iou: its best IoU with them, None where there is none.
@@ -89,15 +89,15 @@ class FoundInLibrary(ShownMoment):
 
 @dataclass(frozen=True)
 class LibraryFound:
-    """What was found for a sentence, or for an example.
+    """The moments found for a sentence, or for an example.
 
     Attributes:
         asked: the sentence in quotation marks, or the example in words.
-        num_videos: how many were searched.
+        num_videos: number of videos searched.
         moments: best first.
         truth: all true moments of the sentence in these videos.
         nothing_fits: whether there are no moments because the confidence is below the threshold.
-        confidence: of the best moment of all; None where the index does not say.
+        confidence: that of the best moment of all; None where the index does not say.
     """
 
     asked: str
@@ -110,7 +110,7 @@ class LibraryFound:
 
 @dataclass(frozen=True)
 class Adding:
-    """How many videos of those on their way into a library are through."""
+    """The progress of videos on their way into a library."""
 
     done: int
     total: int
@@ -118,7 +118,7 @@ class Adding:
 
 @dataclass(frozen=True)
 class LibraryState:
-    """What a library holds.
+    """The size of a library, and what is going on in it.
 
     Attributes:
         num_missing: videos of the page's list that are not in it, and could be.
@@ -138,7 +138,7 @@ class VideoLibrary:
 
     Args:
         index: only read.
-        sentences: what is known to happen: video id -> sentence -> (start, end) in seconds, one or several.
+        sentences: moments that are known: video id -> sentence -> (start, end) in seconds, one or several.
         files: video id -> file, of those whose file is not where the index says.
     """
 
@@ -184,12 +184,12 @@ class VideoLibrary:
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether the index tells how confident it is."""
+        """True where the index tells how confident it is."""
         return self.index.store.info.calibration is not None
 
     @property
     def name(self) -> str:
-        """Of the index's folder, without where it is; "" where it is no folder."""
+        """The name of the index's folder, without where it is; "" where it is no folder."""
         place = self.index.store.place
         return "" if is_address(place) else os.path.basename(os.path.abspath(place))
 
@@ -208,7 +208,7 @@ class VideoLibrary:
         raise DataError(f"{video_id} cannot be played: it was encoded from features, and its file is not known")
 
     def path_of(self, video_id: str) -> str:
-        """The same, or "" where there is none."""
+        """The file of a video as in `file_of`, or "" where there is none."""
         entry = self.index.store.videos().get(video_id)
         paths = () if entry is None else (entry.path, self.files.get(video_id, ""))
         return next((path for path in paths if path and os.path.isfile(path)), "")

@@ -25,7 +25,7 @@ MAP_TITLES = {"final": "Final score", "contrastive": "Contrastive score (cosine)
 
 @dataclass(frozen=True)
 class Found:
-    """What was found for one query.
+    """The moments found for one query.
 
     Attributes:
         query: the sentence.
@@ -99,6 +99,6 @@ class VideoSearch:
 def best_ious(
     moments: "Sequence[LocalizedMoment | FoundMoment]", truth: Sequence[tuple[float, float]]
 ) -> tuple[float, ...]:
-    """Of each moment, what has a start and an end in seconds: its best IoU with one of the true moments."""
+    """The best IoU of each moment with one of the true moments, (start, end) in seconds."""
     bounds = torch.tensor([(moment.start, moment.end) for moment in moments]).view(-1, 2)
     return tuple(temporal_iou(bounds[:, None], torch.tensor(truth)).amax(dim=1).tolist())

@@ -1,4 +1,4 @@
-"""Where a backbone's weights come from, and which ones they are."""
+"""The weights of a backbone: where they come from, and which ones they are."""
 
 import hashlib
 import os
@@ -14,11 +14,11 @@ from mmn.utils.errors import ConfigError
 
 @dataclass(frozen=True)
 class Weights:
-    """What `--weights` says: "random:SEED", the path of a file or folder, or a name that the backbone knows.
+    """The weights that `--weights` names: "random:SEED", a file or folder, or a name that the backbone knows.
 
     Attributes:
-        text: as given.
-        seed: of random weights, None for real ones.
+        text: the words as given.
+        seed: random seed; None for real weights.
     """
 
     text: str
@@ -39,7 +39,7 @@ class Weights:
 
     @property
     def label(self) -> str:
-        """What a recipe says: a name, or the last part of a path."""
+        """The words of a recipe: a name, or the last part of a path."""
         return os.path.basename(os.path.normpath(self.text)) if self.is_path else self.text
 
 

@@ -31,10 +31,10 @@ class FeatureExtractor:
             backbone's usual ones.
         fps: frames per second to sample evenly, 0 for every frame of the file; None takes the backbone's usual value, as
             for the two next ones.
-        clip_length, stride: in sampled frames, see `FeatureRecipe`. The frames of a clip are averaged by backbones that
+        clip_length, stride: sampled frames, see `FeatureRecipe`. The frames of a clip are averaged by backbones that
             see single frames.
-        layer: whose output the rows are.
-        device: of the backbone.
+        layer: name of the layer whose output the rows are.
+        device: place of the backbone.
         batch_size: frames or clips per forward pass.
         allow_truncated: whether a video that ends before the time its header states gives the rows that it has.
     Raises:
@@ -113,7 +113,7 @@ class FeatureExtractor:
         return np.concatenate(list(self.stream(path)))
 
     def stream(self, path: str | os.PathLike) -> Iterator[np.ndarray]:
-        """The same in parts [b, D], each as soon as it is known."""
+        """The feature rows of one video in parts [b, D], each as soon as it is known. Errors as in `extract`."""
         return self.encode(self.frames(path), os.fspath(path))
 
     def frames(self, path: str | os.PathLike) -> Iterator[Frame]:
@@ -199,7 +199,7 @@ def batches(items: Iterable[Tensor], size: int) -> Iterator[Tensor]:
 
 
 def prefetched(items: Iterable[Tensor], depth: int) -> Iterator[Tensor]:
-    """The same items, up to `depth` of them made ahead by a thread. An error there is raised here."""
+    """The items as they come, up to `depth` of them made ahead by a thread. An error there is raised here."""
     ready: queue.Queue = queue.Queue(depth)
     is_abandoned = threading.Event()
 
@@ -267,7 +267,7 @@ def windows(items: Iterable[Tensor], length: int, stride: int) -> Iterator[list[
 
 
 def library_versions(kind: type[Backbone]) -> dict[str, str]:
-    """Of what decides a feature's last digits."""
+    """Versions of the libraries that decide a feature's last digits."""
     versions = {"mmn": VERSION, "torch": str(torch.__version__), **dict([decoder_version()])}
     if kind.library:
         versions[kind.library] = importlib.metadata.version(kind.library)

@@ -26,7 +26,7 @@ class FeatureStore:
     """The feature file `out` and the parts that are to become it.
 
     Args:
-        recipe: of the features that are going to be added.
+        recipe: description of the features that are going to be added.
     """
 
     def __init__(self, out: str, recipe: FeatureRecipe):
@@ -79,7 +79,7 @@ class FeatureStore:
 
         Args:
             parts: arrays [b, D] float32.
-            attributes: of the video's dataset; read after the last row.
+            attributes: those of the video's dataset; read after the last row.
         """
         name = hashlib.sha256(video_id.encode()).hexdigest()[:32]
         with atomic_path(os.path.join(self.folder, f"{name}.hdf5")) as temporary, h5py.File(temporary, "w") as file:
@@ -127,7 +127,7 @@ def _copy_rows(rows: h5py.Dataset, file: h5py.File, video_id: str) -> None:
 
 
 def _beside(path: str, escape: Callable[[str], str]) -> str:
-    """How the temporary files of `atomic_path(path)` begin."""
+    """The beginning of the names of the temporary files of `atomic_path(path)`."""
     folder, name = os.path.split(os.path.abspath(path))
     return escape(os.path.join(folder, f".{name}."))
 

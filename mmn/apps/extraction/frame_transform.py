@@ -1,4 +1,4 @@
-"""From a picture of any size to what a backbone sees."""
+"""Preparation of a picture of any size for a backbone."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""How far an extraction is: a live bar on a terminal, otherwise a line in the log now and then."""
+"""The progress of an extraction: a live bar on a terminal, otherwise a line in the log now and then."""
 
 import sys
 import time
@@ -14,7 +14,7 @@ class ExtractionProgress:
     """Counts videos, frames and seconds of video, and estimates the time to go from the bytes of the files.
 
     Args:
-        num_videos, num_bytes: of the videos of this process, whose progress stands for all.
+        num_videos, num_bytes: number and size of this process's videos, whose progress stands for all.
         enabled: whether to show anything, True on rank 0.
     """
 

@@ -36,7 +36,7 @@ def candidate_moments() -> Tensor:
 
 
 def hit_rates(candidates: Tensor, moments: Tensor, thresholds: Sequence[float]) -> Tensor:
-    """How well each candidate [C, 2] fits each moment [S, 2]: the share of the thresholds that their IoU reaches, [S, C].
+    """The share of the thresholds that the IoU of each candidate [C, 2] with each moment [S, 2] reaches: [S, C].
 
     Its mean over sentences is the mean R@1 over the thresholds that predicting the candidate always would have.
     """

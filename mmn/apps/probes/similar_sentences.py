@@ -36,7 +36,7 @@ class SentenceIndex:
         self.places = {word: np.array(numbers) for word, numbers in places.items()}
 
     def overlaps(self, sentences: Sequence[str]) -> Iterator[np.ndarray]:
-        """For each sentence, its Jaccard with the R sentences of the index [R] float64; 0 where both have no word."""
+        """The Jaccard of each sentence with the R sentences of the index, [R] float64; 0 where both have no word."""
         known: dict[frozenset, np.ndarray] = {}
         remaining = defaultdict(int)
         sets = [frozenset(words(sentence)) for sentence in sentences]
@@ -64,7 +64,7 @@ def highest_overlaps(sentences: Sequence[str], references: Sequence[str]) -> np.
 
 
 def count_like_videos(videos: Sequence[VideoAnnotation], thresholds: Sequence[float]) -> np.ndarray:
-    """For each sentence, how many OTHER videos have a sentence of Jaccard >= threshold with it: [thresholds, S] int64."""
+    """Counts of the OTHER videos with a sentence of Jaccard >= threshold, for each sentence: [thresholds, S] int64."""
     sentences = [video.sentences[number] for video, number in iterate_sentences(list(videos))]
     owner = np.repeat(np.arange(len(videos)), [len(video.sentences) for video in videos])
     counts = np.zeros((len(thresholds), len(sentences)), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""What tools/calibrate_index.py does: measure on a validation split what scores mean, and write it into an index."""
+"""The work of tools/calibrate_index.py: measure on a validation split what scores mean, and write it into an index."""
 
 import os
 import tempfile
@@ -38,8 +38,8 @@ def calibrate_index(
     The split's videos are encoded as those of the index are, into an index that is dropped afterwards.
 
     Args:
-        cfg: of the model, for the splits and their files.
-        split: to calibrate on; by default DATASETS.VAL.
+        cfg: the model's, for the splits and their files.
+        split: the one to calibrate on; by default DATASETS.VAL.
         measured: splits to measure rates on besides; by default DATASETS.TEST.
     Raises ConfigError where there is no such split, or the index is of another model.
     """

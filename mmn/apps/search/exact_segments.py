@@ -86,7 +86,7 @@ class SegmentWriter:
     To be made, and ended by `commit`, by who holds the index's lock, see `remove_abandoned`.
 
     Args:
-        folder: of all segments.
+        folder: the place of all segments.
     """
 
     def __init__(self, folder: str):

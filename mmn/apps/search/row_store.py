@@ -74,7 +74,7 @@ class Condition:
     Attributes:
         entries: None for all.
         min_length, max_length: seconds, both inclusive.
-        num_rows: how many rows the entries have in all.
+        num_rows: rows of these entries in all.
     """
 
     entries: Collection[int] | None
@@ -122,7 +122,7 @@ class VideoList:
     """The videos of an index and the entries that count.
 
     Args:
-        listed: by video id, its entry's number and what the list says of it.
+        listed: the number of a video's entry and what the list says of the video, by its id.
         version: the number of this state of the list, where the database counts them.
     """
 
@@ -170,7 +170,7 @@ class RowStore(VectorStore):
     """The common part of such stores; a subclass speaks to its database.
 
     Attributes:
-        most_rows: that the database gives back at once.
+        most_rows: rows that the database gives back at once, at most.
     """
 
     most_rows = sys.maxsize
@@ -306,7 +306,7 @@ class RowStore(VectorStore):
     # ---- Clearing up ----
 
     def _abandoned(self, entries: Iterable[int]) -> list[int]:
-        """Those of the entries that no list names and that nobody is about to name."""
+        """The entries among these that no list names and that nobody is about to name."""
         newest = _entry_at(time.time() - ABANDONED_SECONDS)
         return [entry for entry in entries if entry not in self._list.names and entry < newest]
 

@@ -35,7 +35,7 @@ class ShapeOptions:
     size: height and width of the videos in pixels.
     fps: frames per second of the videos.
     min_seconds, max_seconds: the shortest and the longest video.
-    seed: of everything; a video depends on the seed, its split and its index only, not on the number of videos.
+    seed: random seed of everything; a video depends on the seed, its split and its index only, not on the number of videos.
     workers: threads that render; they do not change the files.
     """
 

@@ -86,7 +86,7 @@ def draw(scene: np.ndarray, shape: str, colour, place: tuple[float, float], radi
 
 
 def signed_distance(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """How far points lie outside of a shape of radius 1 around the origin, below 0 inside; y points down."""
+    """The distance of points from a shape of radius 1 around the origin, below 0 inside; y points down."""
     match shape:
         case "circle":
             return np.hypot(x, y) - 1

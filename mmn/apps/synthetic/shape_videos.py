@@ -1,4 +1,4 @@
-"""What happens in the small rendered videos: timelines of coloured shapes that move, appear, change, and the sentences.
+"""The content of the small rendered videos: timelines of coloured shapes that move, appear, change, and the sentences.
 
 Every video is a timeline of actions. In an action one shape is on the scene, from the action's start to its end: it
 moves from one side to the other, appears somewhere, turns into another colour, grows or shrinks. Actions of a video
@@ -67,7 +67,7 @@ class Segment:
     Attributes:
         first, last: frame numbers.
         colour, shape, action: keys of COLOURS, SHAPES and ACTIONS.
-        to_colour: what it turns into, else its own colour.
+        to_colour: the colour that it turns into, else its own.
         place: (x, y) of its centre halfway, as shares of the picture's width and height, from the upper left.
         sentence: None where it is a distractor.
     """
@@ -97,7 +97,7 @@ class ShapeVideo:
 
     Attributes:
         num_frames, fps: their quotient is the duration in seconds.
-        seed: of the background.
+        seed: random seed of the background.
     """
 
     num_frames: int

@@ -36,13 +36,13 @@ VECTOR_CACHE = 4096  # words kept in memory: 64 MB at 4096 dimensions
 
 @dataclass(frozen=True)
 class SimulationOptions:
-    """How the features are made.
+    """The way the features are made.
 
     dim: feature width D.
     noise: expected L2 norm of the noise of one row; the signal of one moment has norm 1.
     fps: feature rows per second, T0 = max(1, ceil(duration * fps)).
-    seed: of word vectors and noise.
-    feature_key: where a video's dataset stands in the file, "{vid}" being its id.
+    seed: random seed of word vectors and noise.
+    feature_key: place of a video's dataset in the file, "{vid}" being its id.
     """
 
     dim: int
@@ -66,7 +66,7 @@ class SimulationOptions:
 
 @dataclass
 class AnnotatedVideo:
-    """What all annotation files together say of one video; times in seconds, moments as (start, end, sentence)."""
+    """One video in all annotation files together; times in seconds, moments as (start, end, sentence)."""
 
     duration: float
     moments: set[tuple[float, float, str]] = field(default_factory=set)

@@ -89,8 +89,8 @@ class SyntheticOptions:
 
     num_train, num_val, num_test: videos per split, each with 3 to 6 sentences.
     dim: feature width D.
-    seed: of everything; a video depends on the seed, its split and its index only, not on the number of videos.
-    rows_per_second: of the feature file, T0 = ceil(duration * rows_per_second).
+    seed: random seed of everything; a video depends on the seed, its split and its index only, not on the number of videos.
+    rows_per_second: feature rows per second of video, T0 = ceil(duration * rows_per_second).
     noise: expected L2 norm of the noise of one row; a concept's vector has norm 1.
     background: L2 norm of the video's own constant vector, which lies under all of its rows.
     """
@@ -272,7 +272,7 @@ def make_features(
 
 
 def presence(seconds: np.ndarray, start: float, end: float) -> np.ndarray:
-    """How much of an action from `start` to `end` is seen at each time, 0 to 1: [T0] -> [T0]; 1/2 at its bounds."""
+    """The share of an action from `start` to `end` that is seen at each time, 0 to 1: [T0] -> [T0]; 1/2 at its bounds."""
     rising = (seconds - start) / RAMP_SECONDS + 0.5
     falling = (end - seconds) / RAMP_SECONDS + 0.5
     return np.clip(np.minimum(rising, falling), 0, 1)

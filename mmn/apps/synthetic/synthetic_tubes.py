@@ -68,7 +68,7 @@ class SyntheticStvgOptions:
 
     num_train, num_val, num_test: videos per split, one sentence each.
     dim: width of each of the two feature tracks.
-    seed: of everything; a video depends on the seed, its split and its index only.
+    seed: random seed of everything; a video depends on the seed, its split and its index only.
     noise: expected L2 norm of the noise of one row of a track; a concept's vector has norm 1.
     """
 
@@ -106,8 +106,8 @@ class Scene:
     """One video. The sentence is about action number `action` of the first of the people.
 
     Attributes:
-        num_frames: of the video.
-        people: at least two.
+        num_frames: length of the video.
+        people: two or more.
         false_tube: a candidate tube with nobody in it (n = 1), or None.
     """
 
@@ -217,7 +217,7 @@ def make_path(num_frames: int, rng: np.random.Generator) -> Tubes:
 
 
 def plan_actions(names: Sequence[str], length: int, rng: np.random.Generator) -> tuple[tuple[str, int, int], ...]:
-    """When each action is done: pieces of 15 to 40 % of the tube, in random gaps."""
+    """The times of actions: pieces of 15 to 40 % of the tube, in random gaps."""
     lengths = rng.uniform(0.15, min(0.4, 0.85 / len(names)), len(names))
     gaps = rng.dirichlet(np.ones(len(names) + 1)) * (1 - lengths.sum())
     starts = np.cumsum(gaps[:-1]) + np.cumsum(lengths) - lengths

@@ -49,8 +49,8 @@ def write_tiny_encoder(
         sentences: the corpus the vocabulary is counted on.
         hidden_size: width of the hidden states, a multiple of `num_heads`; the feed-forward width is four times it.
         vocab_size: the most tokens to keep; a small corpus gives fewer, and the encoder has exactly as many.
-        seed: of the weights. The global random state is neither used nor changed.
-        dropout: of embeddings, feed-forward layers and attention, while training.
+        seed: random seed of the weights. The global random state is neither used nor changed.
+        dropout: rate in embeddings, feed-forward layers and attention, while training.
         max_position_embeddings: the longest sentence in tokens, [CLS] and [SEP] included.
     """
     if hidden_size < 1 or num_heads < 1 or hidden_size % num_heads:

@@ -32,8 +32,8 @@ def write_tiny_vision(
 
     Args:
         folder: made if missing; files of an earlier encoder in it are replaced, each as a whole.
-        seed: of the weights. The global random state is neither used nor changed.
-        image_size, patch_size: in pixels.
+        seed: random seed of the weights. The global random state is neither used nor changed.
+        image_size, patch_size: pixels.
         hidden_size: width of the hidden states, a multiple of `num_heads`; the feed-forward width is four times it.
         dim: D, the width of a feature row.
     """

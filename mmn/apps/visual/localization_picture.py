@@ -25,7 +25,7 @@ HEAD, FRAMES, TIMELINE, ROW = 0.55, 1.75, 1.25, 0.3  # inches: title, strip of f
 
 @dataclass(frozen=True)
 class QueryPicture:
-    """What is drawn of one query.
+    """The parts of the picture of one query.
 
     Attributes:
         query: the sentence.
@@ -65,7 +65,7 @@ def draw_localization(
     """Write the picture of a video as a png file.
 
     Args:
-        title: of the whole, e.g. the video's name.
+        title: heading of the whole, e.g. the video's name.
         duration: seconds.
         windows: (start, end) seconds of the windows that the video was searched in.
         mask: [N, N] bool, which cells of a score map are moments.

@@ -1,4 +1,4 @@
-"""What a backbone is: a network, how pictures are prepared for it, and the sampling it is usually used with."""
+"""The interface of a backbone: a network, how pictures are prepared for it, and the sampling it is usually used with."""
 
 from typing import ClassVar
 
@@ -18,14 +18,14 @@ class Backbone(nn.Module):
     Class attributes:
         layers: names of the outputs that can be had, the usual one first.
         takes_clips: whether it sees clips [B, 3, L, h, w]; otherwise it sees single frames [B, 3, h, w].
-        fps, clip_length, stride: of the sampling that it is used with unless asked otherwise, see `FeatureRecipe`.
+        fps, clip_length, stride: the sampling that it is used with unless asked otherwise, see `FeatureRecipe`.
         batch_size: clips or frames at once, likewise.
         fixed_clip_length: the only clip length that its architecture takes, where there is one.
         default_weights: a name, where there are usual ones.
         library: the package that the architecture comes from, where it is not this one.
 
     Attributes:
-        transform: how a picture is prepared.
+        transform: prepares a picture.
         dim: D, the width of a feature row.
     """
 
@@ -54,8 +54,8 @@ def load_file(model: nn.Module, path: str, unused: tuple[str, ...], source: str)
     """Load a file of weights strictly, but for the layers behind the features.
 
     Args:
-        unused: how the names of those layers' weights begin.
-        source: where such a file comes from, for the message.
+        unused: first parts of the names of those layers' weights.
+        source: a description of such a file, for the message.
     Raises CheckpointError naming what is missing, extra or of another shape.
     """
     weights = {name: value for name, value in load_checkpoint(path)["model"].items() if not name.startswith(unused)}

@@ -30,7 +30,7 @@ class TorchvisionBackbone(Backbone):
         """The network without its classifier.
 
         Args:
-            unused: how the names of the weights behind the features begin.
+            unused: first parts of the names of the weights behind the features.
         """
         models = import_torchvision().models
         if weights.seed is not None:
@@ -78,7 +78,7 @@ class TorchvisionClipBackbone(TorchvisionBackbone):
 
     Class attributes:
         head: the name of its classifier.
-        frame_transform: how its pictures are prepared.
+        frame_transform: prepares its pictures.
     """
 
     head: ClassVar[str]
