@@ -134,7 +134,7 @@ def ablate(
     task = find_task(cfg)
     if task is not MMN_TASK:
         raise ConfigError(
-            f"ablations compare moments of sentences, which MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE} has not"
+            f"ablations compare moments of sentences, which MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE} does not find"
         )
     for split in {*split_names(cfg, "TRAIN"), *split_names(cfg, "TEST")}:
         task.check_files(cfg, split)

@@ -115,8 +115,8 @@ def _checked_task(cfg: CfgNode, per_video: int, out: str | None) -> Task:
     task = find_task(cfg)
     if task is not MMN_TASK:
         raise ConfigError(
-            f"a corpus is searched for moments of sentences, which MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE} has not: "
-            "give a config of MMN"
+            f"a corpus is searched for moments of sentences, which MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE} does not "
+            "find: give a config of MMN"
         )
     if comm.get_world_size() > 1:
         raise ConfigError(

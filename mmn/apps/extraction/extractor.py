@@ -3,8 +3,6 @@
 import importlib.metadata
 import itertools
 import os
-import queue
-import threading
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -16,6 +14,7 @@ from mmn.apps.extraction.backbones import BACKBONES, Backbone
 from mmn.apps.video.decode import Frame, import_av, iter_frames
 from mmn.apps.video.torchcodec import decoder_version
 from mmn.structures.recipe import FeatureRecipe
+from mmn.utils.ahead import ahead
 from mmn.utils.errors import ConfigError, DataError, UserError, nearest
 from mmn.utils.version import VERSION
 
@@ -147,7 +146,7 @@ class FeatureExtractor:
         """Prepared frames or clips, one by one -> [b, D] on the host."""
         stacks = batches(inputs, self.batch_size)
         if self.device.type != "cpu":  # decode while the device computes
-            stacks = prefetched(stacks, NUM_PREFETCHED)
+            stacks = ahead(stacks, NUM_PREFETCHED)
         for batch in stacks:
             yield self._rows(batch)
 
@@ -196,44 +195,6 @@ def batches(items: Iterable[Tensor], size: int) -> Iterator[Tensor]:
     iterator = iter(items)
     while group := list(itertools.islice(iterator, size)):
         yield torch.stack(group)
-
-
-def prefetched(items: Iterable[Tensor], depth: int) -> Iterator[Tensor]:
-    """The items as they come, up to `depth` of them made ahead by a thread. An error there is raised here."""
-    ready: queue.Queue = queue.Queue(depth)
-    is_abandoned = threading.Event()
-
-    def put(entry: tuple[Tensor | None, BaseException | None]) -> None:
-        while not is_abandoned.is_set():
-            try:
-                ready.put(entry, timeout=0.1)
-            except queue.Full:
-                continue
-            return
-
-    def fill() -> None:
-        try:
-            for item in items:
-                put((item, None))
-                if is_abandoned.is_set():
-                    return
-            put((None, None))
-        except BaseException as error:  # noqa: BLE001, it is raised by the other thread
-            put((None, error))
-
-    thread = threading.Thread(target=fill, daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = ready.get()
-            if error is not None:
-                raise error
-            if item is None:
-                return
-            yield item
-    finally:
-        is_abandoned.set()
-        thread.join()
 
 
 def windows(items: Iterable[Tensor], length: int, stride: int) -> Iterator[list[Tensor]]:

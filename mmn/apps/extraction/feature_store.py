@@ -37,7 +37,7 @@ class FeatureStore:
     def prepare(self) -> set[str]:
         """The ids of the videos that are done. To be called by one process, which holds the folder until `merge`.
 
-        Raises UserError where another run is at it, DataError where what is there has another recipe.
+        Raises UserError where another run is writing, DataError where what is there has another recipe.
         """
         done = self._finished_ids()
         with atomic_path(os.path.join(self.folder, "README.txt")) as temporary, open(temporary, "w") as file:

@@ -90,7 +90,7 @@ def _compare(
 
 
 def own_videos(videos: Sequence[VideoAnnotation]) -> np.ndarray:
-    """[Q, V] bool: the videos that each sentence of a split is annotated in, be it in other letters or with other signs."""
+    """[Q, V] bool: the videos that each sentence of a split is annotated in, whatever its case and punctuation."""
     texts = [[" ".join(words(sentence)) for sentence in video.sentences] for video in videos]
     places: dict[str, set[int]] = {}
     for number, own in enumerate(texts):

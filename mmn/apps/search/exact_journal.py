@@ -118,7 +118,7 @@ class Journal:
         return bool(records) or not is_same
 
     def append(self, record: dict[str, Any]) -> None:
-        """Add a change, in one line that is on the disk when this returns. For who holds the lock, after a `refresh`."""
+        """Add a change, as a line that is on the disk when this returns. Call it with the lock held, after a `refresh`."""
         with open(self.path, "r+b") as file:
             file.truncate(self._state.offset)  # a torn line
             file.seek(self._state.offset)
@@ -128,7 +128,7 @@ class Journal:
         self.refresh()
 
     def rewrite(self, videos: Videos) -> None:
-        """Replace the journal by one that says just this. For who holds the lock."""
+        """Replace the journal by one that says just this. Call it with the lock held."""
         with atomic_path(self.path) as temporary, open(temporary, "wb") as file:
             file.write(_line({"journal": uuid.uuid4().hex, "format": FORMAT}))
             for segment, names in _stretches(videos):

@@ -26,7 +26,7 @@ from mmn.utils.errors import ConfigError, DataError
 SLACK = 16  # rows asked for beyond k: databases compare in half precision, here the best are compared anew
 GROWTH = 4  # of how many rows are asked for, where too few of them count
 RANDOM_BITS = 22  # of an entry, behind the milliseconds of its time
-ABANDONED_SECONDS = 3600  # rows that no list names are a killed writer's by then, and not one's that is at it
+ABANDONED_SECONDS = 3600  # rows that no list names are a killed writer's by then, and not a living one's
 ATTEMPTS = 5
 MOMENT_COLUMNS = (
     "entry",
