@@ -11,9 +11,9 @@ from pathlib import Path
 
 import _path  # noqa: F401
 
-from mmn.apps.ablation.plan import grid_rows, read_rows
+from mmn.apps.ablation.ablation_command import Sweep, ablate
 from mmn.apps.ablation.significance import Resampling
-from mmn.apps.ablation.study import Sweep, ablate
+from mmn.apps.ablation.sweep_rows import grid_rows, read_rows
 from mmn.config import load_config
 from mmn.utils.cli import run_tool
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--config-file", required=True, help="yaml file, see configs/")
     rows = parser.add_mutually_exclusive_group(required=True)
     rows.add_argument("--vary", action="append", metavar="KEY=V1,V2", help="values of a key; several make a grid")
-    rows.add_argument("--runs", metavar="YAML", help="named rows and their keys, see mmn/apps/ablation/plan.py")
+    rows.add_argument("--runs", metavar="YAML", help="named rows and their keys, see mmn/apps/ablation/sweep_rows.py")
     parser.add_argument("--seeds", type=int, default=3, help="runs per row (default %(default)s)")
     parser.add_argument("--jobs", type=int, default=0, metavar="N", help="runs at a time; default one, or one per GPU")
     parser.add_argument("--out", metavar="DIR", help="folder of all runs; default OUTPUT_DIR of the config")

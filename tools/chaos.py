@@ -10,7 +10,7 @@ from pathlib import Path
 import _path  # noqa: F401
 
 from mmn.apps.benchmark.chaos import ChaosReport, ChaosRun, run_chaos
-from mmn.apps.synthetic.moments import SyntheticOptions, write_synthetic_dataset
+from mmn.apps.synthetic.synthetic_moments import SyntheticOptions, write_synthetic_dataset
 from mmn.utils.cli import run_tool
 from mmn.utils.errors import UserError
 

@@ -8,8 +8,8 @@ import argparse
 
 import _path  # noqa: F401
 
+from mmn.apps.ablation.ablation_command import compare_files
 from mmn.apps.ablation.significance import Resampling
-from mmn.apps.ablation.study import compare_files
 from mmn.config.paths_catalog import get_entry, load_catalog
 from mmn.utils.cli import run_tool
 

@@ -8,7 +8,7 @@ import argparse
 
 import _path  # noqa: F401
 
-from mmn.apps.demo.serve import PageVideos, run_demo
+from mmn.apps.demo.demo_command import PageVideos, run_demo
 from mmn.apps.localize.model_source import ModelSource
 from mmn.utils.cli import run_tool
 

@@ -4,7 +4,7 @@ import argparse
 
 import _path  # noqa: F401
 
-from mmn.apps.synthetic.moments import SyntheticOptions, write_synthetic_dataset
+from mmn.apps.synthetic.synthetic_moments import SyntheticOptions, write_synthetic_dataset
 from mmn.utils.cli import run_tool
 
 

@@ -4,7 +4,7 @@ import argparse
 
 import _path  # noqa: F401
 
-from mmn.apps.synthetic.tubes import SyntheticStvgOptions, write_synthetic_stvg, write_videos
+from mmn.apps.synthetic.synthetic_tubes import SyntheticStvgOptions, write_synthetic_stvg, write_videos
 from mmn.utils.cli import run_tool
 
 

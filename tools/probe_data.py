@@ -8,8 +8,8 @@ import argparse
 
 import _path  # noqa: F401
 
-from mmn.apps.probes.controls import run_controls
 from mmn.apps.probes.probe_tables import INTRODUCTION, build_probe, control_lines, describe
+from mmn.apps.probes.shuffled_controls import run_controls
 from mmn.config import load_config
 from mmn.engine.run import start_run
 from mmn.utils.cli import run_tool

@@ -8,7 +8,7 @@ import argparse
 
 import _path  # noqa: F401
 
-from mmn.apps.synthetic.simulation import SimulationOptions, simulate_features
+from mmn.apps.synthetic.simulated_features import SimulationOptions, simulate_features
 from mmn.utils.cli import run_tool
 
 

@@ -21,14 +21,14 @@ CSV_COLUMNS = (
 
 @dataclass
 class RowScores:
-    """What one row of the table is made of.
+    """One row of the table before it is compared.
 
     Attributes:
-        name: of the row.
-        scores: by seed (or by number of the file), the scores of the queries.
-        changes: what the row changes, for readers.
+        name: the row's.
+        scores: the scores of the queries, by seed or by number of the file.
+        changes: a text for readers of what the row changes.
         num_wanted: seeds that were asked for; fewer may have finished.
-        seconds: of training, mean per run; None where it is not known, or where the row has no training of its own.
+        seconds: training time, mean per run; None where it is not known, or where the row has no training of its own.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Is a difference between two rows of a table more than chance? Paired bootstrap over queries and seeds.
+"""Paired bootstrap over queries and seeds: is a difference between two rows of a table more than chance?
 
 A row has one value per seed and query. What is compared are the means over both. Two things could have come out
 otherwise: which queries the test split has, and which seeds the runs had. Both are resampled, independently of each
@@ -32,7 +32,14 @@ Scores = Mapping[str, np.ndarray]  # metric -> [Q] float64, as of mmn.evaluation
 
 @dataclass(frozen=True)
 class Resampling:
-    """How often, from which seed, and how wide the interval is (0.95: from the 2.5 % to the 97.5 % quantile)."""
+    """Settings of the bootstrap.
+
+    Attributes:
+        count: resamples.
+        seed: seed of the draws.
+        confidence: width of the interval; 0.95 goes from the 2.5 % to the 97.5 % quantile.
+    Raises UserError for values that cannot be.
+    """
 
     count: int = 10_000
     seed: int = 0
@@ -73,7 +80,7 @@ def compare_rows(rows: Sequence[Mapping[object, Scores]], resampling: Resampling
     """The differences of each row to the first, by metric; None for the first row itself.
 
     Args:
-        rows: of each row, by seed, the scores of the same queries in the same order.
+        rows: the scores of each row, by seed, all of the same queries in the same order.
     """
     if not rows or not all(rows):
         raise ValueError("every row needs the scores of one seed at least")
@@ -119,7 +126,7 @@ def _matched_seeds(
 def _stack(
     first: Sequence[Scores], other: Sequence[Scores], is_paired: bool, metrics: Sequence[str]
 ) -> list[tuple[float, np.ndarray]]:
-    """What a resample adds up: (sign, values [seeds, metrics, Q]) terms, each of which draws its own seeds."""
+    """The terms that a resample adds up, (sign, values [seeds, metrics, Q]), each of which draws its own seeds."""
 
     def values(row: Sequence[Scores]) -> np.ndarray:
         return np.stack([np.stack([scores[metric] for metric in metrics]) for scores in row])
@@ -165,7 +172,7 @@ def _resample(
 
 
 def _query_counts(num_queries: int, count: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """How often each query is in a resample of Q draws: chunks of rows [chunk, Q] float32, `count` rows in all."""
+    """Counts of each query in resamples of Q draws: chunks of rows [chunk, Q] float32, `count` rows in all."""
     size = max(1, CHUNK // num_queries)
     for start in range(0, count, size):
         rows = min(size, count - start)

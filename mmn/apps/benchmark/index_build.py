@@ -84,7 +84,7 @@ def write_features(path: str, localizer: MomentLocalizer, num_videos: int, durat
 
 
 def forward(localizer: MomentLocalizer, clips: np.ndarray, num_videos: int) -> None:
-    """As many windows as there are videos through the network, in batches."""
+    """Send as many windows as there are videos through the network, in batches."""
     for start in range(0, num_videos, len(clips)):
         localizer.encode_clips(clips[: num_videos - start])
 

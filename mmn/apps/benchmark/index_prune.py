@@ -1,4 +1,4 @@
-"""What leaving out near-duplicates saves of an index, and what it costs in finding moments.
+"""Measure what leaving out near-duplicates saves of an index, and what it costs in finding moments.
 
 python -m mmn.apps.benchmark.index_prune --ckpt W --features H5 --annotations JSON [--cosines 0.999 0.99 0.95 0.9]
 

@@ -26,7 +26,7 @@ class SyntheticVideo:
     """All moments of one video.
 
     Attributes:
-        number: in the library.
+        number: its place in the library.
         moments: [M, 2] float32, start and end in seconds.
         vectors: [H, M, C] float16 unit vectors, of H heads.
     """
@@ -64,7 +64,7 @@ class SyntheticLibrary:
         return SyntheticVideo(number, moments, np.stack(heads))
 
     def videos(self, num_moments: int) -> Iterator[SyntheticVideo]:
-        """As many videos as hold `num_moments` moments; the last one is cut to make it exact."""
+        """Videos that hold `num_moments` moments together; the last one is cut to make it exact."""
         number = 0
         while num_moments > 0:
             video = self.video(number)

@@ -29,7 +29,7 @@ _STORAGES = {
 
 
 def load_array_pickle(path: str) -> object:
-    """What a pickle file holds: dicts, lists, tuples, texts and numbers, with every array or tensor a NumPy array.
+    """The content of a pickle file: dicts, lists, tuples, texts and numbers, with every array or tensor a NumPy array.
 
     An array may be an object that `numpy.asarray` turns into it. Raises DataError where the file cannot be read, or names
     anything else.
@@ -83,7 +83,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 class _StorageUnpickler(pickle.Unpickler):
-    """For the header of a storage: its type is the one name that it may hold, and becomes NumPy's code for it."""
+    """Reads the header of a storage: its type is the one name that it may hold, and becomes NumPy's code for it."""
 
     def find_class(self, module: str, name: str) -> str:
         if module != "torch" or name not in _STORAGES:
@@ -181,7 +181,7 @@ def _encode(text: str, encoding: str) -> bytes:
 
 
 def _no_bytes() -> bytes:
-    """How older protocols write bytes of length 0."""
+    """The empty bytes that older protocols call for."""
     return b""
 
 

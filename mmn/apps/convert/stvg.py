@@ -1,4 +1,4 @@
-"""From the files that users of HC-STVG have to the layout that is read here (docs/STVG.md).
+"""Conversion of the files that users of HC-STVG have to the layout that is read here (docs/STVG.md).
 
 They have the challenge's annotation json, per video a pickle of candidate tubes, and per feature track a pickle of all
 videos (SPEC section 8).

@@ -1,4 +1,4 @@
-"""What is found in a corpus without looking: moments by the training set's prior, in videos drawn by chance.
+"""A search of a corpus without looking: moments by the training set's prior, in videos drawn by chance.
 
 The prior is the same for all videos, so at every step of it all videos tie. They are taken to come in random order, and
 what is given are exact chances and expected ranks, not those of one draw.
@@ -20,7 +20,7 @@ from mmn.apps.corpus.corpus_recall import (
     recall_names,
 )
 from mmn.apps.probes.priors import mean_hit_rates, shares
-from mmn.apps.probes.sentences import chance_in_batch
+from mmn.apps.probes.similar_sentences import chance_in_batch
 from mmn.data.annotations import VideoAnnotation
 from mmn.structures.moments import nms_indices, temporal_iou
 from mmn.structures.proposals import ProposalCells
@@ -39,7 +39,7 @@ def score_prior(
 
     Args:
         train, videos: annotations of the training set and of the split.
-        answers: of the split's queries, on the CPU.
+        answers: those of the split's queries, on the CPU.
         cells: the moments of every video.
     """
     candidates = torch.stack([cells.rows, cells.cols + 1], dim=1) / cells.num_clips  # [M, 2] shares
@@ -58,7 +58,7 @@ def score_prior(
 
 
 def right_videos(answers: Answers, moments: Tensor, durations: Tensor, threshold: float) -> np.ndarray:
-    """In how many videos each of n moments [n, 2], in shares, is right for each query: [Q, n] int64."""
+    """Counts of the videos in which each of n moments [n, 2], in shares, is right for each query: [Q, n] int64."""
     counts = torch.zeros(len(answers), len(moments), dtype=torch.int64)
     for number, (places, truths) in enumerate(zip(answers.videos, answers.moments, strict=True)):
         is_answer = places >= 0

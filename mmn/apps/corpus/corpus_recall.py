@@ -1,4 +1,4 @@
-"""How well sentences find their moments among those of ALL videos of a split: recall and ranks, for several rules.
+"""Recall and ranks of sentences that are searched among the moments of ALL videos of a split, for several rules.
 
 The ranked list of a query is what a user of an index sees: the moments of all videos in the rule's order, after temporal
 NMS within each video, and at most `per_video` of one. A query's answers are all moments that its sentence is annotated
@@ -59,7 +59,7 @@ class Corpus:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What counts as found, for every query.
+    """The right answers of every query.
 
     Attributes:
         videos: [Q, A] int64, places in the split; -1 where a query has fewer answers.
@@ -93,7 +93,7 @@ class Queries:
 
     Attributes:
         contrastive, iou: [Q, C] float32 unit vectors.
-        answers: what counts as found.
+        answers: the right ones.
         same_as: [Q] int64, the first query that says the same in the same letters: it has the same vectors and answers.
     """
 
@@ -108,13 +108,13 @@ class Queries:
 
 @dataclass(frozen=True)
 class Listing:
-    """How a ranked list is made of scores.
+    """The way from scores to a ranked list.
 
     Attributes:
         power: TEST.CONTRASTIVE_SCORE_POW.
         nms_threshold: TEST.NMS_THRESH.
         per_video: moments of one video at most.
-        length: of the list; nothing behind is looked at.
+        length: moments in the list; nothing behind is looked at.
     """
 
     power: float
@@ -125,7 +125,7 @@ class Listing:
 
 @dataclass(frozen=True, eq=False)
 class Ranks:
-    """Where the first right one stands, from 1; ties count against it. T IoU thresholds, those of THRESHOLDS.
+    """The place of the first right answer, from 1; ties count against it. T IoU thresholds, those of THRESHOLDS.
 
     Attributes:
         video: [Q] int64, of the right videos, each placed by its best moment.
@@ -143,7 +143,7 @@ class Ranks:
 
 
 def spoken(sentence: str) -> str:
-    """What tells sentences apart.
+    """The sentence without what does not tell it from others.
 
     >>> spoken("A person  opens the door. ")
     'a person opens the door'
@@ -331,7 +331,7 @@ def listed_moments(scores: Tensor, moments: Tensor, listing: Listing) -> tuple[T
 
 @dataclass(frozen=True, eq=False)
 class CorpusScores:
-    """What the queries got.
+    """The scores of the queries.
 
     Attributes:
         recalls: metric -> [Q] float64, 1 where the query has its answer that early, else 0; a chance for baselines.

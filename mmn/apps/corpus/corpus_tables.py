@@ -58,13 +58,13 @@ class Training:
 
 @dataclass(frozen=True)
 class CorpusTable:
-    """What was measured on one split.
+    """The measurements on one split.
 
     Attributes:
-        title: of the tables.
+        title: heading of the tables.
         facts: sentences on what was searched, in order.
         rows: name -> the scores of each seed; the differences are to the first row, the last is the prior.
-        resampling: of the intervals.
+        resampling: settings of the intervals.
     """
 
     title: str
@@ -115,8 +115,8 @@ def _checked_task(cfg: CfgNode, per_video: int, out: str | None) -> Task:
     task = find_task(cfg)
     if task is not MMN_TASK:
         raise ConfigError(
-            f"a corpus is searched for moments of sentences, which MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE} has not: "
-            "give a config of MMN"
+            f"a corpus is searched for moments of sentences, which MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE} does not "
+            "find: give a config of MMN"
         )
     if comm.get_world_size() > 1:
         raise ConfigError(
@@ -195,7 +195,7 @@ def _score_prior(cfg: CfgNode, split: str, listing: Listing) -> CorpusScores:
 def describe(
     answers: Answers, num_videos: int, num_cells: int, rows: Mapping[str, Sequence[CorpusScores]], listing: Listing
 ) -> list[str]:
-    """What a reader has to know of the split and of the lists, a sentence each."""
+    """Sentences that a reader has to know about the split and the lists."""
     counts, video_counts = answers.counts(), answers.video_counts()
     first = next(iter(rows.values()))[0]
     reached = [

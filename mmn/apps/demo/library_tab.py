@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
-from mmn.apps.demo.library import LibraryFound, VideoLibrary, Wanted
-from mmn.apps.demo.library_results import add_label, library_html, player_html, state_html
-from mmn.apps.demo.parts import NO_QUERY, PRIVATE, examples_of, query_row, readable
+from mmn.apps.demo.library_html import add_label, library_html, player_html, state_html
 from mmn.apps.demo.result_html import message_html
+from mmn.apps.demo.tab_parts import NO_QUERY, PRIVATE, examples_of, query_row, readable
+from mmn.apps.demo.video_library import LibraryFound, VideoLibrary, Wanted
 from mmn.utils.errors import ConfigError, UserError
 
 INVITATION = "Type a sentence: the best moments of all videos will be listed here."
@@ -25,7 +25,7 @@ ON_LIKE = """element.addEventListener("click", (event) => {
 
 
 class LibraryTab:
-    """What happens in the tab, as functions from inputs to outputs; `build` connects them to Gradio's components.
+    """The tab's events, as functions from inputs to outputs; `build` connects them to Gradio's components.
 
     Args:
         gradio: the library of that name.
@@ -60,7 +60,7 @@ class LibraryTab:
     # ---- What is in it ----
 
     def show(self) -> tuple:
-        """Nothing -> state, button, names, examples, threshold."""
+        """Show the library: state, button, names, examples, threshold."""
         gradio = self.gradio
         names = self.library.names(MAX_NAMES + 1)
         examples = self.library.examples(NUM_EXAMPLES)
@@ -81,7 +81,7 @@ class LibraryTab:
         return state_html(state, self.library.name), self.gradio.Button(add_label(state), visible=can_add)
 
     def watch(self) -> Iterator[tuple]:
-        """Nothing -> the same as `show`, again and again as long as videos of the page's list are being added."""
+        """Yield what `show` returns, again and again as long as videos of the page's list are being added."""
         while self.library.adding is not None:
             yield (*self._show_state(), *[self.gradio.skip()] * 3)  # the lists are left to who is choosing
             time.sleep(POLL_SECONDS)
@@ -163,7 +163,7 @@ class LibraryTab:
 
 
 def wanted_of(videos: list[str] | None, shortest: str, longest: str, percent: float | None) -> Wanted:
-    """What is in the boxes. Raises ConfigError where a length is no number."""
+    """The wishes that the boxes say. Raises ConfigError where a length is no number."""
     return Wanted(tuple(videos or ()), seconds_of(shortest), seconds_of(longest), (percent or 0) / 100)
 
 

@@ -18,9 +18,9 @@ class ListedVideo:
     """A video of the list.
 
     Attributes:
-        name: what the list shows, unique in it.
-        path: of its file.
-        sentences: what is known to happen, as examples: sentence -> (start, end) in seconds, one or several.
+        name: a text unique in the list, which shows it.
+        path: its file.
+        sentences: examples of what is known to happen: sentence -> (start, end) in seconds, one or several.
     """
 
     name: str
@@ -63,7 +63,7 @@ def free_name(name: str, taken: Container[str]) -> str:
 
 
 def read_sentences(annotations: str) -> dict[str, dict[str, tuple[tuple[float, float], ...]]]:
-    """Of a json file as training uses: video id -> sentence -> (start, end) in seconds, one or several."""
+    """The sentences of a json file as training uses: video id -> sentence -> (start, end) in seconds, one or several."""
     return {video.video_id: _sentences_of(video) for video in read_annotations(annotations)}
 
 
@@ -105,7 +105,7 @@ class PlayableCopies:
     """Copies, as browsers play them, of the videos that they do not play. They last as long as this object.
 
     Attributes:
-        folder: where they are.
+        folder: the place of the copies.
     """
 
     def __init__(self):
@@ -137,7 +137,7 @@ class PlayableCopies:
 
 
 def plays_in_browsers(path: str) -> bool:
-    """Whether all usual browsers play a video file: mp4 with h264 in 8-bit 4:2:0, or webm."""
+    """Tell whether all usual browsers play a video file: mp4 with h264 in 8-bit 4:2:0, or webm."""
     from mmn.apps.video.decode import import_av
 
     av = import_av()

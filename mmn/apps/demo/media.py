@@ -6,9 +6,9 @@ import math
 import threading
 from importlib import import_module
 
-from mmn.apps.demo.library import VideoLibrary
 from mmn.apps.demo.listed_videos import PlayableCopies, file_state
-from mmn.apps.demo.parts import readable
+from mmn.apps.demo.tab_parts import readable
+from mmn.apps.demo.video_library import VideoLibrary
 from mmn.utils.errors import UserError
 
 FRAME_SIZE = (192, 108)  # pixels that a picture fits into
@@ -26,7 +26,7 @@ def add_media(app, library: VideoLibrary, playable: PlayableCopies) -> None:
     frames = FramePictures()
 
     def answer(content):
-        """What `content` makes, or the sentence of its failure. FastAPI calls the routes in threads of their own."""
+        """The result of `content`, or the sentence of its failure. FastAPI calls the routes in threads of their own."""
         try:
             return content()
         except UserError as error:

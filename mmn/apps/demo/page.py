@@ -9,12 +9,12 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from mmn.apps.demo.library import VideoLibrary
 from mmn.apps.demo.library_tab import LibraryTab
 from mmn.apps.demo.listed_videos import ListedVideo, PlayableCopies
 from mmn.apps.demo.media import add_media
-from mmn.apps.demo.one_search import VideoSearch
-from mmn.apps.demo.one_video import OneVideoTab
+from mmn.apps.demo.one_video_tab import OneVideoTab
+from mmn.apps.demo.video_library import VideoLibrary
+from mmn.apps.demo.video_search import VideoSearch
 from mmn.utils.errors import UserError
 from mmn.utils.logger import get_logger
 

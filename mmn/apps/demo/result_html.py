@@ -3,7 +3,7 @@
 import html
 from collections.abc import Sequence
 
-from mmn.apps.demo.one_search import Found
+from mmn.apps.demo.video_search import Found
 from mmn.utils.clock import clock
 
 # A button or bar with data-start and data-end moves the player, see `player.js`.

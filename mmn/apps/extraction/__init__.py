@@ -1,1 +1,1 @@
-"""From video files to the feature rows that the model is trained on."""
+"""Extraction of the feature rows that the model is trained on from video files."""

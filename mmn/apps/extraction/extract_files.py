@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from mmn.apps.extraction.extractor import FeatureExtractor
-from mmn.apps.extraction.progress import ExtractionProgress, clock
-from mmn.apps.extraction.store import FeatureStore
+from mmn.apps.extraction.feature_store import FeatureStore
+from mmn.apps.extraction.progress import ExtractionProgress, hours_minutes_seconds
 from mmn.apps.extraction.video_files import VideoFile, share_out
 from mmn.apps.video.decode import Frame, probe
 from mmn.utils import comm
@@ -115,8 +115,8 @@ def _summarise(progress: ExtractionProgress, device: torch.device) -> None:
     get_logger().info(
         "%d frames of %s of video in %s: %.1f frames/s, %.2f times real time, peak memory of the first process %.0f MB",
         num_frames,
-        clock(video_seconds),
-        clock(seconds),
+        hours_minutes_seconds(video_seconds),
+        hours_minutes_seconds(seconds),
         num_frames / seconds,
         video_seconds / seconds,
         peak_memory_mb(device),

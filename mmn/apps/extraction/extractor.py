@@ -3,19 +3,18 @@
 import importlib.metadata
 import itertools
 import os
-import queue
-import threading
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mmn.apps.extraction.backbone_weights import Weights, weights_sha256
 from mmn.apps.extraction.backbones import BACKBONES, Backbone
-from mmn.apps.extraction.weights import Weights, weights_sha256
 from mmn.apps.video.decode import Frame, import_av, iter_frames
 from mmn.apps.video.torchcodec import decoder_version
 from mmn.structures.recipe import FeatureRecipe
+from mmn.utils.ahead import ahead
 from mmn.utils.errors import ConfigError, DataError, UserError, nearest
 from mmn.utils.version import VERSION
 
@@ -31,10 +30,10 @@ class FeatureExtractor:
             backbone's usual ones.
         fps: frames per second to sample evenly, 0 for every frame of the file; None takes the backbone's usual value, as
             for the two next ones.
-        clip_length, stride: in sampled frames, see `FeatureRecipe`. The frames of a clip are averaged by backbones that
+        clip_length, stride: sampled frames, see `FeatureRecipe`. The frames of a clip are averaged by backbones that
             see single frames.
-        layer: whose output the rows are.
-        device: of the backbone.
+        layer: name of the layer whose output the rows are.
+        device: place of the backbone.
         batch_size: frames or clips per forward pass.
         allow_truncated: whether a video that ends before the time its header states gives the rows that it has.
     Raises:
@@ -113,7 +112,7 @@ class FeatureExtractor:
         return np.concatenate(list(self.stream(path)))
 
     def stream(self, path: str | os.PathLike) -> Iterator[np.ndarray]:
-        """The same in parts [b, D], each as soon as it is known."""
+        """The feature rows of one video in parts [b, D], each as soon as it is known. Errors as in `extract`."""
         return self.encode(self.frames(path), os.fspath(path))
 
     def frames(self, path: str | os.PathLike) -> Iterator[Frame]:
@@ -147,7 +146,7 @@ class FeatureExtractor:
         """Prepared frames or clips, one by one -> [b, D] on the host."""
         stacks = batches(inputs, self.batch_size)
         if self.device.type != "cpu":  # decode while the device computes
-            stacks = prefetched(stacks, NUM_PREFETCHED)
+            stacks = ahead(stacks, NUM_PREFETCHED)
         for batch in stacks:
             yield self._rows(batch)
 
@@ -198,44 +197,6 @@ def batches(items: Iterable[Tensor], size: int) -> Iterator[Tensor]:
         yield torch.stack(group)
 
 
-def prefetched(items: Iterable[Tensor], depth: int) -> Iterator[Tensor]:
-    """The same items, up to `depth` of them made ahead by a thread. An error there is raised here."""
-    ready: queue.Queue = queue.Queue(depth)
-    is_abandoned = threading.Event()
-
-    def put(entry: tuple[Tensor | None, BaseException | None]) -> None:
-        while not is_abandoned.is_set():
-            try:
-                ready.put(entry, timeout=0.1)
-            except queue.Full:
-                continue
-            return
-
-    def fill() -> None:
-        try:
-            for item in items:
-                put((item, None))
-                if is_abandoned.is_set():
-                    return
-            put((None, None))
-        except BaseException as error:  # noqa: BLE001, it is raised by the other thread
-            put((None, error))
-
-    thread = threading.Thread(target=fill, daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = ready.get()
-            if error is not None:
-                raise error
-            if item is None:
-                return
-            yield item
-    finally:
-        is_abandoned.set()
-        thread.join()
-
-
 def windows(items: Iterable[Tensor], length: int, stride: int) -> Iterator[list[Tensor]]:
     """Per `stride` items a list of `length` items centred on them; beyond both ends the outermost item is repeated.
 
@@ -267,7 +228,7 @@ def windows(items: Iterable[Tensor], length: int, stride: int) -> Iterator[list[
 
 
 def library_versions(kind: type[Backbone]) -> dict[str, str]:
-    """Of what decides a feature's last digits."""
+    """Versions of the libraries that decide a feature's last digits."""
     versions = {"mmn": VERSION, "torch": str(torch.__version__), **dict([decoder_version()])}
     if kind.library:
         versions[kind.library] = importlib.metadata.version(kind.library)

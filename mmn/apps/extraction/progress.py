@@ -1,4 +1,4 @@
-"""How far an extraction is: a live bar on a terminal, otherwise a line in the log now and then."""
+"""The progress of an extraction: a live bar on a terminal, otherwise a line in the log now and then."""
 
 import sys
 import time
@@ -14,7 +14,7 @@ class ExtractionProgress:
     """Counts videos, frames and seconds of video, and estimates the time to go from the bytes of the files.
 
     Args:
-        num_videos, num_bytes: of the videos of this process, whose progress stands for all.
+        num_videos, num_bytes: number and size of this process's videos, whose progress stands for all.
         enabled: whether to show anything, True on rank 0.
     """
 
@@ -47,7 +47,7 @@ class ExtractionProgress:
             self.bar.refresh()
             return
         to_go = (now - self.start) * (self.num_bytes - done) / max(done, 1)
-        get_logger().info("%s, %s, eta %s", text, speed, clock(to_go))
+        get_logger().info("%s, %s, eta %s", text, speed, hours_minutes_seconds(to_go))
 
     def finish_video(self, seconds: float, num_bytes: int) -> None:
         """After a video, also one that failed; seconds: how much of it was decoded."""
@@ -60,9 +60,9 @@ class ExtractionProgress:
             self.bar.close()
 
 
-def clock(seconds: float) -> str:
+def hours_minutes_seconds(seconds: float) -> str:
     """
-    >>> clock(93784)
+    >>> hours_minutes_seconds(93784)
     '26:03:04'
     """
     minutes, seconds = divmod(round(seconds), 60)

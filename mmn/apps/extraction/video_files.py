@@ -1,4 +1,4 @@
-"""Which videos are meant, what they are called in the feature file, and who extracts which."""
+"""Video files: which ones are meant, their names in the feature file, and who extracts which."""
 
 import os
 from collections.abc import Sequence

@@ -13,7 +13,7 @@ class PreparedVideo:
     """A video before the network. Made by `MomentLocalizer.prepare_video`.
 
     Attributes:
-        name, duration: as in an `EncodedVideo`.
+        name, duration: those of the `EncodedVideo` that it becomes.
         rows: [T0, D] float32.
         spans: (first row, one past the last) of each of its W windows.
         moments: [W, M, 2] float32 seconds, all that can be found.
@@ -36,7 +36,7 @@ class EncodedVideo:
     """A video as a model sees it, to be asked any number of queries. Made by `MomentLocalizer.encode_video`.
 
     Attributes:
-        name: for messages and files.
+        name: the video's, for messages and files.
         duration: seconds.
         windows: (start, end) seconds of the W windows it is searched in; a short video is one.
         moments: [W, M, 2] float32 seconds, all that can be found.

@@ -37,10 +37,10 @@ class FeatureSource:
 
     Args:
         input_size: D.
-        recipe: how the features were made that the model was trained on; None where that is not known.
+        recipe: description of the features that the model was trained on; None where it is not known.
         extractor: makes the features of video files; by default the one that `recipe` describes, loaded when needed.
         backbone_weights: a name, a file or "random:SEED" for that one, where the recipe's weights are a file.
-        device: where that one runs.
+        device: place of that one.
         model_name: the model in messages.
     Raises DataError where the extractor makes other features than the recipe's.
     """

@@ -63,8 +63,8 @@ def write_json(path: str, video: EncodedVideo, results: Sequence[QueryResult]) -
 def plot_results(
     path: str, localizer: MomentLocalizer, source: VideoSource, video: EncodedVideo, results: Sequence[QueryResult]
 ) -> None:
-    """Write the picture of `mmn.apps.visual.search_picture`; with frames where there is a video file."""
-    from mmn.apps.visual.search_picture import NUM_FRAMES, QueryPicture, draw_localization
+    """Write the picture of `mmn.apps.visual.localization_picture`; with frames where there is a video file."""
+    from mmn.apps.visual.localization_picture import NUM_FRAMES, QueryPicture, draw_localization
 
     maps = localizer.score_maps(video, [result.query for result in results]).final
     frames = iter(middle_frames(source, results, NUM_FRAMES))

@@ -63,7 +63,7 @@ def localize_video(
 
 def _check_outputs(outputs: Outputs, source: VideoSource, num_queries: int) -> None:
     if outputs.plot:
-        from mmn.apps.visual.search_picture import check_drawable
+        from mmn.apps.visual.localization_picture import check_drawable
 
         if not outputs.plot.lower().endswith(".png"):
             raise ConfigError(f"--plot {outputs.plot} is written as a png file: let the name end in .png")

@@ -52,7 +52,7 @@ class MomentLocalizer:
         rule: scores the moments of a video and chooses the best ones.
         train_durations: lengths of the videos that the model was trained on, in seconds, see
             `mmn.data.dataset.summarise_durations`; None where they are not known.
-        source: where the model is from, for messages.
+        source: the model's origin, for messages.
         path: its file; "" where it is from none.
     """
 
@@ -87,7 +87,7 @@ class MomentLocalizer:
 
         Args:
             config: yaml file, or config, that the model was trained with; by default the one that the checkpoint carries.
-            device: by default a GPU where there is one, else the CPU.
+            device: place of the model; by default a GPU where there is one, else the CPU.
             options: KEY, value, KEY, value, ... over the config, e.g. where the text encoder lies on this machine.
             extractor, backbone_weights: see `FeatureSource`.
         Raises:
@@ -130,7 +130,7 @@ class MomentLocalizer:
 
     @property
     def device(self) -> torch.device:
-        """Where the model runs."""
+        """The device that the model runs on."""
         return self.encoder.device
 
     @property
@@ -155,7 +155,7 @@ class MomentLocalizer:
 
     @property
     def recipe(self) -> FeatureRecipe | None:
-        """How the features were made that the model was trained on; None where that is not known."""
+        """The recipe of the features that the model was trained on; None where it is not known."""
         return self.features.recipe
 
     @property
@@ -192,8 +192,8 @@ class MomentLocalizer:
             duration: seconds; given with features, and only then.
             window: seconds, searches the video in windows of this length; one as long as the video searches it whole.
             overlap: seconds that neighbouring windows share at least; by default half a window.
-            recipe: how the given features were made, where it is known: another recipe than the model's is refused.
-            name: for messages and files; by default the file's.
+            recipe: description of the given features, where it is known: another one than the model's is refused.
+            name: the video's, for messages and files; by default the file's.
             keep_on: the device that the vectors stay on and that queries are matched on; by default the model's.
             on_progress: called with (seconds decoded, seconds of the video) for every frame that is read of a file.
         Raises:

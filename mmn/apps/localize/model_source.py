@@ -38,7 +38,7 @@ def load_localizer(source: ModelSource, device: torch.device | None = None) -> M
     """The model, with the extractor that the user asks for explicitly, else that of the checkpoint's recipe.
 
     Args:
-        device: by default that of the options, see `MomentLocalizer.from_checkpoint`.
+        device: place of the model; by default that of the options, see `MomentLocalizer.from_checkpoint`.
     """
     setup_logger(None, comm.get_rank())
     transformers.logging.disable_progress_bar()

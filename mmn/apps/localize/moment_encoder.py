@@ -31,7 +31,7 @@ class MomentEncoder:
         tokenizer: the one that belongs to its text encoder.
         cells: its proposal map.
         num_pre_clips: P.
-        device: where it runs.
+        device: place of the network.
         batch_size: windows that go through it at once.
     """
 
@@ -97,7 +97,7 @@ def build_moment_encoder(
     """The encoder of a network that was built from `cfg`.
 
     Args:
-        device: by default MODEL.DEVICE.
+        device: place of the network; by default MODEL.DEVICE.
     Raises ConfigError where this machine has no such device.
     """
     device = usable_device(cfg.MODEL.DEVICE if device is None else device)

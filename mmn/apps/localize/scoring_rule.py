@@ -47,7 +47,7 @@ class ScoringRule:
 
         Args:
             moments: [W, M, 2] seconds.
-            scores: of `score_moments`.
+            scores: those that `score_moments` gives.
             top_k: moments per query at most; there are fewer where suppression leaves fewer.
         """
         moments = moments.flatten(0, 1)

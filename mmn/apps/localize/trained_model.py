@@ -25,9 +25,9 @@ class TrainedModel:
     Attributes:
         cfg: its config, frozen.
         model, tokenizer: the network, and the tokenizer of its text encoder.
-        source: where it is from, for messages.
+        source: its origin, for messages.
         path: its file; "" where it is from none.
-        recipe: how the features were made that it was trained on; None where that is not known.
+        recipe: description of the features that it was trained on; None where it is not known.
         train_durations: lengths of the videos that it was trained on, in seconds, see
             `mmn.data.dataset.summarise_durations`; likewise.
     """
@@ -63,7 +63,7 @@ def checkpoint_config(
     """The config of a checkpoint, frozen. MODEL.DEVICE is that of `options` alone: training may have been elsewhere.
 
     Args:
-        content: of the checkpoint.
+        content: the checkpoint's.
         path: its file, for messages.
         config, options: see `MomentLocalizer.from_checkpoint`.
     Raises CheckpointError where the checkpoint has no config and none is given.

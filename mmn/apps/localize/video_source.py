@@ -22,7 +22,7 @@ class VideoSource:
     Attributes:
         video: a video file; with `features`, it may also be a name in that file.
         features: HDF5 file that holds the video's features under `feature_key`; None extracts them from the video file.
-        feature_key: with {vid} for the video's name.
+        feature_key: place of a video in that file, with {vid} for its name.
         duration: seconds; needed for features that neither have a video file nor state their duration.
     """
 

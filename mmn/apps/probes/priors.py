@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmn.apps.probes.sentences import words
+from mmn.apps.probes.similar_sentences import words
 from mmn.data.annotations import VideoAnnotation, count_sentences
 from mmn.evaluation.recall import count_hits, recall_metrics
 from mmn.structures.moments import nms, temporal_iou
@@ -36,7 +36,7 @@ def candidate_moments() -> Tensor:
 
 
 def hit_rates(candidates: Tensor, moments: Tensor, thresholds: Sequence[float]) -> Tensor:
-    """How well each candidate [C, 2] fits each moment [S, 2]: the share of the thresholds that their IoU reaches, [S, C].
+    """The share of the thresholds that the IoU of each candidate [C, 2] with each moment [S, 2] reaches: [S, C].
 
     Its mean over sentences is the mean R@1 over the thresholds that predicting the candidate always would have.
     """

@@ -10,7 +10,7 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from mmn.apps.probes import priors
-from mmn.apps.probes.sentences import chance_in_batch, count_like_videos, highest_overlaps
+from mmn.apps.probes.similar_sentences import chance_in_batch, count_like_videos, highest_overlaps
 from mmn.data.annotations import VideoAnnotation, iterate_sentences, read_annotations
 from mmn.data.loaders import annotation_path, find_entry, split_names
 from mmn.evaluation.prediction_file import read_predictions
@@ -55,7 +55,7 @@ class Probe:
     """The annotations of a config's training and test splits, and what is probed on them.
 
     Attributes:
-        name: of the dataset.
+        name: the dataset's.
         train, test: videos.
         split: name of the test split.
         thresholds: IoU values of the recall.
@@ -106,7 +106,7 @@ class Probe:
         """IoU [S, n] of a prediction file for the test split, as test_net.py --dump writes it.
 
         Args:
-            truth, missing_as_wrong: as for `read_predictions`.
+            truth, missing_as_wrong: those of `read_predictions`.
         Raises DataError, naming queries, unless it is about the sentences of the split, with their positions as qid.
         """
         sentences = [
@@ -148,7 +148,7 @@ def describe(probe: Probe, predictions: Mapping[str, str]) -> str:
     """All tables of one dataset.
 
     Args:
-        predictions: by name, prediction files for its test split, shown beside the priors.
+        predictions: prediction files for its test split by name, shown beside the priors.
     """
     ious = {**probe.prior_ious(), **{name: probe.read_ious(path) for name, path in predictions.items()}}
     overlap = highest_overlaps(probe.sentences(probe.test), probe.sentences(probe.train))
@@ -212,7 +212,7 @@ def _recall_cell(ious: Tensor, thresholds: Sequence[float]) -> str:
 
 
 def duplicate_table(overlap: np.ndarray) -> list[str]:
-    """How many test sentences reach each Jaccard with some training sentence. overlap: [S]."""
+    """A table of how many test sentences reach each Jaccard with some training sentence. overlap: [S]."""
     body = []
     for threshold in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
         count = int((overlap >= threshold).sum())
@@ -221,7 +221,7 @@ def duplicate_table(overlap: np.ndarray) -> list[str]:
 
 
 def false_negative_lines(probe: Probe) -> list[str]:
-    """How often a training sentence meets a near duplicate among the sentences of the other videos of its batch."""
+    """A table of how often a training sentence meets a near duplicate in the other videos of its batch."""
     like = count_like_videos(probe.train, LIKE_THRESHOLDS)
     chance = chance_in_batch(like, len(probe.train), probe.batch_size)
     expected = like * (probe.batch_size - 1) / max(len(probe.train) - 1, 1)

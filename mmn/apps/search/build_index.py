@@ -30,8 +30,8 @@ def build_index(
 
     Args:
         engine: the name of a store, one of STORES; "auto" is the one of the index, or for a new one chosen by its moments.
-        settings: how moments are made; None is as in the index, or the defaults for a new one.
-        removes_others: take out the videos that the collection has not.
+        settings: the way moments are made; None is as in the index, or the defaults for a new one.
+        removes_others: take out the videos that the collection lacks.
     Raises:
         ConfigError: where the index is of another model, or of other settings, or kept by another store.
         DataError: where it, or the model, is of other features, or it is damaged.

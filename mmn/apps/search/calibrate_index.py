@@ -1,4 +1,4 @@
-"""What tools/calibrate_index.py does: measure on a validation split what scores mean, and write it into an index."""
+"""The work of tools/calibrate_index.py: measure on a validation split what scores mean, and write it into an index."""
 
 import os
 import tempfile
@@ -10,7 +10,7 @@ from terminaltables import AsciiTable
 from yacs.config import CfgNode
 
 from mmn.apps.localize.localizer import MomentLocalizer
-from mmn.apps.probes.sentences import words
+from mmn.apps.probes.similar_sentences import words
 from mmn.apps.search.build_index import build_index
 from mmn.apps.search.confidence import Calibration, Rates, best_cosines, fit_calibration, measure_rates
 from mmn.apps.search.indexed_video import BuildSettings
@@ -38,8 +38,8 @@ def calibrate_index(
     The split's videos are encoded as those of the index are, into an index that is dropped afterwards.
 
     Args:
-        cfg: of the model, for the splits and their files.
-        split: to calibrate on; by default DATASETS.VAL.
+        cfg: the model's, for the splits and their files.
+        split: the one to calibrate on; by default DATASETS.VAL.
         measured: splits to measure rates on besides; by default DATASETS.TEST.
     Raises ConfigError where there is no such split, or the index is of another model.
     """
@@ -90,7 +90,7 @@ def _compare(
 
 
 def own_videos(videos: Sequence[VideoAnnotation]) -> np.ndarray:
-    """[Q, V] bool: the videos that each sentence of a split is annotated in, be it in other letters or with other signs."""
+    """[Q, V] bool: the videos that each sentence of a split is annotated in, whatever its case and punctuation."""
     texts = [[" ".join(words(sentence)) for sentence in video.sentences] for video in videos]
     places: dict[str, set[int]] = {}
     for number, own in enumerate(texts):

@@ -1,4 +1,4 @@
-"""What a score says about whether a query is in a library at all: "nothing here fits".
+"""Confidence that a query is in a library at all, or "nothing here fits".
 
 A query is compared with videos that are not its own. The best contrastive cosine that one wrong video reaches, over many
 queries and videos of a validation split, is the null distribution; its tail is the chance that one wrong video reaches a
@@ -33,10 +33,10 @@ class Calibration:
 
     Attributes:
         split: the validation split.
-        num_queries, num_videos, num_pairs: of that split; pairs are of a query and a wrong video.
+        num_queries, num_videos, num_pairs: counts of that split; a pair is a query and a wrong video.
         quantiles: cosines that a share of 1, ..., TAIL_SHARE of the pairs reach, the shares evenly spaced.
-        shape, scale: of the generalised Pareto distribution of what lies above the last of the quantiles; see `fit_tail`.
-        rates: of thresholds, `Rates` as plain values; of the validation split, and of others that were measured.
+        shape, scale: the generalised Pareto distribution of what lies above the last of the quantiles; see `fit_tail`.
+        rates: `Rates` as plain values, of the validation split and of others that were measured.
     """
 
     split: str
@@ -79,15 +79,15 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Rates:
-    """How often thresholds err on the queries of a split, each searched in V of its videos.
+    """Error rates of thresholds on the queries of a split, each searched in V of its videos.
 
     Attributes:
         split: its name.
         num_videos: V.
-        thresholds: of the confidence.
+        thresholds: least values of the confidence.
         false_accept: share of queries that get an answer though their own videos are taken out.
         false_reject: share of queries that get none though they are there.
-        equal_error: where the two meet, over all thresholds.
+        equal_error: the share where the two meet, over all thresholds.
     """
 
     split: str
@@ -154,10 +154,10 @@ def measure_rates(
     num_videos: int | None = None,
     seed: int = 0,
 ) -> Rates:
-    """How often thresholds err.
+    """Measure how often thresholds err.
 
     Args:
-        best, is_own: of the split to measure on, as for `fit_calibration`.
+        best, is_own: those of the split to measure on, as for `fit_calibration`.
         num_videos: search each query in so many videos, its own one and others drawn at random, and once without its own
             in so many others; None searches all.
     """

@@ -80,7 +80,7 @@ class CollectionEncoder:
 
     Args:
         index: the store; a video that it holds in the same state already is not encoded again.
-        settings: how moments are made.
+        settings: the way moments are made.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Which video lies where in an index: a file of lines that only grows, so that a change costs what it changes.
+"""The journal, which says which video lies where: a file of lines that only grows, so that a change costs what it changes.
 
 A line is a checksum and a change in json: the videos of a new segment, or the ids of removed ones. The last line may be
 torn by a writer that was killed; it is not there, then. The first line names the journal: when it is written anew,
@@ -21,7 +21,7 @@ VIDEOS_OF_A_LINE = 1000  # where a journal is written anew
 
 
 class Location(NamedTuple):
-    """Where a video's rows begin: the segment's name, and the row in it."""
+    """The place where a video's rows begin: the segment's name, and the row in it."""
 
     segment: str
     first: int
@@ -59,7 +59,7 @@ def _count(segments: dict[str, SegmentUse], segment: str, num_videos: int, last_
 
 @dataclass(frozen=True)
 class _State:
-    """How far a reader is: the journal's name, what `os.stat` said, the offset after the last whole line."""
+    """The progress of a reader: the journal's name, what `os.stat` said, the offset after the last whole line."""
 
     name: str
     seen: tuple[int, int, int]
@@ -83,7 +83,7 @@ class Journal:
     """A journal as one process reads and writes it.
 
     Attributes:
-        videos: as of the last `refresh` or `append`; it is replaced, never changed.
+        videos: their state at the last `refresh` or `append`; it is replaced, never changed.
         num_lost: places in the file that no longer mean anything.
     """
 
@@ -118,7 +118,7 @@ class Journal:
         return bool(records) or not is_same
 
     def append(self, record: dict[str, Any]) -> None:
-        """Add a change, in one line that is on the disk when this returns. For who holds the lock, after a `refresh`."""
+        """Add a change, as a line that is on the disk when this returns. Call it with the lock held, after a `refresh`."""
         with open(self.path, "r+b") as file:
             file.truncate(self._state.offset)  # a torn line
             file.seek(self._state.offset)
@@ -128,7 +128,7 @@ class Journal:
         self.refresh()
 
     def rewrite(self, videos: Videos) -> None:
-        """Replace the journal by one that says just this. For who holds the lock."""
+        """Replace the journal by one that says just this. Call it with the lock held."""
         with atomic_path(self.path) as temporary, open(temporary, "wb") as file:
             file.write(_line({"journal": uuid.uuid4().hex, "format": FORMAT}))
             for segment, names in _stretches(videos):

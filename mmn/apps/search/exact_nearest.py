@@ -56,8 +56,8 @@ def nearest_vectors(queries: Tensor, runs: Sequence[Run], k: int) -> tuple[Tenso
 
     Args:
         queries: [Q, C] float32, on the device that computes.
-        runs: of vectors [n, C] of any float type; where they are on another device they are moved in blocks.
-        k: at most the number of vectors.
+        runs: rows of vectors [n, C] of any float type; where they are on another device they are moved in blocks.
+        k: places per query, at most the number of vectors.
     Returns:
         places [Q, k] int64, counted through the runs; the products [Q, k] float32. Of equal products the first place wins.
     """

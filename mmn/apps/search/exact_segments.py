@@ -86,7 +86,7 @@ class SegmentWriter:
     To be made, and ended by `commit`, by who holds the index's lock, see `remove_abandoned`.
 
     Args:
-        folder: of all segments.
+        folder: the place of all segments.
     """
 
     def __init__(self, folder: str):
@@ -123,7 +123,7 @@ class SegmentWriter:
 
 
 def remove_abandoned(folder: str, known: Iterable[str]) -> None:
-    """Delete the segments that no journal has and no living process is writing. For who holds the index's lock.
+    """Delete the segments that no journal has and no living process is writing. To be called with the index's lock held.
 
     A writer makes its segment's folder, and hands the segment to the journal, with the lock held, and holds a lock on
     WRITING in between. The system takes that from it when it dies, however it does.

@@ -37,7 +37,7 @@ class Snapshot:
     """Videos and their mapped segments. Moments are in the order in which their videos were put, then as in the video.
 
     Args:
-        segments: by name; all that `videos` names.
+        segments: all that `videos` names, by name.
     """
 
     def __init__(self, videos: Videos, segments: Mapping[str, Segment]):

@@ -27,7 +27,7 @@ class VideoMoments:
         contrastive, iou: [M, C] float16, the moments' unit vectors in the two joint spaces.
         source: tells one state of what the vectors were made of from another: a video whose source has not changed need
             not be encoded again.
-        path: of the video file; "" where it was encoded from features.
+        path: the video file; "" where it was encoded from features.
     Raises DataError where the arrays do not go together.
     """
 
@@ -71,15 +71,15 @@ class VideoEntry:
 
 @dataclass(frozen=True)
 class IndexInfo:
-    """What an index says of itself. All of it is plain values, so that it goes to json.
+    """The description of an index. All of it is plain values, so that it goes to json.
 
     Attributes:
         dim: C.
         model: `mmn.apps.search.model_identity.model_identity` of the model that the vectors are from.
-        model_name: where that model was, for messages.
-        recipe: of the features, as plain values (`FeatureRecipe.to_dict`); None where it is not known.
-        build: how the moments were made: windows, pruning.
-        calibration: what tells whether a score means that a query is in the corpus; None until that is measured.
+        model_name: the place where that model was, for messages.
+        recipe: description of the features, as plain values (`FeatureRecipe.to_dict`); None where it is not known.
+        build: the way the moments were made: windows, pruning.
+        calibration: values that turn a score into confidence, see `Calibration`; None until they are measured.
         format: FORMAT of when it was written.
     """
 
@@ -113,7 +113,7 @@ class IndexInfo:
 
 @dataclass(frozen=True)
 class MomentFilter:
-    """Which moments a search considers.
+    """The moments that a search considers.
 
     Attributes:
         videos: ids; None for all.
@@ -137,7 +137,7 @@ class MomentFilter:
 
     @property
     def is_open(self) -> bool:
-        """Whether every moment passes."""
+        """True where every moment passes."""
         return self.videos is None and self.min_length == 0 and math.isinf(self.max_length)
 
     def passes(self, moments: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from mmn.utils.errors import ConfigError
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """How the moments of an index are made: in one way for all its videos.
+    """The way the moments of an index are made, one for all its videos.
 
     Attributes:
         window, overlap: seconds, see `MomentLocalizer.encode_video`.
@@ -57,7 +57,7 @@ def index_info(
     """The description of a new index of this model.
 
     Args:
-        recipe: how the features of its videos are made; by default the model's own recipe.
+        recipe: description of its videos' features; by default the model's own.
         identity: `model_identity` of the model, where it is known already: to hash the weights takes a while.
     """
     recipe = recipe or localizer.recipe

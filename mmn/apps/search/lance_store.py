@@ -233,7 +233,7 @@ class LanceStore(RowStore):
         return self._read(ask)
 
     def _read(self, ask: Callable[[], FoundRows]) -> FoundRows:
-        """What `ask` returns; once more where another process's `optimize` took the version away that this one saw."""
+        """The result of `ask`, which is called again where another process's `optimize` took away the version seen here."""
         with _reading(self.place):
             for _ in range(ATTEMPTS):
                 try:

@@ -78,7 +78,7 @@ class MilvusStore(RowStore):
 
     @classmethod
     def exists(cls, place: str) -> bool:
-        """Whether there is an index at the address. Raises UserError where the server cannot be reached."""
+        """Ask whether there is an index at the address. Raises UserError where the server cannot be reached."""
         client = _connect(place)
         with _asking(place):
             return client.has_collection(f"{_split(place)[1]}_description")

@@ -1,4 +1,4 @@
-"""Which model an index is of: vectors of two models do not compare, so an index refuses another's queries."""
+"""The identity of an index's model: vectors of two models do not compare, so an index refuses another's queries."""
 
 import hashlib
 from typing import TYPE_CHECKING

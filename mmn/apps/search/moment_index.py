@@ -67,7 +67,7 @@ class MomentIndex:
 
         Args:
             localizer: the model that built it, or its checkpoint.
-            device: where an exact index compares moments, which then stay there; by default on the CPU, from the files.
+            device: place where an exact index compares moments, which then stay there; by default the CPU, from the files.
         Raises:
             DataError: there is no index, or it is damaged.
             ConfigError: it was built by another model, or from other features.
@@ -110,7 +110,7 @@ class MomentIndex:
 
     @property
     def calibration(self) -> Calibration | None:
-        """What turns scores into confidence; None where the index is not calibrated."""
+        """The calibration, which turns scores into confidence; None where the index is not calibrated."""
         values = self.store.info.calibration
         return None if values is None else Calibration.from_dict(values, self.store.place)
 
@@ -168,7 +168,7 @@ class MomentIndex:
         Args:
             video: an id of the index, or a video that the index's model has encoded.
             start, end: seconds.
-            top_k, rule, options: as in `search`.
+            top_k, rule, options: those of `search`.
         Raises ConfigError where the index has no such video, the video no such span, or another model encoded it.
         """
         plan = self.plan(top_k, rule=rule, **options)
@@ -200,11 +200,11 @@ class MomentIndex:
 
         Args:
             top_k: moments per query.
-            per_video: of these, moments of one video at most; None for any number.
+            per_video: moments of one video among these at most; None for any number.
             videos: ids of those to search; None for all.
             min_length, max_length: seconds, of the moments to consider; None is no bound.
-            rule: what moments are ranked by, one of `mmn.apps.search.ranking_rules.RULES`.
-            nms_threshold: of two moments of a video whose IoU is above it the better one stays; by default the model's.
+            rule: the name of what moments are ranked by, one of `mmn.apps.search.ranking_rules.RULES`.
+            nms_threshold: an IoU; of two moments of a video above it the better one stays; by default the model's.
             exact: compare with every moment, where the index's engine would approximate.
         Raises ConfigError for a value that cannot be.
         """

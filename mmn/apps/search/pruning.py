@@ -11,7 +11,7 @@ PRUNE_IOU = 0.7
 def kept_moments(
     moments: Sequence[np.ndarray], vectors: Sequence[Sequence[np.ndarray]], least_cosine: float
 ) -> np.ndarray:
-    """Which moments of a video stay, [W * M] bool.
+    """The moments of a video that stay, [W * M] bool.
 
     Greedily, in the order in which they come: a moment is left out where a kept one before it overlaps it with an IoU of
     PRUNE_IOU at least, and is as near as `least_cosine` in every space. Windows are gone through one by one, so that what
@@ -19,7 +19,7 @@ def kept_moments(
 
     Args:
         moments: W windows' [M, 2] seconds.
-        vectors: for each space W windows' unit vectors [M, C].
+        vectors: W windows' unit vectors [M, C], for each space.
     """
     kept = [np.ones(len(part), bool) for part in moments]
     starts = np.array([part[:, 0].min() for part in moments])

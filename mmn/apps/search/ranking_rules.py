@@ -26,13 +26,13 @@ as much in one head as in the other, whose score is sigmoid(10 cos)."""
 
 @dataclass(frozen=True)
 class RankingRule:
-    """How moments are ranked: the first `depth` of a head by `scores`, then those beyond in the order of the head.
+    """An order of moments: the first `depth` of a head by `scores`, then those beyond in the order of the head.
 
     Attributes:
-        name: what users call it.
+        name: the word that users know it by.
         head: the one of HEADS whose nearest moments are taken.
-        depth: how many of them are candidates; 0 where their order is that of the scores already.
-        kind: of `rank_scores`.
+        depth: number of candidates among them; 0 where their order is that of the scores already.
+        kind: one of those of `rank_scores`.
     """
 
     name: str
@@ -65,7 +65,7 @@ def find_rule(name: str) -> RankingRule:
 
 
 def rank_scores(contrastive: Tensor, iou: Tensor, videos: Tensor, power: float, kind: str) -> Tensor:
-    """What candidates are listed by, highest first.
+    """The scores that candidates are listed by, highest first.
 
     * "contrastive", "iou", "product": `mmn.modeling.scoring.final_score` of that kind.
     * "rerank": videos by the contrastive head, which alone saw other videos in training, and the moments of a video by

@@ -1,4 +1,4 @@
-"""From query vectors to the ranked moments of a library: searched by one head, scored by a rule, thinned out.
+"""Retrieval of the ranked moments of a library by query vectors: searched by one head, scored by a rule, thinned out.
 
 Neighbouring moments of a video are nearly equal, so the moments nearest to a query crowd in a few videos, and few of them
 are left after suppression. Where too few are, the store is asked for twice as many, for the queries that need it.
@@ -30,9 +30,9 @@ class SearchPlan:
         rule: moments are ranked by it.
         power: TEST.CONTRASTIVE_SCORE_POW, for the rules that take it.
         top_k: moments per query.
-        nms_threshold: of two moments of a video whose IoU is above it the better one stays.
+        nms_threshold: an IoU; of two moments of a video above it the better one stays.
         per_video: moments of one video; None for any number.
-        where: which moments are considered.
+        where: the moments that are considered.
         exact: compare with every moment, where the store would approximate.
     """
 
@@ -64,8 +64,8 @@ class RankedMoments:
         scores: [n] float32, of the rule; beyond its depth, of the head.
         contrastive, iou: [n] float32, the cosines.
         video_best: [n] float32, the highest contrastive cosine among the hits of each one's video.
-        best: that of all hits; -1 where there is none.
-        depth: how many hits these were chosen from.
+        best: the highest contrastive cosine of all hits; -1 where there is none.
+        depth: number of hits that these were chosen from.
     """
 
     videos: np.ndarray
@@ -109,12 +109,12 @@ def retrieve(
 
 
 def first_depth(plan: SearchPlan) -> int:
-    """How many hits a query is first given."""
+    """The number of hits that a query is first given."""
     return max(plan.rule.depth, FIRST_HITS * plan.top_k)
 
 
 def _most_hits(store: VectorStore, where: MomentFilter) -> int:
-    """How many hits a query can have at most."""
+    """The number of hits that a query can have at most."""
     store.check_known(where.videos)
     known = store.videos()
     entries = known.values() if where.videos is None else [known[video_id] for video_id in set(where.videos)]

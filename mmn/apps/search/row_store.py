@@ -26,7 +26,7 @@ from mmn.utils.errors import ConfigError, DataError
 SLACK = 16  # rows asked for beyond k: databases compare in half precision, here the best are compared anew
 GROWTH = 4  # of how many rows are asked for, where too few of them count
 RANDOM_BITS = 22  # of an entry, behind the milliseconds of its time
-ABANDONED_SECONDS = 3600  # rows that no list names are a killed writer's by then, and not one's that is at it
+ABANDONED_SECONDS = 3600  # rows that no list names are a killed writer's by then, and not a living one's
 ATTEMPTS = 5
 MOMENT_COLUMNS = (
     "entry",
@@ -74,7 +74,7 @@ class Condition:
     Attributes:
         entries: None for all.
         min_length, max_length: seconds, both inclusive.
-        num_rows: how many rows the entries have in all.
+        num_rows: rows of these entries in all.
     """
 
     entries: Collection[int] | None
@@ -122,7 +122,7 @@ class VideoList:
     """The videos of an index and the entries that count.
 
     Args:
-        listed: by video id, its entry's number and what the list says of it.
+        listed: the number of a video's entry and what the list says of the video, by its id.
         version: the number of this state of the list, where the database counts them.
     """
 
@@ -170,7 +170,7 @@ class RowStore(VectorStore):
     """The common part of such stores; a subclass speaks to its database.
 
     Attributes:
-        most_rows: that the database gives back at once.
+        most_rows: rows that the database gives back at once, at most.
     """
 
     most_rows = sys.maxsize
@@ -306,7 +306,7 @@ class RowStore(VectorStore):
     # ---- Clearing up ----
 
     def _abandoned(self, entries: Iterable[int]) -> list[int]:
-        """Those of the entries that no list names and that nobody is about to name."""
+        """The entries among these that no list names and that nobody is about to name."""
         newest = _entry_at(time.time() - ABANDONED_SECONDS)
         return [entry for entry in entries if entry not in self._list.names and entry < newest]
 

@@ -1,4 +1,4 @@
-"""What tools/search.py does: open an index with its model, search it, print tables and write a file."""
+"""The work of tools/search.py: open an index with its model, search it, print tables and write a file."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ def open_index(
     """The index at `place` with its model.
 
     Args:
-        ckpt: by default the checkpoint that the index was built by.
+        ckpt: the model; by default the checkpoint that the index was built by.
         config_file, options: see `MomentLocalizer.from_checkpoint`.
     Raises ConfigError where that is not there any more, and what `MomentIndex` raises.
     """
@@ -71,7 +71,7 @@ def search_index(
     Args:
         like: video, start and end of an example, in the place of sentences.
         paraphrases: the sentences are wordings of one query.
-        threshold, options: of `MomentIndex.search`.
+        threshold, options: those of `MomentIndex.search`.
     """
     check_words(sentences, like, paraphrases, threshold)
     options = dict(options or {})
@@ -95,7 +95,7 @@ def _seconds(text: str) -> float:
 
 
 def format_found(index: MomentIndex, results: Sequence[SearchResult], threshold: float | None = None) -> str:
-    """What was searched, then a table per query."""
+    """A line about the index, then a table per query."""
     lines = [f"{index.store.place}: {len(index.store.videos())} videos with {index.store.num_moments} moments"]
     for result in results:
         sure = "" if result.confidence is None else f"  (confidence {result.confidence:.3f})"

@@ -14,9 +14,9 @@ class FoundMoment:
         contrastive: cosine of the contrastive head, in [-1, 1].
         iou: the IoU that the other head expects between this moment and the described one, in (0, 1).
         path: the video file; "" where the index does not know it.
-        confidence: that the video is a right one: the chance that no wrong video of those searched has a moment with so
-            high a contrastive cosine as the best one of this video, see `mmn.apps.search.confidence`. None where the index
-            is not calibrated, and where the query is a moment.
+        confidence: the chance that no wrong video of those searched has a moment with so high a contrastive cosine as the
+            best one of this video, so that it is a right one; see `mmn.apps.search.confidence`. None where the index is not
+            calibrated, and where the query is a moment.
     """
 
     video: str
@@ -35,9 +35,9 @@ class SearchResult:
 
     Attributes:
         query: the sentence; of a search by example, the example in words.
-        moments: as many as were asked for, or fewer where no more pass.
-        confidence: that a right video is in the library: the same for the best moment of all; None as for moments.
-        nothing_fits: whether there are no moments since the confidence is below the threshold that was asked for.
+        moments: those asked for, or fewer where no more pass.
+        confidence: the chance that a right video is in the library: that of the best moment of all; None as for moments.
+        nothing_fits: True where there are no moments since the confidence is below the threshold that was asked for.
     """
 
     query: str

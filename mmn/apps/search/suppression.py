@@ -1,4 +1,4 @@
-"""Which of the moments that were found a user gets: the best ones, without near repetitions, not all of one video.
+"""The choice among found moments: the best ones, without near repetitions, not all of one video.
 
 Pure, on arrays. Shapes: Q queries, k candidates of each.
 """

@@ -119,7 +119,7 @@ class VectorStore(ABC):
 
         Args:
             k: hits per query at most.
-            where: which moments are considered.
+            where: the moments that are considered.
             head: one of HEADS.
             exact: compare with every moment, where the store would approximate.
         Raises ConfigError for another head, and for a video in `where` that the index lacks.
@@ -179,7 +179,7 @@ def store_class(name: str) -> type[VectorStore]:
 
 
 def is_address(place: str) -> bool:
-    """Whether a place is a server's address, and no folder."""
+    """Tell a server's address (True) from a folder."""
     return "://" in place
 
 
@@ -191,7 +191,7 @@ def default_store(place: str, num_moments: int) -> str:
 
 
 def has_index(place: str) -> bool:
-    """Whether there is an index at `place`; at an address its server must say it."""
+    """Tell whether there is an index at `place`; at an address its server must say it."""
     if is_address(place):
         return store_class("milvus").exists(place)
     return os.path.exists(os.path.join(place, INFO_FILE))

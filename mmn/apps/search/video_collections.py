@@ -1,4 +1,4 @@
-"""Where the videos of an index come from: a file of features, or video files."""
+"""The collections that the videos of an index come from: a file of features, or video files."""
 
 import math
 import os
@@ -23,7 +23,7 @@ class VideoCollection(ABC):
     """Videos that are to be in an index.
 
     Attributes:
-        recipe: of their features, where it is known.
+        recipe: description of their features, where it is known.
     """
 
     recipe: FeatureRecipe | None
@@ -49,7 +49,7 @@ class FeatureCollection(VideoCollection):
     """The videos of an HDF5 file of features.
 
     Args:
-        feature_key: where in the file a video's rows lie, with {vid} for its id.
+        feature_key: place of a video's rows in the file, with {vid} for its id.
         input_size: D.
         annotations: a json file that says how long the videos are (`duration`, or `num_frames` and `fps`), and which ones
             are meant; without it they are all that are in the file, and a dataset's attribute `duration` says it.

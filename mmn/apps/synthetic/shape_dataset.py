@@ -1,4 +1,4 @@
-"""A small grounding dataset that begins with real video files, rendered here: see `shape_videos.py`, `rendering.py`.
+"""A small grounding dataset that begins with real video files, rendered here: see `shape_videos.py`, `shape_rendering.py`.
 
 `write_shape_dataset` writes, in one folder:
     videos/<video id>.mp4             h264, square, no sound
@@ -7,21 +7,20 @@
     image_encoder/                    a random CLIP image encoder (`tiny_vision.py`), weights for the `clip` backbone
 """
 
-import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmn.apps.synthetic.moments import SPLITS
-from mmn.apps.synthetic.rendering import render
+from mmn.apps.synthetic.option_checks import check_above_zero, check_not_negative
+from mmn.apps.synthetic.shape_rendering import render
 from mmn.apps.synthetic.shape_videos import MIN_FRAMES, ShapeVideo, make_shape_video
+from mmn.apps.synthetic.synthetic_moments import SPLITS, write_annotations
 from mmn.apps.synthetic.tiny_encoder import write_tiny_encoder
 from mmn.apps.synthetic.tiny_vision import write_tiny_vision
 from mmn.apps.video.encode import write_video
 from mmn.utils.errors import ConfigError
-from mmn.utils.files import atomic_path
 
 VIDEOS = "videos"
 TEXT_ENCODER = "text_encoder"
@@ -36,7 +35,7 @@ class ShapeOptions:
     size: height and width of the videos in pixels.
     fps: frames per second of the videos.
     min_seconds, max_seconds: the shortest and the longest video.
-    seed: of everything; a video depends on the seed, its split and its index only, not on the number of videos.
+    seed: random seed of everything; a video depends on the seed, its split and its index only, not on the number of videos.
     workers: threads that render; they do not change the files.
     """
 
@@ -51,13 +50,11 @@ class ShapeOptions:
     workers: int = 1
 
     def __post_init__(self):
-        for name in ("num_train", "num_val", "num_test", "fps", "workers"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"the rendered dataset's {name} cannot be {getattr(self, name)}: it must be above 0")
+        what = "the rendered dataset"
+        check_above_zero(self, ("num_train", "num_val", "num_test", "fps", "workers"), what)
+        check_not_negative(self, ("seed",), what)
         if self.size < 16 or self.size % 2:
             raise ConfigError(f"the rendered dataset's size cannot be {self.size}: give an even number from 16 on")
-        if not self.seed >= 0:
-            raise ConfigError(f"the rendered dataset's seed cannot be {self.seed}: it must be 0 or above")
         if not MIN_FRAMES / self.fps <= self.min_seconds <= self.max_seconds:
             raise ConfigError(
                 f"the rendered dataset's videos cannot last {self.min_seconds} to {self.max_seconds} s at {self.fps} fps: "
@@ -80,11 +77,7 @@ def write_shape_dataset(
     write_tiny_vision(folder / IMAGE_ENCODER, seed=options.seed)
     log(f"{folder / IMAGE_ENCODER}: random image encoder, for `--backbone clip --weights {folder / IMAGE_ENCODER}`")
     for split in SPLITS:
-        entries = {vid: video.annotation() for vid, video in videos[split].items()}
-        path = folder / f"{split}.json"
-        with atomic_path(os.fspath(path)) as scratch:
-            Path(scratch).write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
-        log(f"{path}: {len(entries)} videos, {sum(len(entry['sentences']) for entry in entries.values())} sentences")
+        write_annotations(folder, split, {vid: video.annotation() for vid, video in videos[split].items()}, log)
     return folder
 
 

@@ -1,16 +1,16 @@
-"""What happens in the small rendered videos: timelines of coloured shapes that move, appear, change, and the sentences.
+"""The content of the small rendered videos: timelines of coloured shapes that move, appear, change, and the sentences.
 
 Every video is a timeline of actions. In an action one shape is on the scene, from the action's start to its end: it
 moves from one side to the other, appears somewhere, turns into another colour, grows or shrinks. Actions of a video
 share colours, shapes and ways to act on purpose, so that a sentence has to be understood as a whole to find its moment;
-some actions have no sentence, and some shapes just stand there all the time. `rendering.py` draws the frames.
+some actions have no sentence, and some shapes just stand there all the time. `shape_rendering.py` draws the frames.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from mmn.apps.synthetic.moments import SPLITS, choose_bounds
+from mmn.apps.synthetic.synthetic_moments import SPLITS, choose_bounds
 
 # Concept -> surface forms.
 COLOURS = {
@@ -67,7 +67,7 @@ class Segment:
     Attributes:
         first, last: frame numbers.
         colour, shape, action: keys of COLOURS, SHAPES and ACTIONS.
-        to_colour: what it turns into, else its own colour.
+        to_colour: the colour that it turns into, else its own.
         place: (x, y) of its centre halfway, as shares of the picture's width and height, from the upper left.
         sentence: None where it is a distractor.
     """
@@ -97,7 +97,7 @@ class ShapeVideo:
 
     Attributes:
         num_frames, fps: their quotient is the duration in seconds.
-        seed: of the background.
+        seed: random seed of the background.
     """
 
     num_frames: int

@@ -9,9 +9,7 @@ a bounded size also chooses) its pieces in the order of a hash map, which differ
 """
 
 import os
-import shutil
 import string
-import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,6 +20,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import nn
 from transformers import DistilBertConfig, DistilBertModel, PreTrainedTokenizerFast
 
+from mmn.apps.synthetic.model_folder import replaced_files
 from mmn.utils.errors import ConfigError, DataError
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -50,15 +49,14 @@ def write_tiny_encoder(
         sentences: the corpus the vocabulary is counted on.
         hidden_size: width of the hidden states, a multiple of `num_heads`; the feed-forward width is four times it.
         vocab_size: the most tokens to keep; a small corpus gives fewer, and the encoder has exactly as many.
-        seed: of the weights. The global random state is neither used nor changed.
-        dropout: of embeddings, feed-forward layers and attention, while training.
+        seed: random seed of the weights. The global random state is neither used nor changed.
+        dropout: rate in embeddings, feed-forward layers and attention, while training.
         max_position_embeddings: the longest sentence in tokens, [CLS] and [SEP] included.
     """
     if hidden_size < 1 or num_heads < 1 or hidden_size % num_heads:
         raise ConfigError(
             f"the text encoder's hidden size {hidden_size} does not fit its {num_heads} heads: make it a multiple"
         )
-    folder = Path(folder)
     tokenizer = build_tokenizer(sentences, vocab_size, max_position_embeddings)
     config = DistilBertConfig(
         vocab_size=len(tokenizer),
@@ -74,18 +72,12 @@ def write_tiny_encoder(
         pad_token_id=tokenizer.pad_token_id,
     )
     encoder = build_encoder(config, seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".tiny_encoder-", dir=folder))
-    try:
+    with replaced_files(folder) as scratch:
         tokenizer.save_pretrained(scratch)
         config.save_pretrained(scratch)
         # Written directly: `encoder.save_pretrained` gives the same file and a progress bar of its own.
         save_file(encoder.state_dict(), scratch / "model.safetensors", metadata={"format": "pt"})
-        for path in sorted(scratch.iterdir()):
-            os.replace(path, folder / path.name)
-    finally:
-        shutil.rmtree(scratch)
-    return folder
+    return Path(folder)
 
 
 def build_tokenizer(sentences: Iterable[str], vocab_size: int, max_length: int) -> PreTrainedTokenizerFast:

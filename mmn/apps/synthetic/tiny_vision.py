@@ -7,7 +7,6 @@ world; real videos need real weights.
 
 import math
 import os
-import tempfile
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from mmn.apps.synthetic.model_folder import replaced_files
 from mmn.utils.errors import ConfigError
 
 
@@ -32,8 +32,8 @@ def write_tiny_vision(
 
     Args:
         folder: made if missing; files of an earlier encoder in it are replaced, each as a whole.
-        seed: of the weights. The global random state is neither used nor changed.
-        image_size, patch_size: in pixels.
+        seed: random seed of the weights. The global random state is neither used nor changed.
+        image_size, patch_size: pixels.
         hidden_size: width of the hidden states, a multiple of `num_heads`; the feed-forward width is four times it.
         dim: D, the width of a feature row.
     """
@@ -55,15 +55,11 @@ def write_tiny_vision(
         weights_origin=f"random, seed {seed}, never trained",
     )
     model = build_vision(config, seed)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".tiny_vision-", dir=folder) as scratch:
+    with replaced_files(folder) as scratch:
         config.save_pretrained(scratch)
         # Of more than one metadata entry, the order in the file would differ from one call to the next.
-        save_file(model.state_dict(), Path(scratch, "model.safetensors"), metadata={"format": "pt"})
-        for path in sorted(Path(scratch).iterdir()):
-            os.replace(path, folder / path.name)
-    return folder
+        save_file(model.state_dict(), scratch / "model.safetensors", metadata={"format": "pt"})
+    return Path(folder)
 
 
 def build_vision(config: CLIPVisionConfig, seed: int) -> CLIPVisionModelWithProjection:

@@ -31,7 +31,7 @@ NO_VIDEO_FORMATS = ("tty", "image2", "bin", "ansi")
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file says of its video track.
+    """A video track as its file describes it.
 
     Attributes:
         duration: seconds, from the start of the file to the end of the video track.
@@ -217,7 +217,7 @@ class _Reader:
         self.is_at_start = True
 
     def _rewind(self) -> None:
-        """To the first packet. By opening the file again: seeking to the start can miss the first key frame of a stream."""
+        """Go to the first packet, by opening the file anew: seeking to the start can miss a stream's first key frame."""
         if not self.is_at_start:
             self.container.close()
             self._open()
@@ -247,7 +247,7 @@ class _Reader:
 
     @property
     def zero(self) -> float:
-        """Where the file's own clock stands at its start, in seconds."""
+        """The time that the file's own clock shows at its start, in seconds."""
         if self.container.start_time is not None:
             return self.container.start_time / self.av.time_base
         return float((self.stream.start_time or 0) * self.stream.time_base)
@@ -266,7 +266,7 @@ class _Reader:
         return max(stated or 0.0, self._last_packet_end())
 
     def stated_end(self) -> float | None:
-        """The same as the file's header has it, None where it says nothing."""
+        """The end of the video track in seconds as the file's header has it, None where it says nothing."""
         stream, tags = self.stream, {key.upper(): value for key, value in self.stream.metadata.items()}
         if stream.duration:
             begin = float((stream.start_time or 0) * stream.time_base)
@@ -278,7 +278,7 @@ class _Reader:
         return self.container.duration / self.av.time_base if self.container.duration else None
 
     def _last_packet_end(self) -> float:
-        """In seconds, of all packets from the current position on."""
+        """The end in seconds of all packets from the current position on."""
         end = 0.0
         with self._explained("cannot be read to its end"):
             for packet in self.container.demux(self.stream):
@@ -287,7 +287,7 @@ class _Reader:
         return end
 
     def pictures(self, start: float = 0.0) -> Iterator[_Picture]:
-        """From the last picture that can be jumped to at or before `start` on, to the end of the file."""
+        """The pictures from the last one that can be jumped to at or before `start` on, to the end of the file."""
         if start > 0:
             self._seek(start)
             pictures = self._decode()
@@ -333,7 +333,7 @@ class _Reader:
             yield from self.container.demux(self.stream)
 
     def check_end(self, stop: float, allow_truncated: bool) -> None:
-        """To be called after the last picture: raises DataError where pictures are missing."""
+        """Raise DataError where pictures are missing. To be called after the last one."""
         if not self.last_end:
             raise DataError(f"{self.path} holds no picture that can be decoded: fetch or make the file again")
         if self.num_bad > BAD_PACKET_SHARE * self.num_packets and not allow_truncated:

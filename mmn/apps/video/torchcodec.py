@@ -48,7 +48,7 @@ class TorchcodecReader:
 
     Args:
         decoder: torchcodec's VideoDecoder.
-        zero: where the file's own clock stands at its start, in seconds.
+        zero: time that the file's own clock shows at its start, in seconds.
     Raises DataError where torchcodec cannot open the file.
     """
 

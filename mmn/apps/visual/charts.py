@@ -101,7 +101,7 @@ def draw_ious(figure: "Figure", statistics: QueryStatistics) -> None:
 
 
 def draw_errors(figure: "Figure", statistics: QueryStatistics, iou_threshold: float = 0.5) -> None:
-    """What is wrong with the first predictions, and their start error against their end error."""
+    """Kinds of errors of the first predictions, and their start error against their end error."""
     left, right = figure.subplots(1, 2, width_ratios=[1.1, 1])
     _draw_kinds(left, statistics, iou_threshold)
     has_moment = ~np.isnan(statistics.moments[:, 0])
@@ -156,7 +156,7 @@ def _draw_bound_errors(axes: "Axes", errors: np.ndarray) -> None:
 
 
 def draw_places(figure: "Figure", statistics: QueryStatistics) -> None:
-    """Where in their videos the true moments lie, and where the first predictions: a prior shows as a difference."""
+    """Places of the true moments in their videos, and of the first predictions: a prior shows as a difference."""
     has_moment = ~np.isnan(statistics.moments[:, 0])
     durations = statistics.durations[:, None]
     groups = {
@@ -180,7 +180,7 @@ def draw_places(figure: "Figure", statistics: QueryStatistics) -> None:
 
 
 def draw_confidence(figure: "Figure", statistics: QueryStatistics) -> None:
-    """What a score is worth: IoU of first predictions against their score, in ten equal groups."""
+    """IoU of first predictions against their score, in ten equal groups: what a score is worth."""
     axes = figure.subplots()
     has_moment = np.flatnonzero(~np.isnan(statistics.scores))
     scores, ious = statistics.scores[has_moment], statistics.first_ious[has_moment]

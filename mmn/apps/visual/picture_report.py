@@ -59,13 +59,13 @@ CHARTS = (
 
 @dataclass(frozen=True)
 class QueryChoice:
-    """Which queries get a picture of their own.
+    """The queries that get a picture of their own.
 
     Attributes:
-        count: how many of each kind in `kinds`.
+        count: number of queries of each kind in `kinds`.
         kinds: names in CHOICES.
         qids: these queries instead.
-        seed: of the random choice.
+        seed: random seed of the choice.
     """
 
     count: int = 4
@@ -93,7 +93,7 @@ def write_report(
         truth: see `read_predictions`.
         maps: the map file that goes with it; queries with pictures are then chosen among those that it holds.
         metrics: a run's metrics.jsonl.
-        choice: which queries get pictures.
+        choice: the queries that get pictures.
     Raises UserError where a file cannot be used, or predictions and maps are not of the same sentences.
     """
     if predictions is None and metrics is None:

@@ -24,7 +24,7 @@ class QueryStatistics:
         truth: [Q, 2] seconds, the true moment; of several the one that the first prediction overlaps most, else the
             one whose middle is nearest to its middle.
         moments: [Q, 2] seconds, the first prediction; NaN where there is none.
-        scores: of the first prediction; NaN where there is none.
+        scores: score of the first prediction; NaN where there is none.
         first_ious: IoU of the first prediction with `truth`; 0 where there is none.
         few_ious: the best IoU of the first five predictions with any true moment.
         num_words: words of the query, separated by white space.

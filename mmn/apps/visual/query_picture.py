@@ -31,7 +31,7 @@ def draw_query(
     """Draw a query on a figure of WIDTH x `query_height`.
 
     Args:
-        maps: of the query, with the cells `mask` [N, N] bool.
+        maps: the query's, with the cells `mask` [N, N] bool.
     """
     upper, lower = figure, None
     if maps is not None:

@@ -70,7 +70,7 @@ def _names(rows: Sequence[dict]) -> list[str]:
 
 
 def _epochs(rows: Sequence[dict], chosen: Sequence[dict]) -> np.ndarray:
-    """Where rows lie on an axis of epochs: the end of epoch e is e, and steps in between lie in proportion."""
+    """Places of rows on an axis of epochs: the end of epoch e is e, and steps in between lie in proportion."""
     ends = {row["epoch"]: 0.0 for row in rows}
     for row in rows:
         ends[row["epoch"]] = max(ends[row["epoch"]], row["step"])

@@ -100,9 +100,9 @@ def draw_tube(
     """Draw frames with the predicted box, and the true one where it is known, in a grid of NUM_COLUMNS.
 
     Args:
-        annotation: whose sentence and IoU stand above.
+        annotation: the video's, whose sentence and IoU stand above.
         numbers: the frames to show.
-        images: of the frames, [H, W, 3] uint8; None draws on white.
+        images: pictures of the frames, [H, W, 3] uint8; None draws on white.
     """
     truth = annotation.truth
     size = _picture_size(predicted, truth, images)

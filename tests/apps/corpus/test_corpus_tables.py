@@ -146,5 +146,5 @@ def test_wrong_arguments_are_refused_before_the_model_is_loaded(tiny_cfg, per_vi
 
 
 def test_tubes_are_refused(stvg_cfg):
-    with pytest.raises(ConfigError, match="MODEL.ARCHITECTURE STVG has not: give a config of MMN"):
+    with pytest.raises(ConfigError, match="MODEL.ARCHITECTURE STVG does not find: give a config of MMN"):
         evaluate_corpus(stvg_cfg, CPU, [Training("model", [None])], find_rules(["iou"]), FEW)

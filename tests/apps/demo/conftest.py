@@ -10,9 +10,9 @@ from small_videos import write_plain_video
 from tiny import tiny_config
 
 from mmn import MomentLocalizer
-from mmn.apps.demo.growing import GrowingLibrary
+from mmn.apps.demo.growing_library import GrowingLibrary
 from mmn.apps.demo.listed_videos import find_videos
-from mmn.apps.demo.one_search import VideoSearch
+from mmn.apps.demo.video_search import VideoSearch
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmn.apps.demo.library import Adding, FoundInLibrary, LibraryFound, LibraryState, ShownMoment
-from mmn.apps.demo.library_results import MAX_TRUTH, add_label, library_html, player_html, state_html
+from mmn.apps.demo.library_html import MAX_TRUTH, add_label, library_html, player_html, state_html
+from mmn.apps.demo.video_library import Adding, FoundInLibrary, LibraryFound, LibraryState, ShownMoment
 
 TEXTS = st.text(max_size=20) | st.sampled_from(
     ['"><script>alert(1)</script>', "a&amp;b", 'it\'s "1"', "<b>", "{{7}} ${7}"]

@@ -7,12 +7,12 @@ import pytest
 from serving import served
 from small_videos import write_avi, write_plain_video
 
-from mmn.apps.demo import library
-from mmn.apps.demo.growing import GrowingLibrary
-from mmn.apps.demo.library import VideoLibrary
+from mmn.apps.demo import video_library
+from mmn.apps.demo.growing_library import GrowingLibrary
 from mmn.apps.demo.listed_videos import ListedVideo
-from mmn.apps.demo.one_search import VideoSearch
 from mmn.apps.demo.page import build_app
+from mmn.apps.demo.video_library import VideoLibrary
+from mmn.apps.demo.video_search import VideoSearch
 from mmn.apps.search.indexed_video import BuildSettings, index_info, video_moments
 from mmn.apps.search.moment_index import MomentIndex
 from mmn.apps.search.vector_store import create_store, open_store
@@ -275,7 +275,7 @@ def test_video_that_the_server_does_not_deliver_says_why(index_page):
 
 
 def test_index_that_another_model_has_built_anew_says_so_until_it_is_the_old_one(index_page, index_server, monkeypatch):
-    monkeypatch.setattr(library, "REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(video_library, "REFRESH_SECONDS", 0.0)
     with open_store(index_server[1]) as store:
         info = store.info
         store.write_info(replace(info, model="another"))

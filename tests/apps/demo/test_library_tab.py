@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 from small_videos import write_plain_video
 
-from mmn.apps.demo import library, library_tab
-from mmn.apps.demo.library import VideoLibrary
+from mmn.apps.demo import library_tab, video_library
 from mmn.apps.demo.library_tab import LibraryTab
+from mmn.apps.demo.video_library import VideoLibrary
 
 gradio = pytest.importorskip("gradio", reason="Gradio is not installed: pip install .[demo]")
 ANYTHING = ([], "", "", 0)
@@ -48,7 +48,7 @@ def test_what_cannot_be_searched_is_a_sentence(tab):
 
 
 def test_index_that_another_model_has_built_anew_says_so_without_places_on_the_server(tab, monkeypatch):
-    monkeypatch.setattr(library, "REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(video_library, "REFRESH_SECONDS", 0.0)
     store = tab.library.index.store
     store.write_info(replace(store.info, model="another"))
     for text in (tab.search("a man", *ANYTHING), tab.show()[0]):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from small_videos import nearest_colour, write_avi, write_plain_video
 
-from mmn.apps.demo.growing import GrowingLibrary
+from mmn.apps.demo.growing_library import GrowingLibrary
 from mmn.apps.demo.listed_videos import PlayableCopies
 from mmn.apps.demo.media import FramePictures, add_media
 from mmn.utils.errors import DataError

@@ -14,10 +14,10 @@ from serving import served
 from small_videos import write_avi
 from tiny import ROOT
 
-from mmn.apps.demo.growing import GrowingLibrary
-from mmn.apps.demo.one_search import VideoSearch
+from mmn.apps.demo.demo_command import PageVideos
+from mmn.apps.demo.growing_library import GrowingLibrary
 from mmn.apps.demo.page import DemoPage, build_app, import_gradio, serve
-from mmn.apps.demo.serve import PageVideos
+from mmn.apps.demo.video_search import VideoSearch
 from mmn.apps.localize.model_source import ModelSource
 from mmn.utils.errors import UserError
 

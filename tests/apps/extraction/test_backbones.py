@@ -8,9 +8,9 @@ import torch
 from tiny import ROOT, run_python
 from torch.nn import functional as F
 
-from mmn.apps.extraction.backbones.base import BACKBONES
+from mmn.apps.extraction.backbone_weights import Weights, weights_sha256
+from mmn.apps.extraction.backbones.backbone import BACKBONES
 from mmn.apps.extraction.backbones.c3d import BGR_MEAN, C3D, C3DBackbone
-from mmn.apps.extraction.weights import Weights, weights_sha256
 from mmn.utils.errors import CheckpointError, ConfigError, UserError
 
 TORCHVISION = Path(sys.prefix) / "torchvision"  # where scripts/test.sh puts it

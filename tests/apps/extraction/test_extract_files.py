@@ -16,7 +16,7 @@ from tiny import ROOT
 
 from mmn.apps.extraction.extract_files import extract_videos
 from mmn.apps.extraction.extractor import FeatureExtractor
-from mmn.apps.extraction.store import FeatureStore
+from mmn.apps.extraction.feature_store import FeatureStore
 from mmn.apps.extraction.video_files import list_videos
 from mmn.data.features import FeatureFile
 from mmn.structures.recipe import FeatureRecipe
@@ -137,7 +137,7 @@ def test_a_stop_while_putting_together_costs_nothing(extractor, good_folder, out
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("mmn.apps.extraction.store._copy_rows", stop)
+        patch.setattr("mmn.apps.extraction.feature_store._copy_rows", stop)
         with pytest.raises(Killed):
             extract_videos(extractor, list_videos([str(good_folder)]), out)
     monkeypatch.setattr(extractor, "frames", stop)

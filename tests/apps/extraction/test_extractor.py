@@ -1,10 +1,8 @@
 """Rows from frames: which frames a row is made of, batches, and recipes."""
 
 import dataclasses
-import itertools
 import shutil
 import sys
-import threading
 
 import numpy as np
 import odd_videos
@@ -16,8 +14,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mmn.apps.extraction.backbones import BACKBONES, Backbone
-from mmn.apps.extraction.extractor import FeatureExtractor, batches, prefetched, windows
-from mmn.apps.extraction.transform import FrameTransform
+from mmn.apps.extraction.extractor import FeatureExtractor, batches, windows
+from mmn.apps.extraction.frame_transform import FrameTransform
 from mmn.apps.video.decode import Frame
 from mmn.utils.errors import CheckpointError, ConfigError, DataError, UserError
 
@@ -191,32 +189,7 @@ def test_clip_that_cannot_be_had_says_how_to_get_it():
         FeatureExtractor("clip", "nobody/has-this")
 
 
-# ---- Making batches ahead ----------------------------------------------------------------------------------------------
-
-
-def test_prefetched_items_are_the_same():
-    assert list(prefetched(iter([torch.tensor(number) for number in range(20)]), 3)) == list(range(20))
-
-
-def test_prefetching_stays_within_its_depth():
-    made = []
-    ahead = prefetched((made.append(number) or torch.tensor(number) for number in itertools.count()), 2)
-    next(ahead)
-    threads = threading.active_count()
-    ahead.close()
-    assert len(made) <= 4  # one given, two ready, one waiting for room
-    assert threading.active_count() == threads - 1
-
-
-def test_an_error_ahead_is_raised_where_the_items_are_used():
-    def items():
-        yield torch.tensor(1)
-        raise DataError("v.mp4 is damaged")
-
-    ahead = prefetched(items(), 2)
-    assert next(ahead) == 1
-    with pytest.raises(DataError, match=r"v\.mp4 is damaged"):
-        next(ahead)
+# ---- Making batches ----------------------------------------------------------------------------------------------
 
 
 def test_batches_stack_what_there_is():

@@ -3,7 +3,7 @@
 import pytest
 
 from mmn.apps.extraction import progress
-from mmn.apps.extraction.progress import ExtractionProgress, clock
+from mmn.apps.extraction.progress import ExtractionProgress, hours_minutes_seconds
 from mmn.utils.logger import get_logger
 
 
@@ -48,4 +48,4 @@ def test_other_processes_say_nothing(log, time):
 
 @pytest.mark.parametrize("seconds, text", [(0, "0:00:00"), (59.6, "0:01:00"), (93784, "26:03:04")])
 def test_clock(seconds, text):
-    assert clock(seconds) == text
+    assert hours_minutes_seconds(seconds) == text

@@ -11,8 +11,8 @@ from unittest import mock
 import torch
 from torch import nn
 
+from mmn.apps.extraction.backbone_weights import Weights
 from mmn.apps.extraction.backbones import BACKBONES
-from mmn.apps.extraction.weights import Weights
 
 DECLARED = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",

@@ -8,8 +8,8 @@ import torch
 from processes import launch
 from tiny import ROOT, SYNTHETIC_CONFIG, tiny_options
 
-from mmn.apps.probes.controls import CONTROLS, ShuffledSentences, ShuffledVideos, run_controls
 from mmn.apps.probes.probe_tables import build_probe, describe, group_table
+from mmn.apps.probes.shuffled_controls import CONTROLS, ShuffledSentences, ShuffledVideos, run_controls
 from mmn.config import load_config
 from mmn.data import build_dataset
 from mmn.data.loaders import build_tokenizer

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mmn.apps.benchmark.tubes import plain_piece_ious
-from mmn.apps.synthetic.tubes import (
+from mmn.apps.synthetic.synthetic_tubes import (
     ACTIONS,
     CLOTHES,
     COLOURS,

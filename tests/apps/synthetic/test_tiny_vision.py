@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from mmn.apps.extraction.backbone_weights import Weights
 from mmn.apps.extraction.backbones import ClipBackbone
-from mmn.apps.extraction.weights import Weights
 from mmn.apps.synthetic.tiny_vision import write_tiny_vision
 from mmn.utils.errors import ConfigError
 

@@ -3,9 +3,9 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmn.apps.extraction.backbones.base import BACKBONES, Backbone, load_file
-from mmn.apps.extraction.transform import FrameTransform
-from mmn.apps.extraction.weights import Weights, seeded
+from mmn.apps.extraction.backbone_weights import Weights, seeded
+from mmn.apps.extraction.backbones.backbone import BACKBONES, Backbone, load_file
+from mmn.apps.extraction.frame_transform import FrameTransform
 from mmn.utils.errors import CheckpointError
 
 # Blue, green and red means of Sports-1M frames on the scale to 255. The original subtracts a mean picture for every

@@ -2,9 +2,9 @@
 
 from torch import Tensor, nn
 
-from mmn.apps.extraction.backbones.base import BACKBONES, Backbone
-from mmn.apps.extraction.transform import FrameTransform
-from mmn.apps.extraction.weights import Weights, seeded
+from mmn.apps.extraction.backbone_weights import Weights, seeded
+from mmn.apps.extraction.backbones.backbone import BACKBONES, Backbone
+from mmn.apps.extraction.frame_transform import FrameTransform
 from mmn.utils.errors import CheckpointError
 from mmn.utils.pretrained import load_pretrained
 from mmn.utils.torchvision import explains_torchvision

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from mmn.apps.extraction.backbones.base import BACKBONES, Backbone, load_file
-from mmn.apps.extraction.transform import FrameTransform
-from mmn.apps.extraction.weights import Weights, seeded
+from mmn.apps.extraction.backbone_weights import Weights, seeded
+from mmn.apps.extraction.backbones.backbone import BACKBONES, Backbone, load_file
+from mmn.apps.extraction.frame_transform import FrameTransform
 from mmn.utils.errors import ConfigError, nearest
 from mmn.utils.torchvision import import_torchvision
 
@@ -30,7 +30,7 @@ class TorchvisionBackbone(Backbone):
         """The network without its classifier.
 
         Args:
-            unused: how the names of the weights behind the features begin.
+            unused: first parts of the names of the weights behind the features.
         """
         models = import_torchvision().models
         if weights.seed is not None:
@@ -73,48 +73,50 @@ class VGG16Backbone(TorchvisionBackbone):
         return model
 
 
-@BACKBONES.register("r3d_18")
-class R3D18Backbone(TorchvisionBackbone):
-    """The 3D ResNet of 18 layers (Tran et al., 2018): the mean over a clip of its last feature map."""
+class TorchvisionClipBackbone(TorchvisionBackbone):
+    """A network of clips: the mean over a clip of its last feature map.
 
+    Class attributes:
+        head: the name of its classifier.
+        frame_transform: prepares its pictures.
+    """
+
+    head: ClassVar[str]
+    frame_transform: ClassVar[FrameTransform]
     layers = ("avgpool",)
     takes_clips = True
-    fps, clip_length, stride = 15.0, 16, 16
-    batch_size = 8
     default_weights = "KINETICS400_V1"
-    architecture = "r3d_18"
-    dim = 512
 
     def __init__(self, weights: Weights, layer: str):
         super().__init__(weights, layer)
-        self.model = self.build(weights, ("fc.",))
-        self.transform = FrameTransform((128, 171), (112, 112), "bilinear", KINETICS_MEAN, KINETICS_STD)
+        self.model = self.build(weights, (f"{self.head}.",))
+        self.transform = self.frame_transform
 
     def without_head(self, model: nn.Module) -> nn.Module:
-        model.fc = nn.Identity()
+        setattr(model, self.head, nn.Identity())
         return model
+
+
+@BACKBONES.register("r3d_18")
+class R3D18Backbone(TorchvisionClipBackbone):
+    """The 3D ResNet of 18 layers (Tran et al., 2018)."""
+
+    fps, clip_length, stride = 15.0, 16, 16
+    batch_size = 8
+    architecture, head = "r3d_18", "fc"
+    dim = 512
+    frame_transform = FrameTransform((128, 171), (112, 112), "bilinear", KINETICS_MEAN, KINETICS_STD)
 
 
 @BACKBONES.register("swin3d")
-class Swin3DBackbone(TorchvisionBackbone):
-    """The Video Swin Transformer (Liu et al., 2022), tiny: the mean over a clip of its last feature map."""
+class Swin3DBackbone(TorchvisionClipBackbone):
+    """The Video Swin Transformer (Liu et al., 2022), tiny."""
 
-    layers = ("avgpool",)
-    takes_clips = True
     fps, clip_length, stride = 15.0, 32, 16
     batch_size = 2
-    default_weights = "KINETICS400_V1"
-    architecture = "swin3d_t"
+    architecture, head = "swin3d_t", "head"
     dim = 768
-
-    def __init__(self, weights: Weights, layer: str):
-        super().__init__(weights, layer)
-        self.model = self.build(weights, ("head.",))
-        self.transform = FrameTransform(256, (224, 224), "bilinear", IMAGENET_MEAN, IMAGENET_STD)
-
-    def without_head(self, model: nn.Module) -> nn.Module:
-        model.head = nn.Identity()
-        return model
+    frame_transform = FrameTransform(256, (224, 224), "bilinear", IMAGENET_MEAN, IMAGENET_STD)
 
 
 def _fetch(choices: type, name: str) -> dict[str, Tensor]:
