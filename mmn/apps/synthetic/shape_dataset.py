@@ -11,58 +11,20 @@ import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from mmn.apps.synthetic.moments import SPLITS
+from mmn.apps.synthetic.options import ShapeOptions
 from mmn.apps.synthetic.rendering import render
-from mmn.apps.synthetic.shape_videos import MIN_FRAMES, ShapeVideo, make_shape_video
+from mmn.apps.synthetic.shape_videos import ShapeVideo, make_shape_video
 from mmn.apps.synthetic.tiny_encoder import write_tiny_encoder
 from mmn.apps.synthetic.tiny_vision import write_tiny_vision
 from mmn.apps.video.encode import write_video
-from mmn.utils.errors import ConfigError
 from mmn.utils.files import atomic_path
 
 VIDEOS = "videos"
 TEXT_ENCODER = "text_encoder"
 IMAGE_ENCODER = "image_encoder"
-
-
-@dataclass(frozen=True)
-class ShapeOptions:
-    """Size of the dataset.
-
-    num_train, num_val, num_test: videos per split, each with 3 to 5 sentences.
-    size: height and width of the videos in pixels.
-    fps: frames per second of the videos.
-    min_seconds, max_seconds: the shortest and the longest video.
-    seed: of everything; a video depends on the seed, its split and its index only, not on the number of videos.
-    workers: threads that render; they do not change the files.
-    """
-
-    num_train: int = 400
-    num_val: int = 50
-    num_test: int = 80
-    size: int = 128
-    fps: float = 8.0
-    min_seconds: float = 12.0
-    max_seconds: float = 24.0
-    seed: int = 0
-    workers: int = 1
-
-    def __post_init__(self):
-        for name in ("num_train", "num_val", "num_test", "fps", "workers"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"the rendered dataset's {name} cannot be {getattr(self, name)}: it must be above 0")
-        if self.size < 16 or self.size % 2:
-            raise ConfigError(f"the rendered dataset's size cannot be {self.size}: give an even number from 16 on")
-        if not self.seed >= 0:
-            raise ConfigError(f"the rendered dataset's seed cannot be {self.seed}: it must be 0 or above")
-        if not MIN_FRAMES / self.fps <= self.min_seconds <= self.max_seconds:
-            raise ConfigError(
-                f"the rendered dataset's videos cannot last {self.min_seconds} to {self.max_seconds} s at {self.fps} fps: "
-                f"give {MIN_FRAMES} frames at least, the shorter first"
-            )
 
 
 def write_shape_dataset(

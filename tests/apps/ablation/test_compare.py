@@ -9,7 +9,7 @@ from processes import launch
 
 from mmn.apps.ablation.ablation_tables import RowScores, Table
 from mmn.apps.ablation.pairing import read_scores
-from mmn.apps.ablation.significance import Resampling
+from mmn.apps.ablation.resampling import Resampling
 from mmn.apps.ablation.study import compare_files
 from mmn.utils.errors import DataError, UserError
 

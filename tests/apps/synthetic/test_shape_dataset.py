@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from transformers import AutoModel, AutoTokenizer
 
+from mmn.apps.synthetic.options import ShapeOptions
 from mmn.apps.synthetic.rendering import render
-from mmn.apps.synthetic.shape_dataset import ShapeOptions, make_videos, write_shape_dataset
+from mmn.apps.synthetic.shape_dataset import make_videos, write_shape_dataset
 from mmn.apps.video.decode import iter_frames, probe
 from mmn.data.annotations import read_annotations
 from mmn.utils.errors import ConfigError

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from mmn.apps.extraction.backbones.base import BACKBONES, Backbone
 from mmn.apps.extraction.transform import FrameTransform
+from mmn.apps.extraction.usual_sampling import USUAL
 from mmn.apps.extraction.weights import Weights, seeded
 from mmn.utils.errors import CheckpointError
 from mmn.utils.pretrained import load_pretrained
@@ -19,7 +20,7 @@ class ClipBackbone(Backbone):
     Random weights have the architecture of ViT-B/32.
     """
 
-    layers = ("image_embeds",)
+    usual = USUAL["clip"]
     default_weights = "openai/clip-vit-base-patch32"
     library = "transformers"
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mmn.apps.extraction.backbones.base import BACKBONES, Backbone, load_file
 from mmn.apps.extraction.transform import FrameTransform
+from mmn.apps.extraction.usual_sampling import USUAL
 from mmn.apps.extraction.weights import Weights, seeded
 from mmn.utils.errors import ConfigError, nearest
 from mmn.utils.torchvision import import_torchvision
@@ -54,9 +55,7 @@ class TorchvisionBackbone(Backbone):
 class VGG16Backbone(TorchvisionBackbone):
     """VGG-16 (Simonyan and Zisserman, 2015): a fully connected layer of 4096 after its ReLU, of single frames."""
 
-    layers = ("fc7", "fc6")
-    fps = 6.0
-    batch_size = 16
+    usual = USUAL["vgg16"]
     default_weights = "IMAGENET1K_V1"
     architecture = "vgg16"
     dim = 4096
@@ -77,10 +76,8 @@ class VGG16Backbone(TorchvisionBackbone):
 class R3D18Backbone(TorchvisionBackbone):
     """The 3D ResNet of 18 layers (Tran et al., 2018): the mean over a clip of its last feature map."""
 
-    layers = ("avgpool",)
+    usual = USUAL["r3d_18"]
     takes_clips = True
-    fps, clip_length, stride = 15.0, 16, 16
-    batch_size = 8
     default_weights = "KINETICS400_V1"
     architecture = "r3d_18"
     dim = 512
@@ -99,10 +96,8 @@ class R3D18Backbone(TorchvisionBackbone):
 class Swin3DBackbone(TorchvisionBackbone):
     """The Video Swin Transformer (Liu et al., 2022), tiny: the mean over a clip of its last feature map."""
 
-    layers = ("avgpool",)
+    usual = USUAL["swin3d"]
     takes_clips = True
-    fps, clip_length, stride = 15.0, 32, 16
-    batch_size = 2
     default_weights = "KINETICS400_V1"
     architecture = "swin3d_t"
     dim = 768
