@@ -1,7 +1,4 @@
-"""The rules that the moments of a whole library are ranked by.
-
-A rule says which head is searched, and in what order the moments that it finds are listed. Which one is the default was
-measured on held-out videos: docs/SEARCH.md has the figures.
+"""The scores that the moments of a whole library are ranked by, see `mmn.apps.search.ranking_rules`.
 
 Shapes: Q queries, K candidates of each, which are its nearest moments in the space of the rule's head, nearest first.
 """
