@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import tempfile
@@ -13,6 +12,10 @@ from typing import BinaryIO
 from mmn.utils.errors import UserError
 
 TEMPORARY_MARK = ".mmn-"  # in the names of temporary files, by which leftovers are known as ours
+try:
+    import fcntl
+except ImportError as error:
+    raise UserError("this system has no file locks: mmn runs on Linux and macOS, and on Windows inside WSL") from error
 
 
 @contextlib.contextmanager

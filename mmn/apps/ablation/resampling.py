@@ -1,0 +1,20 @@
+"""How a table's bootstrap is drawn. Nothing here takes time to import."""
+
+from dataclasses import dataclass
+
+from mmn.utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How often, from which seed, and how wide the interval is (0.95: from the 2.5 % to the 97.5 % quantile)."""
+
+    count: int = 10_000
+    seed: int = 0
+    confidence: float = 0.95
+
+    def __post_init__(self):
+        if self.count < 100:
+            raise UserError(f"{self.count} resamples say nothing about chance: ask for at least 100")
+        if not 0 < self.confidence < 1:
+            raise UserError(f"the confidence is {self.confidence}: it must be between 0 and 1, e.g. 0.95")
