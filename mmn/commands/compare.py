@@ -14,6 +14,7 @@ from mmn.commands.frame import CommandParser
 
 def add_arguments(parser: CommandParser) -> None:
     parser.add_argument("files", nargs="+", help="two files, or groups of files with `vs` in between")
+    parser.add_truth()
     parser.add_argument("--thresholds", nargs="+", type=float, metavar="IOU", help="of the recall; default 0.3 0.5 0.7")
     parser.add_argument("--split", help="take the thresholds of this catalog entry, e.g. tacos_test")
     parser.add_argument(
@@ -35,4 +36,5 @@ def run(args: Namespace) -> None:
         groups = [[name] for name in args.files]
     thresholds = get_entry(args.split, load_catalog()).thresholds if args.split else args.thresholds
     resampling = Resampling(args.resamples, args.seed)
-    compare_files(groups, thresholds or CatalogEntry.thresholds, resampling, args.out, not args.no_figure)
+    truth = args.truth, args.missing_as_wrong
+    compare_files(groups, thresholds or CatalogEntry.thresholds, resampling, args.out, not args.no_figure, *truth)

@@ -1,4 +1,4 @@
-"""Score a prediction file without a model.
+"""Score a prediction file without a model. The moments of a query are ranked by their scores, the first first where equal.
 
 mmn evaluate --predictions FILE [--truth FILE] [--split NAME]
 mmn evaluate --predictions FILE --annotations JSON       tubes (HC-STVG) by the json file with their truth
@@ -11,15 +11,10 @@ from mmn.commands.frame import CommandParser, WrongArguments
 
 def add_arguments(parser: CommandParser) -> None:
     parser.add_argument("--predictions", required=True, metavar="FILE", help="as `mmn test --dump` writes it")
-    parser.add_argument("--truth", metavar="FILE", help="json lines with the true moments, where FILE has none")
+    parser.add_truth()
     parser.add_argument("--thresholds", nargs="+", type=float, metavar="IOU", help="of the recall; default 0.3 0.5 0.7")
     parser.add_argument("--annotations", metavar="FILE", help="of HC-STVG, the truth of predicted tubes")
     parser.add_argument("--split", help="take the thresholds of this catalog entry, e.g. tacos_test")
-    parser.add_argument(
-        "--missing-as-wrong",
-        action="store_true",
-        help="let queries of --truth, or videos of --annotations, count as wrong where they have no prediction",
-    )
     parser.add_argument("--examples", type=int, default=0, metavar="N", help="also show N queries")
 
 

@@ -42,6 +42,17 @@ class CommandParser(argparse.ArgumentParser):
             "options", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys to override, after the flags"
         )
 
+    def add_truth(self) -> None:
+        """Flags for prediction files whose true moments stand in a file of their own."""
+        self.add_argument(
+            "--truth", metavar="FILE", help="json lines with the true moments, where the predictions have none"
+        )
+        self.add_argument(
+            "--missing-as-wrong",
+            action="store_true",
+            help="let queries of the truth that have no prediction count as wrong",
+        )
+
     def add_mixed_options(self) -> None:
         self.takes_flags_anywhere = True
         self.add_argument("options", nargs="*", metavar="KEY VALUE", help="config keys to override")

@@ -14,6 +14,7 @@ def add_arguments(parser: CommandParser) -> None:
         "--config-file", nargs="+", required=True, metavar="F", help="yaml files, or names that `mmn configs` lists"
     )
     parser.add_argument("--predictions", nargs="+", default=[], metavar="FILE", help="shown beside the priors")
+    parser.add_truth()
     parser.add_argument("--ckpt", metavar="W", help="a checkpoint to run with one input shuffled")
     parser.add_argument("--out", metavar="MD", help="write the tables there instead of printing them")
     parser.add_argument("--options", nargs="+", default=[], metavar="KEY VALUE", help="config keys to override")
@@ -36,7 +37,8 @@ def run(args: Namespace) -> None:
         text = "\n".join(control_lines(run_controls(cfg, device, args.ckpt)))
     else:
         probes = [build_probe(load_config(path, args.options)) for path in args.config_file]
-        sections = [describe(probe, {path: path for path in args.predictions}) for probe in probes]
+        predictions = {path: path for path in args.predictions}
+        sections = [describe(probe, predictions, args.truth, args.missing_as_wrong) for probe in probes]
         text = "\n".join([INTRODUCTION, *sections] if args.out else sections)
     if args.out is None:
         print(text)

@@ -11,7 +11,7 @@ from mmn.commands.frame import CommandParser
 
 def add_arguments(parser: CommandParser) -> None:
     parser.add_argument("--predictions", metavar="FILE", help="as `mmn test --dump` writes it, or another tool")
-    parser.add_argument("--truth", metavar="FILE", help="json lines with the true moments, where FILE has none")
+    parser.add_truth()
     parser.add_argument("--maps", metavar="FILE.h5", help="as `mmn test --dump-maps` writes it beside the predictions")
     parser.add_argument("--metrics", metavar="FILE", help="metrics.jsonl of a run, for the training curves")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the png files and index.html go")
@@ -29,4 +29,4 @@ def run(args: Namespace) -> None:
 
     setup_logger(None, 0)
     choice = QueryChoice(args.queries, tuple(args.choose), tuple(args.qids), args.seed)
-    write_report(args.out, args.predictions, args.truth, args.maps, args.metrics, choice)
+    write_report(args.out, args.predictions, args.truth, args.maps, args.metrics, choice, args.missing_as_wrong)

@@ -201,6 +201,8 @@ def compare_files(
     resampling: Resampling,
     stem: str | None = None,
     with_figure: bool = True,
+    truth: str | None = None,
+    missing_as_wrong: bool = False,
     log: Callable[[str], None] = print,
 ) -> None:
     """Show the table of `ablate`, made from prediction files.
@@ -208,6 +210,7 @@ def compare_files(
     Args:
         groups: rows of files; rows with as many files are paired file by file, in the order given.
         stem: write `<stem>.md`, `.csv` and `.png`.
+        truth, missing_as_wrong: as for `mmn.evaluation.prediction_file.read_predictions`.
     """
     if len(groups) < 2 or not all(groups):
         raise UserError(
@@ -215,7 +218,7 @@ def compare_files(
         )
     if stem is not None and with_figure:
         load_figure()
-    scores = read_scores([path for group in groups for path in group], thresholds)
+    scores = read_scores([path for group in groups for path in group], thresholds, truth, missing_as_wrong)
     rows, names = [], _group_names(groups)
     sizes = [len(group) for group in groups]
     for name, size, first in zip(names, sizes, [sum(sizes[:number]) for number in range(len(sizes))], strict=True):

@@ -144,13 +144,17 @@ def _read(cfg: CfgNode, split: str) -> list[VideoAnnotation]:
     return read_annotations(annotation_path(cfg, entry), entry.time_unit)
 
 
-def describe(probe: Probe, predictions: Mapping[str, str]) -> str:
+def describe(
+    probe: Probe, predictions: Mapping[str, str], truth_path: str | None = None, missing_as_wrong: bool = False
+) -> str:
     """All tables of one dataset.
 
     Args:
         predictions: prediction files for its test split by name, shown beside the priors.
+        truth_path, missing_as_wrong: as for `mmn.evaluation.prediction_file.read_predictions`.
     """
-    ious = {**probe.prior_ious(), **{name: probe.read_ious(path) for name, path in predictions.items()}}
+    read = {name: probe.read_ious(path, truth_path, missing_as_wrong) for name, path in predictions.items()}
+    ious = {**probe.prior_ious(), **read}
     overlap = highest_overlaps(probe.sentences(probe.test), probe.sentences(probe.train))
     truth = priors.shares(probe.test)
     lengths = (truth[:, 1] - truth[:, 0]).numpy()

@@ -58,6 +58,7 @@ def write_report(
     maps: str | None = None,
     metrics: str | None = None,
     choice: QueryChoice | None = None,
+    missing_as_wrong: bool = False,
 ) -> str:
     """Write png files and index.html into `folder`, and return the path of the page.
 
@@ -75,7 +76,7 @@ def write_report(
         raise UserError("--maps and --truth go with --predictions FILE: give that too")
     sections, notes = [], []
     if predictions is not None:
-        records = read_predictions(predictions, truth)
+        records = read_predictions(predictions, truth, missing_as_wrong)
         map_file = MapFile(maps) if maps else None
         statistics = query_statistics(records)
         chosen = list(
