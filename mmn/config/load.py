@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from yacs.config import CfgNode
 
 from mmn.config.defaults import _C
+from mmn.config.packaged import find_config
 from mmn.config.yaml_files import parse_yaml, read_config_files
 from mmn.utils.errors import ConfigError, closest_match
 
@@ -28,7 +29,7 @@ def load_config(config_file: str | None = None, options: Sequence[str] = ()) -> 
     """
     cfg = _C.clone()
     if config_file:
-        _merge(cfg, read_config_files(config_file))
+        _merge(cfg, read_config_files(find_config(config_file)))
     return override_config(cfg, options)
 
 
