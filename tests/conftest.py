@@ -11,8 +11,9 @@ import tiny
 import torch
 from hypothesis import settings
 
-from mmn.apps.synthetic.synthetic_moments import SyntheticOptions, write_synthetic_dataset
-from mmn.apps.synthetic.synthetic_tubes import SyntheticStvgOptions, write_synthetic_stvg
+from mmn.apps.synthetic.options import SyntheticOptions, SyntheticStvgOptions
+from mmn.apps.synthetic.synthetic_moments import write_synthetic_dataset
+from mmn.apps.synthetic.synthetic_tubes import write_synthetic_stvg
 
 # Tiny tensors gain nothing from threads, and a busy machine makes them wait for each other.
 torch.set_num_threads(1)

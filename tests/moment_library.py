@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from mmn.apps.search.index_types import Hits, IndexInfo, VideoMoments
+from mmn.apps.search.rank_scores import rank_arrays
 from mmn.apps.search.vector_store import EVERYTHING, VectorStore
 from mmn.modeling.scoring import final_score
 from mmn.structures.query_vectors import QueryVectors
@@ -90,7 +91,7 @@ def plain_order(ranking, rule, power):
     cosines = [np.array([[entry[place] for entry in ranking]], np.float32) for place in (2, 3)]
     numbers = np.array([[names.index(name) for name in names]])
     depth = rule.depth or len(ranking)
-    within = rule.scores(*(part[:, :depth] for part in (*cosines, numbers)), power)[0]
+    within = rank_arrays(rule, *(part[:, :depth] for part in (*cosines, numbers)), power)[0]
     beyond = final_score(*map(torch.from_numpy, cosines), power, rule.head)[0].numpy() if rule.depth else within
     scored = [(name, moment, (within if n < depth else beyond)[n]) for n, (name, moment, *_) in enumerate(ranking)]
     return sorted(scored[:depth], key=lambda entry: -entry[2]) + scored[depth:]

@@ -157,11 +157,18 @@ def _join(processes: Sequence[Fork], command: list[str], timeout: float) -> int:
         )
 
 
-def run_python(*args: object, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess:
-    """A fresh Python with `args` in the repository root, its output as text. It imports all that it needs itself."""
+def run_python(
+    *args: object, timeout: float = 120, folder: Path = ROOT, text: str = "", **environment: str
+) -> subprocess.CompletedProcess:
+    """A fresh Python with `args` in `folder`, which imports all that it needs itself; its output as text.
+
+    Args:
+        text: its standard input.
+        environment: see `launch`.
+    """
     command, variables = [sys.executable, *map(str, args)], _variables() | environment
     return subprocess.run(
-        command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=timeout, check=False
+        command, cwd=folder, env=variables, input=text, capture_output=True, text=True, timeout=timeout, check=False
     )
 
 

@@ -12,7 +12,8 @@ from tiny import ROOT, tiny_options
 from mmn.apps.localize.localize_command import Outputs, localize_video
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.localize.video_source import VideoSource
-from mmn.apps.synthetic.shape_dataset import ShapeOptions, write_shape_dataset
+from mmn.apps.synthetic.options import ShapeOptions
+from mmn.apps.synthetic.shape_dataset import write_shape_dataset
 from mmn.apps.synthetic.tiny_vision import write_tiny_vision
 from mmn.apps.video.decode import probe
 

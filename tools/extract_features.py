@@ -1,64 +1,8 @@
-"""Feature rows of video files, in the HDF5 layout that training reads.
-
-python tools/extract_features.py --videos DIR|FILE ... --backbone clip --out features.hdf5
-torchrun --nproc_per_node 4 tools/extract_features.py ...      # several processes, each its share; also on several nodes
-
-The same command goes on where an earlier one stopped, or adds new videos. docs/FEATURES.md says which backbone and
-sampling come nearest to the features of the released datasets.
-"""
-
-import argparse
+"""`mmn extract`, also from a checkout that is not installed. See mmn/commands/extract.py."""
 
 import _path  # noqa: F401
 
-from mmn.apps.extraction.backbones import BACKBONES
-from mmn.apps.extraction.extract_files import extract_videos, start_extraction
-from mmn.apps.extraction.extractor import FeatureExtractor
-from mmn.apps.extraction.video_files import list_videos
-from mmn.utils.cli import run_tool
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--videos", nargs="+", required=True, metavar="DIR|FILE", help="files, and folders of them")
-    parser.add_argument("--backbone", required=True, choices=sorted(BACKBONES.entries))
-    parser.add_argument("--out", required=True, metavar="FILE.hdf5", help="the feature file to write, or to add to")
-    parser.add_argument(
-        "--weights", help="a file or folder, a name, or random:SEED; by default the usual ones (c3d has none)"
-    )
-    parser.add_argument("--layer", help="whose output the rows are: " + _choices("layers"))
-    parser.add_argument("--fps", type=float, help="frames per second to sample, 0 for every frame: " + _choices("fps"))
-    parser.add_argument("--clip-length", type=int, help="frames that a row is made of: " + _choices("clip_length"))
-    parser.add_argument("--stride", type=int, help="frames from one row to the next: " + _choices("stride"))
-    parser.add_argument("--batch-size", type=int, help="frames or clips at once: " + _choices("batch_size"))
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--keep-extension", action="store_true", help="call a video s1.avi in the file, not s1")
-    parser.add_argument("--allow-truncated", action="store_true", help="use what there is of a file that was cut off")
-    args = parser.parse_args()
-
-    device = start_extraction(args.device)
-    videos = list_videos(args.videos, args.keep_extension)
-    extractor = FeatureExtractor(
-        args.backbone,
-        args.weights,
-        args.fps,
-        args.clip_length,
-        args.stride,
-        args.layer,
-        device,
-        args.batch_size,
-        args.allow_truncated,
-    )
-    extract_videos(extractor, videos, args.out)
-
-
-def _choices(attribute: str) -> str:
-    """The backbones' own values, for the help; of several the first is the default."""
-    values = {name: getattr(kind, attribute) for name, kind in sorted(BACKBONES.entries.items())}
-    return ", ".join(
-        f"{name} {'|'.join(value) if isinstance(value, tuple) else f'{value:g}'}" for name, value in values.items()
-    )
-
+from mmn.commands.frame import run_command
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_command("extract")

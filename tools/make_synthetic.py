@@ -1,34 +1,8 @@
-"""Make the small synthetic dataset: `python tools/make_synthetic.py --out dataset/synthetic`."""
-
-import argparse
+"""`mmn make-synthetic`, also from a checkout that is not installed. See mmn/commands/make_synthetic.py."""
 
 import _path  # noqa: F401
 
-from mmn.apps.synthetic.synthetic_moments import SyntheticOptions, write_synthetic_dataset
-from mmn.utils.cli import run_tool
-
-
-def main() -> None:
-    default = SyntheticOptions()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--out", default="dataset/synthetic", help="folder to write")
-    parser.add_argument("--videos-train", type=int, default=default.num_train, help="videos of the train split")
-    parser.add_argument("--videos-val", type=int, default=default.num_val, help="videos of the val split")
-    parser.add_argument("--videos-test", type=int, default=default.num_test, help="videos of the test split")
-    parser.add_argument("--dim", type=int, default=default.dim, help="feature dimensions")
-    parser.add_argument("--noise", type=float, default=default.noise, help="norm of a row's noise; a concept's is 1")
-    parser.add_argument("--seed", type=int, default=default.seed, help="the same seed gives the same files")
-    args = parser.parse_args()
-    options = SyntheticOptions(
-        num_train=args.videos_train,
-        num_val=args.videos_val,
-        num_test=args.videos_test,
-        dim=args.dim,
-        noise=args.noise,
-        seed=args.seed,
-    )
-    write_synthetic_dataset(args.out, options)
-
+from mmn.commands.frame import run_command
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_command("make-synthetic")

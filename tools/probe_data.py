@@ -1,48 +1,8 @@
-"""What a dataset gives away without looking, and which sentences come twice; tables as markdown.
-
-python tools/probe_data.py --config-file F [F ...] [--predictions FILE ...] [--out docs/PROBES.md] [--options KEY VALUE ...]
-python tools/probe_data.py --config-file F --ckpt W      a trained model with shuffled sentences and with shuffled videos
-"""
-
-import argparse
+"""`mmn probe`, also from a checkout that is not installed. See mmn/commands/probe.py."""
 
 import _path  # noqa: F401
 
-from mmn.apps.probes.probe_tables import INTRODUCTION, build_probe, control_lines, describe
-from mmn.apps.probes.shuffled_controls import run_controls
-from mmn.config import load_config
-from mmn.engine.run import start_run
-from mmn.utils.cli import run_tool
-from mmn.utils.errors import ConfigError
-from mmn.utils.files import atomic_path
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", nargs="+", required=True, help="yaml files, see configs/")
-    parser.add_argument("--predictions", nargs="+", default=[], metavar="FILE", help="shown beside the priors")
-    parser.add_argument("--ckpt", metavar="W", help="a checkpoint to run with one input shuffled")
-    parser.add_argument("--out", metavar="MD", help="write the tables there instead of printing them")
-    parser.add_argument("--options", nargs="+", default=[], metavar="KEY VALUE", help="config keys to override")
-    args = parser.parse_args()
-
-    if (args.ckpt or args.predictions) and len(args.config_file) > 1:
-        raise ConfigError("--ckpt and --predictions belong to one dataset: give one --config-file with them")
-    if args.ckpt and args.predictions:
-        raise ConfigError("--ckpt and --predictions make different tables: give them one after the other")
-    if args.ckpt:
-        cfg, device = start_run(args.config_file[0], args.options, training=False)
-        text = "\n".join(control_lines(run_controls(cfg, device, args.ckpt)))
-    else:
-        probes = [build_probe(load_config(path, args.options)) for path in args.config_file]
-        sections = [describe(probe, {path: path for path in args.predictions}) for probe in probes]
-        text = "\n".join([INTRODUCTION, *sections] if args.out else sections)
-    if args.out is None:
-        print(text)
-        return
-    with atomic_path(args.out) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-
+from mmn.commands.frame import run_command
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_command("probe")

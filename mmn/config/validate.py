@@ -4,7 +4,7 @@ from yacs.config import CfgNode
 
 from mmn.config.defaults import CHOICES
 from mmn.config.load import config_values
-from mmn.structures.proposals import pooling_steps
+from mmn.structures.pooling import pooling_steps
 from mmn.utils.errors import ConfigError, unknown_choice
 
 

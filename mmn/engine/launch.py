@@ -26,7 +26,7 @@ _HOW_TO_GO_ON = "a training goes on from its last checkpoint by the same command
 
 
 def launch(
-    tool: str,
+    tool: Sequence[str],
     arguments: Sequence[str],
     num_processes: int,
     num_nodes: int,
@@ -38,7 +38,7 @@ def launch(
     """Check, then run `tool` under torchrun; a single process runs without it. Exits with the tool's exit code.
 
     Args:
-        tool: path of an entry script that takes `--config-file F [flags] KEY VALUE ...`.
+        tool: path of a program that takes `--config-file F [flags] KEY VALUE ...`, and its first words where it has such.
         num_processes: processes on this machine.
         num_nodes: machines.
         node_rank: this machine's number among them, from 0.
@@ -54,11 +54,11 @@ def launch(
         raise ConfigError(f"node_rank is {node_rank}: with nnodes {num_nodes} it must be from 0 to {num_nodes - 1}")
     cfg = load_config(*_config_arguments(arguments))
     _check_devices(cfg.MODEL.DEVICE, num_processes)
-    validate(cfg, num_processes * num_nodes, training="train" in os.path.basename(tool))
+    validate(cfg, num_processes * num_nodes, training="train" in os.path.basename(tool[-1]))
     if max_restarts < 0:
         raise ConfigError(f"max_restarts is {max_restarts}: it must be 0 or more")
     if num_processes == num_nodes == 1 and not max_restarts:
-        os.execv(sys.executable, [sys.executable, tool, *arguments])
+        os.execv(sys.executable, [sys.executable, *tool, *arguments])
     if node_rank == 0:
         _check_port(master_addr, master_port)
     # torchrun would give every process a single thread; on CPUs they share the cores.
@@ -68,7 +68,7 @@ def launch(
             *("--nnodes", str(num_nodes), "--node_rank", str(node_rank), "--nproc_per_node", str(num_processes)),
             *_meeting_arguments(num_nodes, master_addr, master_port, max_restarts),
             *("--max_restarts", str(max_restarts), "--signals_to_handle", ",".join(_SIGNALS)),
-            *(tool, *arguments),
+            *(*tool, *arguments),
         ]
     )
 
@@ -118,6 +118,13 @@ def _check_port(master_addr: str, master_port: int) -> None:
                 f"master_port {master_port} on {master_addr} {reason}: choose another, "
                 f"e.g. master_port={20000 + (master_port + 1000) % 40000}"
             ) from error
+
+
+def free_port() -> int:
+    """A port on which nobody listens at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def _torchrun(arguments: list[str]) -> None:

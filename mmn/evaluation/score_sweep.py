@@ -4,7 +4,7 @@ import csv
 import io
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from terminaltables import AsciiTable
 from torch import Tensor
@@ -12,12 +12,12 @@ from yacs.config import CfgNode
 
 from mmn.config.load import config_keys, override_config
 from mmn.evaluation.inference import MomentRanker, Predictions
+from mmn.evaluation.sweep_words import SWEEPABLE
 from mmn.modeling.mmn import GroundingOutput
 from mmn.structures.batch import GroundingBatch
 from mmn.utils.errors import ConfigError, nearest
 from mmn.utils.files import atomic_path
 
-SWEEPABLE = ("TEST.SCORE", "TEST.CONTRASTIVE_SCORE_POW", "TEST.NMS_THRESH", "TEST.NUM_PREDICTIONS")
 FORMATS = (".csv", ".json")
 
 
@@ -40,17 +40,6 @@ class SweepRanker:
     def predictions(self, sentence_ids: Tensor, *columns: Tensor) -> list[Predictions]:
         """One for each ranker."""
         return [Predictions(sentence_ids, *pair) for pair in zip(columns[::2], columns[1::2], strict=True)]
-
-
-def split_words(words: Iterable[str]) -> tuple[list[str], list[str]]:
-    """What follows --sweep -> the settings KEY=V1,V2, and the KEY VALUE pairs after them.
-
-    >>> split_words(["TEST.NMS_THRESH=0.4,0.5", "MODEL.DEVICE", "cpu"])
-    (['TEST.NMS_THRESH=0.4,0.5'], ['MODEL.DEVICE', 'cpu'])
-    """
-    words = list(words)
-    count = next((place for place, word in enumerate(words) if "=" not in word), len(words))
-    return words[:count], words[count:]
 
 
 def sweep_grid(cfg: CfgNode, settings: Sequence[str]) -> list[tuple[dict[str, object], CfgNode]]:

@@ -12,7 +12,8 @@ from tiny import SYNTHETIC_CONFIG, tiny_config, tiny_options
 
 from mmn.engine import run
 from mmn.evaluation.inference import MomentRanker
-from mmn.evaluation.score_sweep import SweepRanker, split_words, sweep_grid
+from mmn.evaluation.score_sweep import SweepRanker, sweep_grid
+from mmn.evaluation.sweep_words import split_words
 from mmn.modeling import build_model, build_proposal_cells
 from mmn.utils.errors import ConfigError
 

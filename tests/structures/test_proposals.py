@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmn.structures.proposals import ProposalCells, pooling_steps
+from mmn.structures.pooling import pooling_steps
+from mmn.structures.proposals import ProposalCells
 from mmn.utils.errors import ConfigError
 
 RELEASED = [(16, [15], 136), (64, [15, 8, 8], 1104), (128, [15, 8, 8, 8], 2548)]

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,8 @@ from yacs.config import CfgNode
 
 from mmn.apps.ablation.ablation_tables import RowScores, Table, load_figure
 from mmn.apps.ablation.paired_scores import read_scores
+from mmn.apps.ablation.resampling import Resampling
 from mmn.apps.ablation.run_queue import CONSOLE_FILE, Failure, Run, Step, run_all, share_environments
-from mmn.apps.ablation.significance import Resampling
 from mmn.apps.ablation.sweep_rows import Row, describe_changes, folder_name, run_config
 from mmn.config import load_config
 from mmn.data.loaders import find_entry, split_names
@@ -21,6 +20,7 @@ from mmn.engine.run import path_of_split
 from mmn.engine.tasks import MMN_TASK, find_task
 from mmn.utils.checkpoint import CheckpointFolder
 from mmn.utils.errors import ConfigError, UserError
+from mmn.utils.program import program
 
 TRAIN = "train"
 SUMMARY = "summary"  # the table's files in the folder of all runs
@@ -47,7 +47,7 @@ class Sweep:
         rows: the table's rows; the others are compared with the first.
         num_seeds: runs per row, with SOLVER.SEED of the config and the numbers after it.
         folder: the place of all runs and of the table.
-        tools: the folder of train_net.py and test_net.py.
+        start: maker of a process's words from a command and its arguments, see `mmn.utils.program`.
     """
 
     config_file: str
@@ -55,7 +55,7 @@ class Sweep:
     rows: Sequence[Row]
     num_seeds: int
     folder: Path
-    tools: Path
+    start: Callable[..., tuple[str, ...]] = program
 
     def __post_init__(self):
         if self.num_seeds < 1:
@@ -100,12 +100,12 @@ class Sweep:
         cfg, pairs = self._config(row.training, row, seed)
         refuse_other_config(cfg, [key for key in CHANGEABLE if key not in DECIDING])
         checkpoint = CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME).epoch_path(cfg.SOLVER.MAX_EPOCH)
-        command = self._command("train_net.py", "--skip-test", pairs=[*pairs, "SOLVER.RESUME", "True"])
+        command = self._command("train", "--skip-test", pairs=[*pairs, "SOLVER.RESUME", "True"])
         return Step(TRAIN, command, (Path(checkpoint),), _fingerprint(cfg))
 
     def _evaluation(self, row: Row, seed: int) -> Step:
         cfg, pairs = self._config(row.changes, row, seed)
-        command = self._command("test_net.py", "--dump", str(self.run_folder(row, seed) / row.predictions), pairs=pairs)
+        command = self._command("test", "--dump", str(self.run_folder(row, seed) / row.predictions), pairs=pairs)
         name = f"test, {describe_changes(row.evaluation)}" if row.evaluation else "test"
         return Step(name, command, tuple(self.predictions(row, seed).values()), _fingerprint(cfg))
 
@@ -113,8 +113,8 @@ class Sweep:
         fixed = {"SOLVER.SEED": seed, "OUTPUT_DIR": self.run_folder(row, seed)}
         return run_config(self.config_file, self.options, changes, fixed, row.name)
 
-    def _command(self, tool: str, *flags: str, pairs: Sequence[str]) -> tuple[str, ...]:
-        return (sys.executable, str(self.tools / tool), "--config-file", self.config_file, *flags, *pairs)
+    def _command(self, name: str, *flags: str, pairs: Sequence[str]) -> tuple[str, ...]:
+        return self.start(name, "--config-file", self.config_file, *flags, *pairs)
 
 
 def _fingerprint(cfg: CfgNode) -> str:

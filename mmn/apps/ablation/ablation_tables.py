@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mmn.apps.ablation.significance import Difference, Resampling, Scores, compare_rows, mean_and_deviation
+from mmn.apps.ablation.resampling import Resampling
+from mmn.apps.ablation.significance import Difference, Scores, compare_rows, mean_and_deviation
 from mmn.utils.errors import UserError
 from mmn.utils.files import atomic_path
 from mmn.utils.markdown import MISSING, markdown_table

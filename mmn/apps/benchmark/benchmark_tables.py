@@ -14,9 +14,10 @@ import torch
 from terminaltables import AsciiTable
 
 from mmn.apps.benchmark import data_loading as data
+from mmn.apps.benchmark.batch_sizes import SETTINGS
 from mmn.apps.benchmark.forms import Component, Workload
 from mmn.apps.benchmark.measure import Timing, matmul_tflops, peak_memory_of, register_packed_linear, time_component
-from mmn.apps.benchmark.settings import SETTINGS, measured_config
+from mmn.apps.benchmark.settings import measured_config
 from mmn.apps.benchmark.waiting import measure_waiting
 from mmn.data.features import resample_clips
 from mmn.engine.precision import set_tf32

@@ -5,9 +5,8 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,11 +15,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mmn.apps.synthetic.options import SyntheticOptions
+from mmn.apps.synthetic.synthetic_moments import write_synthetic_dataset
+from mmn.config.packaged import find_config
 from mmn.engine.metric_writer import METRICS_FILE, WALL_CLOCK_FIELDS
 from mmn.utils.checkpoint import CheckpointFolder
+from mmn.utils.errors import UserError
+from mmn.utils.program import program
 
-ROOT = Path(__file__).parents[3]
 PATIENCE = 60.0  # seconds that a run may take to end after one of its processes was killed
+SMALL_EPOCHS = 4  # of the runs of `check_resuming`
 STARTUP_SHARE = 0.1  # of the kills fall before training begins
 # (what is killed, by which signal). "launcher": the process that the user started.
 MEANS = (
@@ -55,8 +59,8 @@ class ChaosRun:
     """A training command in a folder of its own.
 
     Args:
-        arguments: of tools/train_net.py, without OUTPUT_DIR and SOLVER.RESUME.
-        num_processes: started by tools/launch.py.
+        arguments: of `mmn train`, without OUTPUT_DIR and SOLVER.RESUME.
+        num_processes: started by `mmn launch`.
         folder: OUTPUT_DIR.
         last_epoch: SOLVER.MAX_EPOCH of the arguments, and `feat2d` the name of their 2D map.
     """
@@ -69,11 +73,10 @@ class ChaosRun:
         self.feat2d = feat2d
 
     def start(self) -> subprocess.Popen:
-        command = [sys.executable, "tools/launch.py", "--processes", str(self.num_processes)]
-        command += ["--master-port", str(_free_port()), "tools/train_net.py", *self.arguments]
-        command += ["OUTPUT_DIR", str(self.folder), "SOLVER.RESUME", "True"]
+        command = program("launch", "--processes", str(self.num_processes), "train", *self.arguments)
+        command += ("OUTPUT_DIR", str(self.folder), "SOLVER.RESUME", "True")
         with open(self.folder.parent / f"{self.folder.name}.txt", "a") as output:
-            return subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+            return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
 
     def wait_until_training(self, process: subprocess.Popen) -> None:
         """Until the data is read and a first iteration is close, or the process has ended."""
@@ -103,6 +106,54 @@ class ChaosRun:
             {key: value for key, value in row.items() if key not in WALL_CLOCK_FIELDS} for row in rows
         ]
         return content
+
+
+def check_resuming(num_kills: int, kills_per_run: int, num_processes: int, seed: int, options: Sequence[str]) -> None:
+    """`run_chaos` on a small synthetic dataset, with a summary.
+
+    Args:
+        options: KEY VALUE pairs over the config.
+    Raises UserError where a disturbed run ended differently.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "dataset"
+        write_synthetic_dataset(
+            root / "synthetic", SyntheticOptions(num_train=64, num_val=8, num_test=2), log=lambda line: None
+        )
+        arguments = _small_training(root, options)
+        report = run_chaos(
+            lambda output: ChaosRun(arguments, num_processes, output, SMALL_EPOCHS, "pool"),
+            Path(folder) / "runs",
+            num_kills,
+            kills_per_run,
+            seed,
+        )
+    slowest = max((kill.seconds for kill in report.kills), default=0.0)
+    print(f"{len(report.kills)} kills in {report.num_runs} runs; the slowest end took {slowest:.1f} s")
+    if report.differences:
+        raise UserError(
+            f"{len(report.differences)} differences to the undisturbed run, the first {report.differences[0]}: "
+            "resuming is not exact here, please report it"
+        )
+    print("weights, optimizer, best checkpoint and metrics are identical to the undisturbed run's")
+
+
+def _small_training(root: Path, options: Sequence[str]) -> list[str]:
+    """The arguments of a training of seconds on the dataset in `root`."""
+    values = {
+        "DATASETS.ROOT": root,
+        "MODEL.DEVICE": "cpu",
+        "MODEL.MMN.TEXT_ENCODER.PRETRAINED": root / "synthetic" / "text_encoder",
+        "SOLVER.BATCH_SIZE": 4,
+        "SOLVER.MAX_EPOCH": SMALL_EPOCHS,
+        "SOLVER.TEST_PERIOD": 1,
+        "SOLVER.CHECKPOINT_PERIOD": 2,
+        "SOLVER.CHECKPOINT_ITERS": 2,
+        "SOLVER.LOG_PERIOD": 3,
+        "TEST.BATCH_SIZE": 4,
+    }
+    pairs = [str(part) for pair in values.items() for part in pair]
+    return ["--config-file", find_config("synthetic"), "--skip-test", *pairs, *options]
 
 
 def run_chaos(
@@ -203,9 +254,3 @@ def differing(one: object, other: object, name: str = "") -> Iterator[str]:
             yield name
     elif one != other:
         yield name
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

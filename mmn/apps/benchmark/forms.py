@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from mmn import reference
+from mmn.apps.benchmark.batch_sizes import Setting
 from mmn.apps.benchmark.reference_arguments import reference_params, reference_settings, reference_videos
-from mmn.apps.benchmark.settings import Setting, random_batch
+from mmn.apps.benchmark.settings import random_batch
 from mmn.engine.precision import autocast
 from mmn.evaluation.inference import MomentRanker
 from mmn.evaluation.recall import count_hits

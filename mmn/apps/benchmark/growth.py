@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from mmn.apps.benchmark.batch_sizes import SETTINGS
 from mmn.apps.benchmark.forms import Workload
 from mmn.apps.benchmark.measure import time_component
-from mmn.apps.benchmark.settings import SETTINGS, measured_config
+from mmn.apps.benchmark.settings import measured_config
 from mmn.utils.errors import UserError
 from mmn.utils.files import atomic_path
 from mmn.utils.memory import reuse_freed_memory

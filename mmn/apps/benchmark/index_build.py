@@ -16,8 +16,8 @@ import h5py
 import numpy as np
 from terminaltables import AsciiTable
 
+from mmn.apps.benchmark.batch_sizes import SETTINGS
 from mmn.apps.benchmark.latency import ROWS_PER_SECOND, random_localizer
-from mmn.apps.benchmark.settings import SETTINGS
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.search.build_index import build_index
 from mmn.apps.search.indexed_video import BuildSettings

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from terminaltables import AsciiTable
 
-from mmn.apps.benchmark.settings import SETTINGS, measured_config
+from mmn.apps.benchmark.batch_sizes import SETTINGS
+from mmn.apps.benchmark.settings import measured_config
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.localize.trained_model import TrainedModel
 from mmn.apps.synthetic.tiny_encoder import build_tokenizer

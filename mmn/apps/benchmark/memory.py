@@ -7,8 +7,9 @@ import sys
 
 import torch
 
+from mmn.apps.benchmark.batch_sizes import SETTINGS
 from mmn.apps.benchmark.forms import Workload
-from mmn.apps.benchmark.settings import SETTINGS, measured_config
+from mmn.apps.benchmark.settings import measured_config
 from mmn.utils.memory import peak_memory_mb, reuse_freed_memory
 
 

@@ -22,7 +22,8 @@ import numpy as np
 from mmn.apps.benchmark.moment_vectors import MEAN_MOMENTS, SyntheticLibrary, SyntheticVideo, in_batches
 from mmn.apps.search.index_types import IndexInfo, MomentFilter, VideoMoments
 from mmn.apps.search.ranking_rules import DEFAULT_RULE, find_rule
-from mmn.apps.search.vector_store import STORES, create_store, open_store
+from mmn.apps.search.store_names import STORES
+from mmn.apps.search.vector_store import create_store, open_store
 from mmn.structures.query_vectors import HEADS, QueryVectors
 from mmn.utils.cli import run_tool
 from mmn.utils.errors import UserError

@@ -2,47 +2,17 @@
 
 import json
 import os
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from transformers import DistilBertConfig
 from yacs.config import CfgNode
 
+from mmn.apps.benchmark.batch_sizes import Setting
 from mmn.config import load_config
 from mmn.data.annotations import VideoAnnotation
 from mmn.data.collate import Collator
 from mmn.data.dataset import VideoSample
 from mmn.structures.batch import GroundingBatch
-
-CONFIGS = {
-    "charades": "configs/pool_charades_16x16_k5l8.yaml",
-    "activitynet": "configs/pool_activitynet_64x64_k9l4.yaml",
-    "tacos": "configs/pool_tacos_128x128_k5l8.yaml",
-}
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A released config and the size of the batch it is measured with.
-
-    Attributes:
-        name: "charades", "activitynet" or "tacos".
-        num_videos, num_sentences: videos, and sentences of each.
-        duration: seconds of every video.
-    """
-
-    name: str
-    num_videos: int
-    num_sentences: int
-    duration: float
-
-
-SETTINGS = {
-    "charades": Setting("charades", 8, 3, 30.0),
-    "activitynet": Setting("activitynet", 4, 4, 120.0),
-    "tacos": Setting("tacos", 1, 60, 280.0),
-}
 
 
 def measured_config(setting: Setting, encoder_folder: str, options: list[str]) -> CfgNode:
@@ -56,7 +26,7 @@ def measured_config(setting: Setting, encoder_folder: str, options: list[str]) -
     with open(os.path.join(encoder_folder, "config.json"), "w") as file:
         json.dump(DistilBertConfig().to_dict(), file)
     options = ["MODEL.MMN.TEXT_ENCODER.PRETRAINED", encoder_folder, *options]
-    return load_config(str(Path(__file__).parents[3] / CONFIGS[setting.name]), options)
+    return load_config(setting.name, options)
 
 
 def random_batch(cfg: CfgNode, setting: Setting, seed: int = 0) -> GroundingBatch:

@@ -13,9 +13,10 @@ import torch
 from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
+from mmn.apps.benchmark.batch_sizes import Setting
 from mmn.apps.benchmark.data_loading import WORDS
 from mmn.apps.benchmark.forms import Workload
-from mmn.apps.benchmark.settings import Setting, measured_config
+from mmn.apps.benchmark.settings import measured_config
 from mmn.apps.synthetic.tiny_encoder import write_tiny_encoder
 from mmn.config.paths_catalog import CatalogEntry
 from mmn.data.loaders import annotation_path, build_collator, build_dataset, build_train_loader, find_entry

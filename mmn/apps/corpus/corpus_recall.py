@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from mmn.apps.search.ranking_rules import DEFAULT_PER_VIDEO, RULES, RankingRule, rank_scores
+from mmn.apps.corpus.evaluated_rules import PRODUCT_OF_ALL
+from mmn.apps.search.rank_scores import rank_scores
+from mmn.apps.search.ranking_rules import DEFAULT_PER_VIDEO, RankingRule
 from mmn.data.annotations import VideoAnnotation
 from mmn.data.prefetch import on_device
 from mmn.modeling.scoring import final_score, iou_score
@@ -30,9 +32,6 @@ THRESHOLDS = (0.5, 0.7)  # IoU from which a moment is right
 NOT_LISTED = np.iinfo(np.int64).max  # the place of a right moment that is not among the first of the list
 CHUNK = 2**20  # vectors in float32 at once
 BLOCK = 2**22  # scores of a block of queries
-# An index takes the product for the nearest moments alone; here it is known for all.
-PRODUCT_OF_ALL = RankingRule("product of all", "contrastive", 0, "product")
-EVALUATED = {**RULES, PRODUCT_OF_ALL.name: PRODUCT_OF_ALL}
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
 from mmn.apps.ablation.ablation_tables import RowScores, Table
-from mmn.apps.ablation.significance import Resampling, compare_rows, mean_and_deviation
+from mmn.apps.ablation.resampling import Resampling
+from mmn.apps.ablation.significance import compare_rows, mean_and_deviation
 from mmn.apps.corpus.corpus_prior import score_prior
 from mmn.apps.corpus.corpus_recall import (
-    EVALUATED,
     RECALL_RANKS,
     THRESHOLDS,
     Answers,
@@ -29,6 +29,7 @@ from mmn.apps.corpus.corpus_recall import (
     recall_names,
     score_ranks,
 )
+from mmn.apps.corpus.evaluated_rules import EVALUATED
 from mmn.apps.search.ranking_rules import DEFAULT_PER_VIDEO, RankingRule
 from mmn.data import build_test_loader
 from mmn.data.annotations import read_annotations

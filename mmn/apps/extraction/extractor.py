@@ -55,12 +55,12 @@ class FeatureExtractor:
         import_av()  # fails before the weights are fetched
         kind = BACKBONES[backbone]
         self.device = torch.device(device)
-        self.batch_size = kind.batch_size if batch_size is None else batch_size
+        self.batch_size = kind.usual.batch_size if batch_size is None else batch_size
         self.allow_truncated = allow_truncated
-        fps = kind.fps if fps is None else fps
-        clip_length = kind.clip_length if clip_length is None else clip_length
-        stride = kind.stride if stride is None else stride
-        layer = kind.layers[0] if layer is None else layer
+        fps = kind.usual.fps if fps is None else fps
+        clip_length = kind.usual.clip_length if clip_length is None else clip_length
+        stride = kind.usual.stride if stride is None else stride
+        layer = kind.usual.layers[0] if layer is None else layer
         _check(kind, backbone, fps, clip_length, stride, layer, self.batch_size)
         source = Weights.parse(weights or _usual_weights(kind, backbone))
         model = kind(source, layer).eval().requires_grad_(False)
@@ -176,8 +176,8 @@ def _usual_weights(kind: type[Backbone], backbone: str) -> str:
 def _check(
     kind: type[Backbone], name: str, fps: float, clip_length: int, stride: int, layer: str, batch_size: int
 ) -> None:
-    if layer not in kind.layers:
-        raise ConfigError(f"the backbone {name} has no layer {layer!r}{nearest(layer, list(kind.layers))}")
+    if layer not in kind.usual.layers:
+        raise ConfigError(f"the backbone {name} has no layer {layer!r}{nearest(layer, list(kind.usual.layers))}")
     if not 0 <= fps < float("inf"):
         raise ConfigError(f"a video cannot be sampled at {fps} fps: give a number above 0, or 0 for every frame")
     for what, value in {"clip length": clip_length, "stride": stride, "batch size": batch_size}.items():

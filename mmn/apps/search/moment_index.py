@@ -24,7 +24,7 @@ from mmn.apps.localize.query_checks import check_top_k, checked_queries
 from mmn.apps.search.confidence import Calibration
 from mmn.apps.search.index_types import MomentFilter, VideoMoments
 from mmn.apps.search.model_identity import model_identity
-from mmn.apps.search.ranking_rules import DEFAULT_PER_VIDEO, DEFAULT_RULE, find_rule
+from mmn.apps.search.ranking_rules import DEFAULT_PER_VIDEO, DEFAULT_RULE, EXAMPLE_RULE, find_rule
 from mmn.apps.search.retrieval import RankedMoments, SearchPlan, Span, retrieve
 from mmn.apps.search.search_results import FoundMoment, SearchResult
 from mmn.apps.search.vector_store import VectorStore, open_store
@@ -33,9 +33,6 @@ from mmn.structures.moments import temporal_iou
 from mmn.structures.query_vectors import HEADS, QueryVectors
 from mmn.structures.recipe import FeatureRecipe
 from mmn.utils.errors import ConfigError
-
-EXAMPLE_RULE = "contrastive"
-"""Rule for queries by example: better there than the rules made for sentences (docs/SEARCH_MEASUREMENTS.md)."""
 
 
 class MomentIndex:

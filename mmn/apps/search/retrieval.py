@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mmn.apps.search.index_types import Hits, MomentFilter
+from mmn.apps.search.rank_scores import rank_arrays
 from mmn.apps.search.ranking_rules import RankingRule
 from mmn.apps.search.suppression import select_moments, video_numbers
 from mmn.apps.search.vector_store import EVERYTHING, VectorStore
@@ -135,12 +136,12 @@ def _rank(hits: Hits, plan: SearchPlan, without: Span | None) -> tuple[np.ndarra
         start, end = hits.moments[..., 0], hits.moments[..., 1]
         takes_part &= ~((hits.videos == without.video) & (start < without.end) & (end > without.start))
     numbers = np.where(takes_part, video_numbers(hits.videos), -1)
-    scores = replace(rule, kind=rule.head).scores(hits.contrastive, hits.iou, numbers, plan.power)
+    scores = rank_arrays(replace(rule, kind=rule.head), hits.contrastive, hits.iou, numbers, plan.power)
     # Below 0: hits beyond the depth follow those within, whose scores are at least 0.
     keys = hits.cosines(rule.head) - 3
     if rule.depth:
         candidates = (part[:, : rule.depth] for part in (hits.contrastive, hits.iou, numbers))
-        scores[:, : rule.depth] = keys[:, : rule.depth] = rule.scores(*candidates, plan.power)
+        scores[:, : rule.depth] = keys[:, : rule.depth] = rank_arrays(rule, *candidates, plan.power)
     return scores, select_moments(
         keys, numbers, hits.moments, takes_part, plan.top_k, plan.nms_threshold, plan.per_video
     )

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import torch
 
 from mmn.apps.search.index_types import Hits, IndexInfo, MomentFilter, VideoEntry, VideoMoments
+from mmn.apps.search.store_names import STORES
 from mmn.structures.query_vectors import HEADS, QueryVectors
 from mmn.utils.errors import ConfigError, DataError, UserError, nearest
 from mmn.utils.files import atomic_path
@@ -160,12 +161,6 @@ def nearest_video(video_id: str, known: Mapping[str, VideoEntry]) -> str:
     return f": did you mean {matches[0]!r}?" if matches else ": correct the id, or add the video first"
 
 
-# Imported when they are asked for, since they may need a library that is not there.
-STORES = {
-    "exact": "mmn.apps.search.exact_store:ExactStore",
-    "lance": "mmn.apps.search.lance_store:LanceStore",
-    "milvus": "mmn.apps.search.milvus_store:MilvusStore",
-}
 DEFAULT_EXACT_MOMENTS = 3_000_000
 """The most moments for which the exact store is the default."""
 

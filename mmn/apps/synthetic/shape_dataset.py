@@ -10,56 +10,19 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
-from mmn.apps.synthetic.option_checks import check_above_zero, check_not_negative
+from mmn.apps.synthetic.options import ShapeOptions
 from mmn.apps.synthetic.shape_rendering import render
-from mmn.apps.synthetic.shape_videos import MIN_FRAMES, ShapeVideo, make_shape_video
+from mmn.apps.synthetic.shape_videos import ShapeVideo, make_shape_video
 from mmn.apps.synthetic.synthetic_moments import SPLITS, write_annotations
 from mmn.apps.synthetic.tiny_encoder import write_tiny_encoder
 from mmn.apps.synthetic.tiny_vision import write_tiny_vision
 from mmn.apps.video.encode import write_video
-from mmn.utils.errors import ConfigError
 
 VIDEOS = "videos"
 TEXT_ENCODER = "text_encoder"
 IMAGE_ENCODER = "image_encoder"
-
-
-@dataclass(frozen=True)
-class ShapeOptions:
-    """Size of the dataset.
-
-    num_train, num_val, num_test: videos per split, each with 3 to 5 sentences.
-    size: height and width of the videos in pixels.
-    fps: frames per second of the videos.
-    min_seconds, max_seconds: the shortest and the longest video.
-    seed: random seed of everything; a video depends on the seed, its split and its index only, not on the number of videos.
-    workers: threads that render; they do not change the files.
-    """
-
-    num_train: int = 400
-    num_val: int = 50
-    num_test: int = 80
-    size: int = 128
-    fps: float = 8.0
-    min_seconds: float = 12.0
-    max_seconds: float = 24.0
-    seed: int = 0
-    workers: int = 1
-
-    def __post_init__(self):
-        what = "the rendered dataset"
-        check_above_zero(self, ("num_train", "num_val", "num_test", "fps", "workers"), what)
-        check_not_negative(self, ("seed",), what)
-        if self.size < 16 or self.size % 2:
-            raise ConfigError(f"the rendered dataset's size cannot be {self.size}: give an even number from 16 on")
-        if not MIN_FRAMES / self.fps <= self.min_seconds <= self.max_seconds:
-            raise ConfigError(
-                f"the rendered dataset's videos cannot last {self.min_seconds} to {self.max_seconds} s at {self.fps} fps: "
-                f"give {MIN_FRAMES} frames at least, the shorter first"
-            )
 
 
 def write_shape_dataset(

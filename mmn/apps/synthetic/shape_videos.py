@@ -56,7 +56,6 @@ TEMPLATES = (
 )
 SAY_PLACE = 0.5  # how often a sentence about a shape that appears says where
 SHARING = 0.7  # how many of a video's actions differ from an earlier one in one of colour, shape and action alone
-MIN_FRAMES = 32  # in which the shortest action, 6% of them, is a frame long at least
 STANDING = 0.5  # how many videos have a shape that stands there all the time
 
 
@@ -122,7 +121,7 @@ def make_shape_video(
     """The timeline and the sentences of one video, which depend on these arguments alone.
 
     Args:
-        seconds: the shortest and the longest duration, of MIN_FRAMES at least.
+        seconds: the shortest and the longest duration, of `MIN_FRAMES` of options.py at least.
     """
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
     num_frames = round(float(rng.uniform(*seconds)) * fps)

@@ -17,8 +17,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from mmn.apps.synthetic.options import SimulationOptions
 from mmn.data.annotations import read_annotation_json, read_annotations
-from mmn.utils.errors import ConfigError, DataError
+from mmn.utils.errors import DataError
 from mmn.utils.files import atomic_path
 
 WORD = re.compile(r"\w+")
@@ -32,36 +33,6 @@ STOP_WORDS = frozenset(
     )
 )
 VECTOR_CACHE = 4096  # words kept in memory: 64 MB at 4096 dimensions
-
-
-@dataclass(frozen=True)
-class SimulationOptions:
-    """The way the features are made.
-
-    dim: feature width D.
-    noise: expected L2 norm of the noise of one row; the signal of one moment has norm 1.
-    fps: feature rows per second, T0 = max(1, ceil(duration * fps)).
-    seed: random seed of word vectors and noise.
-    feature_key: place of a video's dataset in the file, "{vid}" being its id.
-    """
-
-    dim: int
-    noise: float
-    fps: float = 1.0
-    seed: int = 0
-    feature_key: str = "{vid}"
-
-    def __post_init__(self):
-        if self.dim < 1:
-            raise ConfigError(f"the simulated features cannot have {self.dim} dimensions: ask for at least 1")
-        if not (math.isfinite(self.noise) and self.noise >= 0):
-            raise ConfigError(f"the noise of the simulated features cannot be {self.noise}: give a number from 0 up")
-        if not (math.isfinite(self.fps) and self.fps > 0):
-            raise ConfigError(f"the simulated features cannot have {self.fps} rows per second: give a number above 0")
-        if self.seed < 0:
-            raise ConfigError(f"the seed cannot be {self.seed}: give a whole number from 0 up")
-        if "{vid}" not in self.feature_key:
-            raise ConfigError(f"the feature key {self.feature_key!r} names no video: put {{vid}} where its id belongs")
 
 
 @dataclass

@@ -21,7 +21,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from mmn.apps.synthetic.option_checks import check_above_zero, check_not_negative
+from mmn.apps.synthetic.options import SyntheticOptions
 from mmn.apps.synthetic.tiny_encoder import write_tiny_encoder
 from mmn.utils.files import atomic_path
 
@@ -81,33 +81,6 @@ MIN_GAP = 0.03
 PLACE_WEIGHT = 0.5
 SHARING = 0.6  # how many of a video's actions share their verb or their object with an earlier one
 RAMP_SECONDS = 0.8  # an action fades in and out over this time, centred on its annotated bounds
-
-
-@dataclass(frozen=True)
-class SyntheticOptions:
-    """Size and difficulty of the dataset.
-
-    num_train, num_val, num_test: videos per split, each with 3 to 6 sentences.
-    dim: feature width D.
-    seed: random seed of everything; a video depends on the seed, its split and its index only, not on the number of videos.
-    rows_per_second: feature rows per second of video, T0 = ceil(duration * rows_per_second).
-    noise: expected L2 norm of the noise of one row; a concept's vector has norm 1.
-    background: L2 norm of the video's own constant vector, which lies under all of its rows.
-    """
-
-    num_train: int = 400
-    num_val: int = 60
-    num_test: int = 80
-    dim: int = 64
-    seed: int = 0
-    rows_per_second: float = 2.0
-    noise: float = 1.0
-    background: float = 0.7
-
-    def __post_init__(self):
-        what = "the synthetic dataset"
-        check_above_zero(self, ("num_train", "num_val", "num_test", "dim", "rows_per_second"), what)
-        check_not_negative(self, ("seed", "noise", "background"), what)
 
 
 @dataclass(frozen=True)

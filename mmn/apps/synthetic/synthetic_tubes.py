@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmn.apps.synthetic.option_checks import check_above_zero, check_not_negative
+from mmn.apps.synthetic.options import SyntheticStvgOptions
 from mmn.apps.synthetic.synthetic_moments import ENCODER, SPLITS
 from mmn.apps.synthetic.tiny_encoder import write_tiny_encoder
 from mmn.data.tube_annotations import TubeAnnotation, annotation_entry, tube_table, write_entries, write_tables
@@ -60,29 +60,6 @@ JITTER = 1.5  # pixels by which a detector misses, standard deviation
 SHARING = 0.6  # how often somebody shares the kind, the clothes or an action with the person of the sentence
 NOBODY = 0.5  # how many videos have a candidate tube with nobody in it
 TRACKS = ("appearance", "motion")
-
-
-@dataclass(frozen=True)
-class SyntheticStvgOptions:
-    """Size and difficulty of the dataset.
-
-    num_train, num_val, num_test: videos per split, one sentence each.
-    dim: width of each of the two feature tracks.
-    seed: random seed of everything; a video depends on the seed, its split and its index only.
-    noise: expected L2 norm of the noise of one row of a track; a concept's vector has norm 1.
-    """
-
-    num_train: int = 400
-    num_val: int = 60
-    num_test: int = 100
-    dim: int = 32
-    seed: int = 0
-    noise: float = 0.7
-
-    def __post_init__(self):
-        what = "the synthetic dataset"
-        check_above_zero(self, ("num_train", "num_val", "num_test", "dim"), what)
-        check_not_negative(self, ("seed", "noise"), what)
 
 
 @dataclass(frozen=True)

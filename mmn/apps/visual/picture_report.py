@@ -2,29 +2,23 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from mmn.apps.visual import charts
 from mmn.apps.visual.html_page import Section, write_page
 from mmn.apps.visual.prediction_statistics import KINDS, QueryStatistics, error_kinds, query_statistics
+from mmn.apps.visual.query_choice import CHOICES, QueryChoice
 from mmn.apps.visual.query_picture import WIDTH, draw_query, query_height
 from mmn.apps.visual.style import plain_text, save_png, styled_figure
 from mmn.apps.visual.training_curves import draw_training, read_metrics
 from mmn.evaluation.map_file import MapFile
 from mmn.evaluation.prediction_file import QueryPrediction, read_predictions
 from mmn.evaluation.score_file import score_predictions
-from mmn.utils.errors import ConfigError, DataError, UserError
+from mmn.utils.errors import DataError, UserError
 from mmn.utils.logger import get_logger
 
 THRESHOLDS = (0.3, 0.5, 0.7)
-CHOICES = {
-    "worst": "the lowest IoU of the first prediction",
-    "best": "the highest IoU of the first prediction",
-    "random": "drawn at random",
-    "first": "the first of the file",
-}
 # File name, function, height in inches (the width is that of all pictures), caption.
 CHARTS = (
     (
@@ -55,27 +49,6 @@ CHARTS = (
     ),
     ("confidence", charts.draw_confidence, 4.4, "IoU of the first prediction against its score, in ten equal groups."),
 )
-
-
-@dataclass(frozen=True)
-class QueryChoice:
-    """The queries that get a picture of their own.
-
-    Attributes:
-        count: number of queries of each kind in `kinds`.
-        kinds: names in CHOICES.
-        qids: these queries instead.
-        seed: random seed of the choice.
-    """
-
-    count: int = 4
-    kinds: tuple[str, ...] = ("worst", "best", "random")
-    qids: tuple[str, ...] = ()
-    seed: int = 0
-
-    def __post_init__(self):
-        if self.count < 0:
-            raise ConfigError(f"--queries is {self.count}: it must be 0 or more")
 
 
 def write_report(

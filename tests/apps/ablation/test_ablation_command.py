@@ -1,13 +1,13 @@
-"""From a config and rows to a table: the whole way once, its parts with stand-ins for the tools."""
+"""From a config and rows to a table: the whole way once, its parts with a stand-in for the commands."""
 
 import json
 
 import pytest
 from processes import launch
-from tiny import ROOT, SYNTHETIC_CONFIG, tiny_config, tiny_options
+from tiny import SYNTHETIC_CONFIG, tiny_config, tiny_options
 
 from mmn.apps.ablation.ablation_command import Sweep, ablate
-from mmn.apps.ablation.significance import Resampling
+from mmn.apps.ablation.resampling import Resampling
 from mmn.apps.ablation.sweep_rows import Row, grid_rows, read_rows
 from mmn.engine.output_dir import prepare_output_dir
 from mmn.utils.errors import ConfigError, UserError
@@ -33,18 +33,16 @@ else:
 
 
 @pytest.fixture
-def tools(tmp_path):
-    folder = tmp_path / "tools"
-    folder.mkdir()
-    for name in ("train_net.py", "test_net.py"):
-        (folder / name).write_text(STAND_IN)
-    return folder
+def start(tmp_path):
+    """A stand-in for `program`, of a training and of a test."""
+    (tmp_path / "stand_in.py").write_text(STAND_IN)
+    return lambda *words: (sys.executable, str(tmp_path / "stand_in.py"), *words)
 
 
-def make_sweep(dataset_root, tmp_path, tools, values, num_seeds=2, options=()):
+def make_sweep(dataset_root, tmp_path, start, values, num_seeds=2, options=()):
     rows = grid_rows([f"{MARGIN}={values}"])
     options = [*tiny_options(dataset_root, "unused"), *options]
-    return Sweep(SYNTHETIC_CONFIG, options, rows, num_seeds, tmp_path / "out", tools)
+    return Sweep(SYNTHETIC_CONFIG, options, rows, num_seeds, tmp_path / "out", start)
 
 
 def run(sweep):
@@ -53,8 +51,8 @@ def run(sweep):
     return "\n".join(lines)
 
 
-def test_table_compares_the_rows(dataset_root, tmp_path, tools):
-    text = run(make_sweep(dataset_root, tmp_path, tools, "0.0,0.4"))
+def test_table_compares_the_rows(dataset_root, tmp_path, start):
+    text = run(make_sweep(dataset_root, tmp_path, start, "0.0,0.4"))
     assert "| LOSS.MARGIN=0.0 | 52.50 ± 3.54 |" in text
     assert "| LOSS.MARGIN=0.4 | 92.50 ± 3.54 |" in text
     assert "**+40.00** [" in text
@@ -62,63 +60,63 @@ def test_table_compares_the_rows(dataset_root, tmp_path, tools):
     assert (tmp_path / "out" / "LOSS.MARGIN=0.4" / "seed_25286" / "predictions.jsonl").exists()
 
 
-def test_failing_row_is_named_and_left_out(dataset_root, tmp_path, tools):
+def test_failing_row_is_named_and_left_out(dataset_root, tmp_path, start):
     with pytest.raises(UserError, match=r"2 of 4 runs failed: LOSS.MARGIN=0.3, seed 25285 \(train: error: this margin"):
-        run(make_sweep(dataset_root, tmp_path, tools, "0.0,0.3"))
+        run(make_sweep(dataset_root, tmp_path, start, "0.0,0.3"))
     text = (tmp_path / "out" / "summary.md").read_text()
     assert "LOSS.MARGIN=0.0" in text
     assert "LOSS.MARGIN=0.3" not in text
 
 
-def test_another_first_row_is_said(dataset_root, tmp_path, tools):
+def test_another_first_row_is_said(dataset_root, tmp_path, start):
     lines = []
     with pytest.raises(UserError, match="1 of 3 runs failed"):
-        ablate(make_sweep(dataset_root, tmp_path, tools, "0.3,0.1,0.2", 1), 2, Resampling(200), False, lines.append)
+        ablate(make_sweep(dataset_root, tmp_path, start, "0.3,0.1,0.2", 1), 2, Resampling(200), False, lines.append)
     assert lines.count("the differences are to 'LOSS.MARGIN=0.1' in its place") == 1
 
 
-def test_rows_that_differ_in_the_evaluation_alone_share_their_training(dataset_root, tmp_path, tools):
+def test_rows_that_differ_in_the_evaluation_alone_share_their_training(dataset_root, tmp_path, start):
     rows = [Row("all", ()), Row("strict", (("TEST.NMS_THRESH", "0.1"),))]
-    sweep = Sweep(SYNTHETIC_CONFIG, tiny_options(dataset_root, "x"), rows, 2, tmp_path / "out", tools)
+    sweep = Sweep(SYNTHETIC_CONFIG, tiny_options(dataset_root, "x"), rows, 2, tmp_path / "out", start)
     runs = sweep.runs()
     assert [len(run.evaluations) for run in runs] == [2, 2]
     assert not any("TEST.NMS_THRESH" in run.training.command for run in runs)
 
 
-def test_each_test_split_has_its_own_table(dataset_root, tmp_path, tools):
+def test_each_test_split_has_its_own_table(dataset_root, tmp_path, start):
     splits = ["DATASETS.TEST", "('synthetic_val','synthetic_test')"]
-    sweep = make_sweep(dataset_root, tmp_path, tools, "0.1", 1, splits)
+    sweep = make_sweep(dataset_root, tmp_path, start, "0.1", 1, splits)
     names = [path.name for path in sweep.predictions(sweep.rows[0], 25285).values()]
     assert names == ["predictions_synthetic_val.jsonl", "predictions_synthetic_test.jsonl"]
 
 
 @pytest.mark.parametrize("values, named", [("0.1,x", "row 'LOSS.MARGIN=x'"), ("0.1,'a'", "row")])
-def test_row_that_cannot_work_is_refused_before_anything_starts(dataset_root, tmp_path, tools, values, named):
+def test_row_that_cannot_work_is_refused_before_anything_starts(dataset_root, tmp_path, start, values, named):
     with pytest.raises(ConfigError, match=named):
-        run(make_sweep(dataset_root, tmp_path, tools, values))
+        run(make_sweep(dataset_root, tmp_path, start, values))
     assert not (tmp_path / "out").exists()
 
 
-def test_missing_data_is_found_before_anything_starts(dataset_root, tmp_path, tools):
+def test_missing_data_is_found_before_anything_starts(dataset_root, tmp_path, start):
     with pytest.raises(UserError, match="cannot be read"):
-        run(make_sweep(dataset_root, tmp_path, tools, "0.1", options=["DATASETS.ROOT", "nowhere"]))
+        run(make_sweep(dataset_root, tmp_path, start, "0.1", options=["DATASETS.ROOT", "nowhere"]))
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("options", [("SOLVER.AMP", "bf16"), ("SOLVER.MAX_EPOCH", "1")])
-def test_runs_of_other_options_are_not_taken_for_these(dataset_root, tmp_path, tools, options):
-    folder = make_sweep(dataset_root, tmp_path, tools, "0.1", 1).runs()[0].folder
+def test_runs_of_other_options_are_not_taken_for_these(dataset_root, tmp_path, start, options):
+    folder = make_sweep(dataset_root, tmp_path, start, "0.1", 1).runs()[0].folder
     prepare_output_dir(tiny_config(dataset_root, folder, MARGIN, "0.1", "SOLVER.SEED", "25285"))
     (folder / "pool_model_2e.pth").touch()
-    same = make_sweep(dataset_root, tmp_path, tools, "0.1", 1, ("DATALOADER.NUM_WORKERS", "0"))
+    same = make_sweep(dataset_root, tmp_path, start, "0.1", 1, ("DATALOADER.NUM_WORKERS", "0"))
     assert len(same.runs()) == 1
     with pytest.raises(UserError, match=f"{options[0]} .*, now '?{options[1]}"):
-        make_sweep(dataset_root, tmp_path, tools, "0.1", 1, options).runs()
+        make_sweep(dataset_root, tmp_path, start, "0.1", 1, options).runs()
 
 
-def test_no_seed_is_refused(dataset_root, tmp_path, tools):
+def test_no_seed_is_refused(dataset_root, tmp_path, start):
     with pytest.raises(ConfigError, match="--seeds is 0"):
-        make_sweep(dataset_root, tmp_path, tools, "0.1", num_seeds=0)
+        make_sweep(dataset_root, tmp_path, start, "0.1", num_seeds=0)
 
 
 def test_the_tool_trains_tests_compares_and_finds_it_done(dataset_root, tmp_path, monkeypatch):
@@ -139,7 +137,7 @@ def test_the_tool_trains_tests_compares_and_finds_it_done(dataset_root, tmp_path
         "test, TEST.CONTRASTIVE_SCORE_POW=1",
     ]
     rows = read_rows(str(tmp_path / "rows.yaml"))
-    again = Sweep(SYNTHETIC_CONFIG, options, rows, 1, tmp_path / "out", ROOT / "tools")
+    again = Sweep(SYNTHETIC_CONFIG, options, rows, 1, tmp_path / "out")
     assert [run.pending() for run in again.runs()] == [[]]
     tracked = mlflow.MlflowClient().get_run((folder / "tracked_run").read_text().split()[1])
     assert tracked.info.status == "FINISHED"

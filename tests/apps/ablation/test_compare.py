@@ -10,7 +10,7 @@ from processes import launch
 from mmn.apps.ablation.ablation_command import compare_files
 from mmn.apps.ablation.ablation_tables import RowScores, Table
 from mmn.apps.ablation.paired_scores import read_scores
-from mmn.apps.ablation.significance import Resampling
+from mmn.apps.ablation.resampling import Resampling
 from mmn.utils.errors import DataError, UserError
 
 

@@ -7,14 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmn.apps.ablation.significance import (
-    Resampling,
-    _query_counts,
-    _seed_weights,
-    compare_rows,
-    holm,
-    mean_and_deviation,
-)
+from mmn.apps.ablation.resampling import Resampling
+from mmn.apps.ablation.significance import _query_counts, _seed_weights, compare_rows, holm, mean_and_deviation
 from mmn.utils.errors import UserError
 
 

@@ -8,11 +8,12 @@ from localizing import checkpoint_content
 from matplotlib.figure import Figure
 from torch.testing import assert_close
 
+from mmn.apps.benchmark.batch_sizes import SETTINGS
 from mmn.apps.benchmark.forms import Workload, recall_hits
 from mmn.apps.benchmark.growth import draw_growth
 from mmn.apps.benchmark.latency import measure_latency
 from mmn.apps.benchmark.reference_arguments import reference_settings
-from mmn.apps.benchmark.settings import SETTINGS, measured_config
+from mmn.apps.benchmark.settings import measured_config
 from mmn.apps.benchmark.waiting import measure_waiting
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.evaluation.recall import count_hits

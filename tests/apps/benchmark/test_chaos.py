@@ -52,8 +52,7 @@ class LaunchedRun(ChaosRun):
         return self.folder.parent / f"{self.folder.name}.txt"
 
     def start(self):
-        port = ["--master-port", chaos._free_port()]
-        command = ["tools/launch.py", "--processes", 2, *port, "tools/train_net.py", *self.arguments]
+        command = ["tools/launch.py", "--processes", 2, "tools/train_net.py", *self.arguments]
         return start_tool([*command, "OUTPUT_DIR", self.folder, "SOLVER.RESUME", "True"], self.output)
 
     @property

@@ -9,9 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from mmn.apps.corpus.corpus_recall import (
-    EVALUATED,
     NOT_LISTED,
-    PRODUCT_OF_ALL,
     THRESHOLDS,
     Answers,
     Corpus,
@@ -26,6 +24,7 @@ from mmn.apps.corpus.corpus_recall import (
     score_ranks,
     spoken,
 )
+from mmn.apps.corpus.evaluated_rules import EVALUATED, PRODUCT_OF_ALL
 from mmn.apps.search.ranking_rules import RULES
 from mmn.data.annotations import VideoAnnotation
 from mmn.structures.moments import cell_moments

@@ -9,7 +9,7 @@ from localizing import checkpoint_content
 from processes import launch
 from tiny import SYNTHETIC_CONFIG, tiny_options
 
-from mmn.apps.ablation.significance import Resampling
+from mmn.apps.ablation.resampling import Resampling
 from mmn.apps.corpus.corpus_recall import CorpusScores, rank_names, recall_names
 from mmn.apps.corpus.corpus_tables import (
     PRIOR,

@@ -1,7 +1,6 @@
 """The page in a real browser, Chromium without a window; without one these tests are skipped."""
 
 import re
-import runpy
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from mmn.apps.demo.growing_library import GrowingLibrary
 from mmn.apps.demo.page import DemoPage, build_app, import_gradio, serve
 from mmn.apps.demo.video_search import VideoSearch
 from mmn.apps.localize.model_source import ModelSource
+from mmn.commands.frame import run_command
 from mmn.utils.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:gradio")
@@ -207,18 +207,16 @@ def test_what_is_temporary_goes_when_the_demo_is_told_to_end(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_tool_without_a_model_says_how_to_make_one(tmp_path, monkeypatch):
+def test_tool_without_a_model_says_how_to_make_one(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["demo.py"])
-    with pytest.raises(UserError, match=r"there is no outputs/pixels/.*bash scripts/pixels\.sh, or give --ckpt"):
-        runpy.run_path(str(ROOT / "tools" / "demo.py"))["main"]()
+    with pytest.raises(SystemExit):
+        run_command("demo", [], tool="")
+    assert re.search(r"there is no outputs/pixels/.*bash scripts/pixels\.sh, or give --ckpt", capsys.readouterr().err)
 
 
 def test_tool_hands_its_arguments_on(monkeypatch):
     words = "--ckpt w --videos a b --annotations f --index i --port 1 --host h MODEL.DEVICE cpu"
-    monkeypatch.setattr(sys, "argv", ["demo.py", *words.split()])
-    main = runpy.run_path(str(ROOT / "tools" / "demo.py"))["main"]
     given = []
-    monkeypatch.setitem(main.__globals__, "run_demo", lambda *args: given.extend(args))
-    main()
+    monkeypatch.setattr("mmn.apps.demo.serve.run_demo", lambda *args: given.extend(args))
+    run_command("demo", words.split(), tool="")
     assert given == [ModelSource("w", None, ["MODEL.DEVICE", "cpu"]), PageVideos(["a", "b"], "f", "i"), "h", 1]

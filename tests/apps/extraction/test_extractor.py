@@ -16,6 +16,7 @@ from torch import nn
 from mmn.apps.extraction.backbones import BACKBONES, Backbone
 from mmn.apps.extraction.extractor import FeatureExtractor, batches, windows
 from mmn.apps.extraction.frame_transform import FrameTransform
+from mmn.apps.extraction.usual_sampling import UsualSampling
 from mmn.apps.video.decode import Frame
 from mmn.utils.errors import CheckpointError, ConfigError, DataError, UserError
 
@@ -23,7 +24,7 @@ from mmn.utils.errors import CheckpointError, ConfigError, DataError, UserError
 class Brightness(Backbone):
     """The mean of a frame, or of each end of a clip, twice: rows that tell what they were made of."""
 
-    layers = ("mean",)
+    usual = UsualSampling(("mean",))
     default_weights = "none"
     dim = 2
 

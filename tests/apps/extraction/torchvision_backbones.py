@@ -44,7 +44,7 @@ def check(name: str, shape: tuple[int, ...], folder: str) -> None:
 
 
 def compare(name: str, kind: type, whole: nn.Module, shape: tuple[int, ...], folder: str) -> None:
-    backbone = kind(Weights.parse("random:5"), kind.layers[0]).eval()
+    backbone = kind(Weights.parse("random:5"), kind.usual.layers[0]).eval()
     inputs = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         rows = backbone(inputs)
@@ -52,7 +52,7 @@ def compare(name: str, kind: type, whole: nn.Module, shape: tuple[int, ...], fol
         assert torch.allclose(head(name, whole)(rows), whole(inputs), atol=1e-5)
     if name == "r3d_18":
         torch.save(whole.state_dict(), f"{folder}/{name}.pth")
-        loaded = kind(Weights.parse(f"{folder}/{name}.pth"), kind.layers[0])
+        loaded = kind(Weights.parse(f"{folder}/{name}.pth"), kind.usual.layers[0])
         assert all(
             torch.equal(one, other) for one, other in zip(loaded.parameters(), backbone.parameters(), strict=True)
         )

@@ -2,9 +2,7 @@
 
 import json
 import os
-import sys
 
-import build_index as build_index_tool
 import h5py
 import numpy as np
 import pytest
@@ -21,6 +19,7 @@ from mmn.apps.search.change_index import convert_index
 from mmn.apps.search.indexed_video import BuildSettings, index_info, video_moments
 from mmn.apps.search.vector_store import open_store
 from mmn.apps.search.video_collections import FeatureCollection, FileCollection
+from mmn.commands.frame import run_command
 from mmn.utils.errors import ConfigError, DataError, UserError
 
 LENGTHS = {"walk": (20, 30.0), "sit": (3, 8.5), "run": (41, 59.0), "swim": (90, 200.0), "jump": (16, 16.0)}
@@ -322,14 +321,9 @@ def test_index_is_copied_to_another_place(localizer, write_features, place, tmp_
 
 
 @pytest.fixture
-def tool(monkeypatch):
-    """Arguments -> what tools/build_index.py does with them, in this process."""
-
-    def call(*args):
-        monkeypatch.setattr(sys, "argv", ["build_index.py", *map(str, args)])
-        build_index_tool.main()
-
-    return call
+def tool():
+    """Arguments -> what `mmn index` does with them, in this process."""
+    return lambda *words: run_command("index", [*map(str, words)], tool="")
 
 
 def test_tool_builds_prunes_removes_and_copies(tool, checkpoint, localizer, write_features, place, tmp_path):

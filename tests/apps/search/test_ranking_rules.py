@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from mmn.apps.search.ranking_rules import DEFAULT_RULE, RULES, find_rule, number_groups, rank_scores
+from mmn.apps.search.rank_scores import number_groups, rank_arrays, rank_scores
+from mmn.apps.search.ranking_rules import DEFAULT_RULE, RULES, find_rule
 from mmn.structures.query_vectors import HEADS
 from mmn.utils.errors import ConfigError
 
@@ -48,7 +49,7 @@ def naive_rerank(contrastive, iou, videos) -> list[float]:
 @given(candidates())
 def test_rerank_is_the_soft_maximum_of_the_video_times_the_share_of_the_best_product(case):
     contrastive, iou, videos = case
-    found = RULES["rerank"].scores(contrastive, iou, videos, POWER)
+    found = rank_arrays(RULES["rerank"], contrastive, iou, videos, POWER)
     wanted = [naive_rerank(*(part.tolist() for part in row)) for row in zip(*case, strict=True)]
     np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-6)
 
@@ -56,7 +57,7 @@ def test_rerank_is_the_soft_maximum_of_the_video_times_the_share_of_the_best_pro
 @given(candidates(), st.sampled_from(sorted(RULES)))
 def test_scores_are_within_0_and_1_and_0_where_there_is_no_candidate(case, name):
     contrastive, iou, videos = case
-    scores = RULES[name].scores(contrastive, iou, videos, POWER)
+    scores = rank_arrays(RULES[name], contrastive, iou, videos, POWER)
     assert scores.dtype == np.float32 and scores.shape == videos.shape
     assert (scores >= 0).all() and (scores <= 1).all()
     assert (scores[videos < 0] == 0).all()
@@ -65,19 +66,19 @@ def test_scores_are_within_0_and_1_and_0_where_there_is_no_candidate(case, name)
 @given(candidates(), st.sampled_from(sorted(RULES)))
 def test_scores_do_not_depend_on_what_the_videos_are_called_or_on_empty_places(case, name):
     contrastive, iou, videos = case
-    scores = RULES[name].scores(contrastive, iou, videos, POWER)
+    scores = rank_arrays(RULES[name], contrastive, iou, videos, POWER)
     renamed = np.where(videos < 0, -1, 1_000_000_007 * (9 - videos))
     longer = (
         np.pad(part, ((0, 0), (0, 3)), constant_values=fill)
         for part, fill in ((contrastive, 0.5), (iou, 0.5), (renamed, -1))
     )
-    np.testing.assert_allclose(RULES[name].scores(*longer, POWER)[:, : videos.shape[1]], scores, atol=1e-6)
+    np.testing.assert_allclose(rank_arrays(RULES[name], *longer, POWER)[:, : videos.shape[1]], scores, atol=1e-6)
 
 
 @given(candidates())
 def test_rerank_never_places_a_video_above_its_best_moment(case):
     contrastive, _, videos = case
-    scores = RULES["rerank"].scores(*case, POWER)
+    scores = rank_arrays(RULES["rerank"], *case, POWER)
     for row in range(len(videos)):
         for video in set(videos[row][videos[row] >= 0]):
             own = videos[row] == video
@@ -86,13 +87,13 @@ def test_rerank_never_places_a_video_above_its_best_moment(case):
 
 def test_rerank_prefers_the_video_with_more_evidence_to_the_one_with_the_highest_moment():
     contrastive, videos = np.array([[0.51, 0.5, 0.49, 0.48, 0.2]], np.float32), np.array([[1, 2, 2, 2, 1]])
-    scores = RULES["rerank"].scores(contrastive, np.zeros_like(contrastive), videos, POWER)[0]
+    scores = rank_arrays(RULES["rerank"], contrastive, np.zeros_like(contrastive), videos, POWER)[0]
     assert scores.argmax() == 1
 
 
 def test_rerank_orders_the_moments_of_a_video_by_both_heads():
     contrastive, iou = np.array([[0.52, 0.5, 0.3]], np.float32), np.array([[-0.1, 0.1, 0.1]], np.float32)
-    scores = RULES["rerank"].scores(contrastive, iou, np.zeros((1, 3), np.int64), POWER)[0]
+    scores = rank_arrays(RULES["rerank"], contrastive, iou, np.zeros((1, 3), np.int64), POWER)[0]
     assert scores.argsort().tolist() == [2, 0, 1]
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from transformers import AutoModel, AutoTokenizer
 
-from mmn.apps.synthetic.shape_dataset import ShapeOptions, make_videos, write_shape_dataset
+from mmn.apps.synthetic.options import ShapeOptions
+from mmn.apps.synthetic.shape_dataset import make_videos, write_shape_dataset
 from mmn.apps.synthetic.shape_rendering import render
 from mmn.apps.video.decode import iter_frames, probe
 from mmn.data.annotations import read_annotations

@@ -11,13 +11,8 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from mmn.apps.synthetic.simulated_features import (
-    SimulationOptions,
-    WordVectors,
-    content_words,
-    coverage,
-    simulate_features,
-)
+from mmn.apps.synthetic.options import SimulationOptions
+from mmn.apps.synthetic.simulated_features import WordVectors, content_words, coverage, simulate_features
 from mmn.utils.errors import ConfigError, DataError, UserError
 
 ROOT = Path(__file__).parents[3]

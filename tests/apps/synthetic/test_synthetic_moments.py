@@ -9,13 +9,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from mmn.apps.synthetic import synthetic_moments as synthetic
-from mmn.apps.synthetic.synthetic_moments import (
-    SyntheticOptions,
-    concept_vectors,
-    make_features,
-    make_video,
-    write_synthetic_dataset,
-)
+from mmn.apps.synthetic.options import SyntheticOptions
+from mmn.apps.synthetic.synthetic_moments import concept_vectors, make_features, make_video, write_synthetic_dataset
 from mmn.data.annotations import read_annotations
 from mmn.utils.errors import ConfigError
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mmn.apps.benchmark.tubes import plain_piece_ious
+from mmn.apps.synthetic.options import SyntheticStvgOptions
 from mmn.apps.synthetic.synthetic_tubes import (
     ACTIONS,
     CLOTHES,
@@ -14,7 +15,6 @@ from mmn.apps.synthetic.synthetic_tubes import (
     HEIGHT,
     KINDS,
     WIDTH,
-    SyntheticStvgOptions,
     concept_vectors,
     make_candidates,
     make_scene,

@@ -10,7 +10,8 @@ from matplotlib.image import imread
 from processes import launch
 
 from mmn.apps.visual import picture_report as report
-from mmn.apps.visual.picture_report import QueryChoice, write_report
+from mmn.apps.visual.picture_report import write_report
+from mmn.apps.visual.query_choice import QueryChoice
 from mmn.data import build_dataset
 from mmn.data.loaders import build_tokenizer
 from mmn.evaluation.inference import MomentRanker, Predictions

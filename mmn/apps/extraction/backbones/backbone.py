@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from mmn.apps.extraction.backbone_weights import Weights
 from mmn.apps.extraction.frame_transform import FrameTransform
+from mmn.apps.extraction.usual_sampling import UsualSampling
 from mmn.utils.checkpoint import load_checkpoint, load_weights
 from mmn.utils.registry import Registry
 
@@ -16,10 +17,8 @@ class Backbone(nn.Module):
     """Base class. A backbone is built from `(weights, layer)` and then only ever evaluated.
 
     Class attributes:
-        layers: names of the outputs that can be had, the usual one first.
+        usual: its layers, and the sampling that it is used with unless asked otherwise.
         takes_clips: whether it sees clips [B, 3, L, h, w]; otherwise it sees single frames [B, 3, h, w].
-        fps, clip_length, stride: the sampling that it is used with unless asked otherwise, see `FeatureRecipe`.
-        batch_size: clips or frames at once, likewise.
         fixed_clip_length: the only clip length that its architecture takes, where there is one.
         default_weights: a name, where there are usual ones.
         library: the package that the architecture comes from, where it is not this one.
@@ -29,12 +28,8 @@ class Backbone(nn.Module):
         dim: D, the width of a feature row.
     """
 
-    layers: ClassVar[tuple[str, ...]]
+    usual: ClassVar[UsualSampling]
     takes_clips: ClassVar[bool] = False
-    fps: ClassVar[float] = 1.0
-    clip_length: ClassVar[int] = 1
-    stride: ClassVar[int] = 1
-    batch_size: ClassVar[int] = 32
     fixed_clip_length: ClassVar[int | None] = None
     default_weights: ClassVar[str | None] = None
     library: ClassVar[str | None] = None

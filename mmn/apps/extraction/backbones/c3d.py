@@ -6,6 +6,7 @@ from torch.nn import functional as F
 from mmn.apps.extraction.backbone_weights import Weights, seeded
 from mmn.apps.extraction.backbones.backbone import BACKBONES, Backbone, load_file
 from mmn.apps.extraction.frame_transform import FrameTransform
+from mmn.apps.extraction.usual_sampling import USUAL
 from mmn.utils.errors import CheckpointError
 
 # Blue, green and red means of Sports-1M frames on the scale to 255. The original subtracts a mean picture for every
@@ -50,11 +51,9 @@ class C3D(nn.Module):
 class C3DBackbone(Backbone):
     """Weights: a file with the state dict of the Sports-1M model; there is no place to fetch it from by name."""
 
-    layers = ("fc6", "fc7")
+    usual = USUAL["c3d"]
     takes_clips = True
-    fps, clip_length, stride = 30.0, 16, 16
     fixed_clip_length = 16
-    batch_size = 8
     dim = 4096
 
     def __init__(self, weights: Weights, layer: str):

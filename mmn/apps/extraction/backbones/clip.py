@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from mmn.apps.extraction.backbone_weights import Weights, seeded
 from mmn.apps.extraction.backbones.backbone import BACKBONES, Backbone
 from mmn.apps.extraction.frame_transform import FrameTransform
+from mmn.apps.extraction.usual_sampling import USUAL
 from mmn.utils.errors import CheckpointError
 from mmn.utils.pretrained import load_pretrained
 from mmn.utils.torchvision import explains_torchvision
@@ -19,7 +20,7 @@ class ClipBackbone(Backbone):
     Random weights have the architecture of ViT-B/32.
     """
 
-    layers = ("image_embeds",)
+    usual = USUAL["clip"]
     default_weights = "openai/clip-vit-base-patch32"
     library = "transformers"
 

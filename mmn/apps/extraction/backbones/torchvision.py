@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mmn.apps.extraction.backbone_weights import Weights, seeded
 from mmn.apps.extraction.backbones.backbone import BACKBONES, Backbone, load_file
 from mmn.apps.extraction.frame_transform import FrameTransform
+from mmn.apps.extraction.usual_sampling import USUAL
 from mmn.utils.errors import ConfigError, nearest
 from mmn.utils.torchvision import import_torchvision
 
@@ -54,9 +55,7 @@ class TorchvisionBackbone(Backbone):
 class VGG16Backbone(TorchvisionBackbone):
     """VGG-16 (Simonyan and Zisserman, 2015): a fully connected layer of 4096 after its ReLU, of single frames."""
 
-    layers = ("fc7", "fc6")
-    fps = 6.0
-    batch_size = 16
+    usual = USUAL["vgg16"]
     default_weights = "IMAGENET1K_V1"
     architecture = "vgg16"
     dim = 4096
@@ -83,7 +82,6 @@ class TorchvisionClipBackbone(TorchvisionBackbone):
 
     head: ClassVar[str]
     frame_transform: ClassVar[FrameTransform]
-    layers = ("avgpool",)
     takes_clips = True
     default_weights = "KINETICS400_V1"
 
@@ -101,8 +99,7 @@ class TorchvisionClipBackbone(TorchvisionBackbone):
 class R3D18Backbone(TorchvisionClipBackbone):
     """The 3D ResNet of 18 layers (Tran et al., 2018)."""
 
-    fps, clip_length, stride = 15.0, 16, 16
-    batch_size = 8
+    usual = USUAL["r3d_18"]
     architecture, head = "r3d_18", "fc"
     dim = 512
     frame_transform = FrameTransform((128, 171), (112, 112), "bilinear", KINETICS_MEAN, KINETICS_STD)
@@ -112,8 +109,7 @@ class R3D18Backbone(TorchvisionClipBackbone):
 class Swin3DBackbone(TorchvisionClipBackbone):
     """The Video Swin Transformer (Liu et al., 2022), tiny."""
 
-    fps, clip_length, stride = 15.0, 32, 16
-    batch_size = 2
+    usual = USUAL["swin3d"]
     architecture, head = "swin3d_t", "head"
     dim = 768
     frame_transform = FrameTransform(256, (224, 224), "bilinear", IMAGENET_MEAN, IMAGENET_STD)

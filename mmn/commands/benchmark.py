@@ -1,0 +1,39 @@
+"""Measure the project's path against the plain form of the same computation, in turns, in one run.
+
+mmn benchmark [--settings charades activitynet tacos] [--modes eval train] [--repeats 5] [--json FILE]
+"""
+
+from argparse import Namespace
+
+from mmn.apps.benchmark.batch_sizes import SETTINGS
+from mmn.commands.frame import CommandParser
+
+
+def add_arguments(parser: CommandParser) -> None:
+    parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
+    parser.add_argument("--modes", nargs="+", choices=["eval", "train"], default=["eval", "train"])
+    parser.add_argument("--repeats", type=int, default=5, help="turns per component")
+    parser.add_argument("--json", metavar="FILE", help="write all figures there")
+    parser.add_argument("--options", nargs="+", default=[], metavar="KEY VALUE", help="config keys to override")
+    parser.add_argument("--components", nargs="+", default=[], metavar="NAME", help="measure these alone")
+    parser.add_argument("--no-data", action="store_true", help="leave out the construction of a dataset")
+    parser.add_argument("--growth", metavar="PNG", help="instead, plot how cost grows with map, sentences and videos")
+    parser.add_argument("--latency", action="store_true", help="instead, time single queries on an encoded video")
+    parser.add_argument(
+        "--ckpt", help="of this model, with --latency; by default the first of --settings, random weights"
+    )
+
+
+def run(args: Namespace) -> None:
+    from mmn.apps.benchmark.benchmark_tables import run_benchmark
+    from mmn.apps.benchmark.growth import plot_growth
+    from mmn.apps.benchmark.latency import print_latency
+
+    if args.latency:
+        print_latency(args.ckpt, args.settings[0], args.repeats)
+    elif args.growth:
+        plot_growth(args.growth, args.repeats)
+    else:
+        run_benchmark(
+            args.settings, args.modes, args.repeats, args.options, args.json, not args.no_data, args.components
+        )

@@ -1,0 +1,82 @@
+"""The frame of a command: read its arguments first, then import what it needs and do the work."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from mmn.utils.cli import run_tool
+from mmn.utils.version import VERSION
+
+
+class WrongArguments(Exception):
+    """Arguments that do not go together; the text says which."""
+
+
+class HelpWithDefaults(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """Adds to each argument what it is by default."""
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser with the arguments that several commands share.
+
+    Attributes:
+        takes_flags_anywhere: whether flags may stand between the words that are no flags. False where everything after
+            the first such word belongs to it.
+    """
+
+    takes_flags_anywhere = False
+
+    def add_config_file(self, needed: bool = True) -> None:
+        self.add_argument(
+            "--config-file",
+            required=needed,
+            metavar="F",
+            help="yaml file, or a name that `mmn configs` lists"
+            + ("" if needed else "; for a checkpoint that does not carry its config"),
+        )
+
+    def add_options(self) -> None:
+        self.add_argument(
+            "options", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys to override, after the flags"
+        )
+
+    def add_mixed_options(self) -> None:
+        self.takes_flags_anywhere = True
+        self.add_argument("options", nargs="*", metavar="KEY VALUE", help="config keys to override")
+
+
+def run_command(name: str, words: Sequence[str] | None = None, tool: str | None = None) -> None:
+    """Do what a command's arguments ask for.
+
+    Args:
+        name: of the command, e.g. "check-data".
+        words: its arguments; by default those that this process was started with.
+        tool: the file in tools/ by which it was started, for its help; by default that of this process, and "" for the
+            command `mmn`.
+    """
+    words = sys.argv[1:] if words is None else list(words)
+    tool = os.path.basename(sys.argv[0]) if tool is None else tool
+    if words[:1] == ["--version"]:
+        print(f"mmn {VERSION}")
+        return
+    module = importlib.import_module(f"mmn.commands.{name.replace('-', '_')}")
+    parser = CommandParser(
+        prog=tool or f"mmn {name}",
+        description=_describe(module.__doc__, name, tool),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    args = parser.parse_intermixed_args(words) if parser.takes_flags_anywhere else parser.parse_args(words)
+    try:
+        run_tool(lambda: module.run(args))
+    except WrongArguments as error:
+        parser.error(str(error))
+
+
+def _describe(text: str, name: str, tool: str) -> str:
+    """A command's help, as it is started: docstrings have `mmn NAME` and, under torchrun, `-m mmn NAME`."""
+    if not tool:
+        return text
+    return text.replace(f"-m mmn {name}", f"tools/{tool}").replace(f"mmn {name}", f"python tools/{tool}")

@@ -1,0 +1,35 @@
+"""Make the small synthetic dataset.
+
+mmn make-synthetic --out dataset/synthetic
+"""
+
+from argparse import Namespace
+
+from mmn.apps.synthetic.options import SyntheticOptions
+from mmn.commands.frame import CommandParser, HelpWithDefaults
+
+
+def add_arguments(parser: CommandParser) -> None:
+    default = SyntheticOptions()
+    parser.formatter_class = HelpWithDefaults
+    parser.add_argument("--out", default="dataset/synthetic", help="folder to write")
+    parser.add_argument("--videos-train", type=int, default=default.num_train, help="videos of the train split")
+    parser.add_argument("--videos-val", type=int, default=default.num_val, help="videos of the val split")
+    parser.add_argument("--videos-test", type=int, default=default.num_test, help="videos of the test split")
+    parser.add_argument("--dim", type=int, default=default.dim, help="feature dimensions")
+    parser.add_argument("--noise", type=float, default=default.noise, help="norm of a row's noise; a concept's is 1")
+    parser.add_argument("--seed", type=int, default=default.seed, help="the same seed gives the same files")
+
+
+def run(args: Namespace) -> None:
+    from mmn.apps.synthetic.synthetic_moments import write_synthetic_dataset
+
+    options = SyntheticOptions(
+        num_train=args.videos_train,
+        num_val=args.videos_val,
+        num_test=args.videos_test,
+        dim=args.dim,
+        noise=args.noise,
+        seed=args.seed,
+    )
+    write_synthetic_dataset(args.out, options)

@@ -1,0 +1,54 @@
+"""Test a checkpoint on the test splits of a config.
+
+mmn test --config-file F --ckpt W [--dump FILE] [--partial] KEY VALUE ...
+mmn test --config-file F --ckpt W --sweep TEST.SCORE=product,iou TEST.NMS_THRESH=0.4,0.5 [--sweep-out FILE]
+
+--sweep scores under every combination of these values, for one forward pass.
+"""
+
+from argparse import Namespace
+
+from mmn.commands.frame import CommandParser, WrongArguments
+from mmn.config import load_config
+from mmn.evaluation.sweep_words import SWEEPABLE, split_words
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(","))
+
+
+def add_arguments(parser: CommandParser) -> None:
+    parser.add_config_file()
+    parser.add_argument("--ckpt", help="checkpoint; by default the best, else the last one of OUTPUT_DIR")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--dump", metavar="FILE", help="write the predictions, one json line per sentence")
+    what.add_argument("--sweep", nargs="+", metavar="KEY=V1,V2", help=f"values of {', '.join(SWEEPABLE)}")
+    parser.add_argument("--sweep-out", metavar="FILE", help="write the sweep's table, .csv or .json")
+    parser.add_argument("--dump-maps", metavar="FILE", help="write the score maps, for `mmn visualize`, as HDF5")
+    parser.add_argument("--maps-first", type=int, metavar="N", help="write the maps of the first N sentences only")
+    parser.add_argument(
+        "--maps-of", type=numbers, metavar="N,N,...", help="write the maps of these sentences (qid) only"
+    )
+    parser.add_argument("--partial", action="store_true", help="load what fits the model, and say what does not")
+    parser.add_options()
+
+
+def run(args: Namespace) -> None:
+    if args.dump_maps is None and (args.maps_first is not None or args.maps_of is not None):
+        raise WrongArguments("--maps-first and --maps-of go with --dump-maps FILE")
+    if bool(args.sweep_out) > bool(args.sweep) or (args.sweep and args.dump_maps):
+        raise WrongArguments("--sweep-out goes with --sweep, and --dump-maps without it")
+    settings, options = split_words(args.sweep or [])
+    options += args.options
+
+    load_config(args.config_file, options)  # a mistake in it is told before the libraries are loaded
+
+    from mmn.engine.run import start_run, sweep, test
+    from mmn.evaluation.map_file import MapRequest
+
+    cfg, device = start_run(args.config_file, options, training=False)
+    if args.sweep:
+        sweep(cfg, device, settings, args.ckpt, args.sweep_out, args.partial)
+    else:
+        maps = MapRequest(args.dump_maps, args.maps_first, args.maps_of) if args.dump_maps else None
+        test(cfg, device, args.ckpt, args.dump, args.partial, maps)

@@ -1,0 +1,32 @@
+"""Draw pictures of a prediction file and of a training run, and an html page that shows them.
+
+mmn visualize --predictions FILE [--maps FILE.h5] [--metrics metrics.jsonl] --out FOLDER
+"""
+
+from argparse import Namespace
+
+from mmn.apps.visual.query_choice import CHOICES, QueryChoice
+from mmn.commands.frame import CommandParser
+
+
+def add_arguments(parser: CommandParser) -> None:
+    parser.add_argument("--predictions", metavar="FILE", help="as `mmn test --dump` writes it, or another tool")
+    parser.add_argument("--truth", metavar="FILE", help="json lines with the true moments, where FILE has none")
+    parser.add_argument("--maps", metavar="FILE.h5", help="as `mmn test --dump-maps` writes it beside the predictions")
+    parser.add_argument("--metrics", metavar="FILE", help="metrics.jsonl of a run, for the training curves")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="where the png files and index.html go")
+    parser.add_argument("--queries", type=int, default=4, metavar="N", help="pictures per choice of queries; default 4")
+    parser.add_argument(
+        "--choose", nargs="+", choices=CHOICES, default=["worst", "best", "random"], help="default: worst best random"
+    )
+    parser.add_argument("--qids", nargs="+", default=[], metavar="QID", help="pictures of these queries instead")
+    parser.add_argument("--seed", type=int, default=0, help="of the random choice")
+
+
+def run(args: Namespace) -> None:
+    from mmn.apps.visual.picture_report import write_report
+    from mmn.utils.logger import setup_logger
+
+    setup_logger(None, 0)
+    choice = QueryChoice(args.queries, tuple(args.choose), tuple(args.qids), args.seed)
+    write_report(args.out, args.predictions, args.truth, args.maps, args.metrics, choice)

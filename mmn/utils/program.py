@@ -1,0 +1,12 @@
+"""The start of a command of this package in another process."""
+
+import sys
+from pathlib import Path
+
+MAIN_FILE = str(Path(__file__).resolve().parents[1] / "__main__.py")
+"""Run by its path, so that the other process has this very package, installed or not, in whatever folder it starts."""
+
+
+def program(command: str, *arguments: str) -> tuple[str, ...]:
+    """What to start for `mmn COMMAND ARGUMENTS`."""
+    return (sys.executable, MAIN_FILE, command, *arguments)

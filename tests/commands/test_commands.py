@@ -1,0 +1,86 @@
+"""The command `mmn` and its subcommands, as far as their arguments go."""
+
+import json
+import re
+
+import pytest
+from processes import run_python
+from tiny import ROOT
+
+from mmn.commands import main as command_line
+from mmn.commands.main import COMMANDS
+from mmn.utils.version import VERSION
+
+RUN_ALL = """
+import contextlib, io, json, sys
+from mmn.commands.frame import run_command
+for words in json.load(sys.stdin):
+    with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(SystemExit):
+        run_command(words[0], words[1:], tool="")
+    loaded = sorted({"torch", "transformers", "h5py", "matplotlib", "av", "lancedb"} & sys.modules.keys())
+    print(json.dumps([text.getvalue(), loaded]))
+"""
+
+
+def run(monkeypatch, *words):
+    monkeypatch.setattr("sys.argv", ["mmn", *words])
+    command_line.main()
+
+
+def test_help_and_scoring_a_file_load_no_large_library(tmp_path):
+    """One process runs them all, one after the other."""
+    line = {"qid": 1, "vid": "a", "query": "q", "relevant_windows": [[0, 5]], "pred_relevant_windows": [[0, 4, 0.5]]}
+    (tmp_path / "found.jsonl").write_text(json.dumps(line) + "\n")
+    scoring = ["evaluate", "--predictions", str(tmp_path / "found.jsonl"), "--split", "tacos_test", "--examples", "1"]
+    words = [*([name, "--help"] for name in COMMANDS), ["configs"], scoring]
+    done = run_python("-c", RUN_ALL, text=json.dumps(words))
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [loaded for _, loaded in results] == [[]] * len(words)
+    for name, (text, _) in zip(COMMANDS, results, strict=False):
+        assert text.startswith(f"usage: mmn {name} "), text
+    assert "R@1,IoU@0.1" in results[-1][0]
+
+
+def test_overview_names_every_command(monkeypatch, capsys):
+    run(monkeypatch)
+    assert re.findall(r"^  ([a-z-]+) +[A-Z]", capsys.readouterr().out, re.MULTILINE) == list(COMMANDS)
+
+
+@pytest.mark.parametrize("words", [["--version"], ["train", "--version"]])
+def test_version(monkeypatch, capsys, words):
+    run(monkeypatch, *words)
+    assert capsys.readouterr().out == f"mmn {VERSION}\n"
+
+
+def test_unknown_command_is_one_sentence(monkeypatch, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        run(monkeypatch, "tain")
+    assert exit_info.value.code == 2
+    assert capsys.readouterr().err == "error: mmn has no command 'tain': did you mean train?\n"
+
+
+def test_every_tool_is_a_command_and_prints_its_own_name(tmp_path):
+    """From another folder than the checkout's."""
+    tools = {path.name: path.read_text() for path in (ROOT / "tools").glob("*.py") if path.name != "_path.py"}
+    names = {name: re.search(r'run_command\("([a-z-]+)"\)', text)[1] for name, text in tools.items()}
+    assert sorted(names.values()) == sorted(set(COMMANDS) - {"configs"})
+    done = run_python(ROOT / "tools" / "train_net.py", "--help", folder=tmp_path)
+    assert done.stdout.startswith("usage: train_net.py ")
+    assert "python tools/train_net.py --config-file F" in done.stdout
+
+
+def test_arguments_that_do_not_go_together_end_with_the_usage(monkeypatch, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        run(monkeypatch, "test", "--config-file", "synthetic", "--maps-first", "3")
+    assert exit_info.value.code == 2
+    assert capsys.readouterr().err.endswith("mmn test: error: --maps-first and --maps-of go with --dump-maps FILE\n")
+
+
+def test_configs_are_listed_with_their_short_names(monkeypatch, capsys):
+    run(monkeypatch, "configs")
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert {"pool_charades_16x16_k5l8": "charades", "conv_tacos_128x128_k5l8": "conv_tacos"}.items() <= {
+        row[0]: row[1] for row in rows if len(row) == 2
+    }.items()
+    assert sorted(row[0] for row in rows) == sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
