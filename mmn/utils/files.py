@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import tempfile
@@ -11,6 +10,11 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from mmn.utils.errors import UserError
+
+try:
+    import fcntl
+except ImportError as error:
+    raise UserError("this system has no file locks: mmn runs on Linux and macOS, and on Windows inside WSL") from error
 
 TEMPORARY_MARK = ".mmn-"  # in the names of temporary files, by which leftovers are known as ours
 

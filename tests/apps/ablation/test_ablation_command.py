@@ -1,6 +1,7 @@
 """From a config and rows to a table: the whole way once, its parts with a stand-in for the commands."""
 
 import json
+import sys
 
 import pytest
 from processes import launch
