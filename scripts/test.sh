@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lint and test, in an environment that this script makes itself. Further arguments go on to pytest.
+# Lint, check types and test, in an environment that this script makes itself. Further arguments go on to pytest.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/environment.sh
@@ -19,5 +19,6 @@ fi
 "$python" -m ruff check .
 "$python" -m ruff format --check .
 .venv/bin/lint-imports --no-logo
+"$python" -m mypy
 # Tests run beside each other's subprocesses on few cores: threads that wait must not spin.
 OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} exec "$python" -m pytest -rs "$@"

@@ -4,6 +4,7 @@ import ast
 import math
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from yacs.config import CfgNode
 
@@ -15,7 +16,7 @@ from mmn.utils.errors import ConfigError, closest_match
 # What the released HC-STVG file calls things -> what they are here, and a number that its program had in its code.
 RELEASED_SECTION, SECTION = "MODEL.TAN.", "MODEL.MMN."
 RELEASED_ARCHITECTURES = {"TAN": "STVG"}
-RELEASED_VALUES = {"SOLVER.CLIP_GRAD_NORM": 10.0}
+RELEASED_VALUES: dict[str, object] = {"SOLVER.CLIP_GRAD_NORM": 10.0}
 ALSO_LISTS = ("MODEL.MMN.FEATPOOL.INPUT_SIZE",)  # keys that take several of what their default is, in a list
 DEEPEST = 8  # sections in sections that are looked into; yaml can even nest a section in itself
 
@@ -111,7 +112,7 @@ def config_values(cfg: CfgNode) -> dict[str, object]:
     """The values of all keys by their full names."""
     values: dict[str, object] = {}
     for key in config_keys():
-        node: object = cfg
+        node: Any = cfg
         for part in key.split("."):
             node = node[part]
         values[key] = node
@@ -173,14 +174,14 @@ def _convert(key: str, value: object, default: object, where: str) -> object:
     return value
 
 
-def _convert_items(key: str, value: Sequence, default: Sequence, where: str) -> Sequence:
+def _convert_items(key: str, value: Sequence, default: list | tuple, where: str) -> list | tuple:
     """A list or tuple in the default's type, its items checked against the kind of item that the key holds."""
     kind = type(default[0]) if default else str  # the keys whose default is empty hold names
-    items = [
+    items: list[Any] = [
         float(item) if kind is float and type(item) is int and abs(item) < sys.float_info.max else item
         for item in value
     ]
-    if not all(type(item) is kind and (kind is not float or math.isfinite(item)) for item in items):
+    if not all(type(item) is kind for item in items) or (kind is float and not all(map(math.isfinite, items))):
         raise ConfigError(f"{where} sets {key} to {value!r}, but its items must be {_KINDS[kind]}")
     return type(default)(items)
 

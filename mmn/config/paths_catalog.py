@@ -92,7 +92,7 @@ def _tubes(stem: str, tracks: tuple[str, ...]) -> TubeEntry:
     return TubeEntry(f"{stem}.json", f"{stem}_tubes.hdf5", tuple(f"{stem}_{track}.hdf5" for track in tracks))
 
 
-CATALOG = {
+CATALOG: dict[str, CatalogEntry | TubeEntry] = {
     **{f"tacos_{split}": _tacos(split) for split in ("train", "val", "test")},
     **{f"activitynet_{split}": _activitynet(split) for split in ("train", "val", "test")},
     **{f"charades_{split}": _charades(split) for split in ("train", "test")},

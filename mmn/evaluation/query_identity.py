@@ -15,9 +15,14 @@ from mmn.utils.errors import DataError, listed
 class HasIdentity(Protocol):
     """A line that is about a query; `query` and `video_id` are "" where it does not say."""
 
-    qid: int | str | None
-    query: str
-    video_id: str
+    @property
+    def qid(self) -> int | str | None: ...
+
+    @property
+    def query(self) -> str: ...
+
+    @property
+    def video_id(self) -> str: ...
 
 
 Line = TypeVar("Line", bound=HasIdentity)

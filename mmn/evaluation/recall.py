@@ -28,7 +28,10 @@ def rank_hits(ious: Array, thresholds: Sequence[float]) -> list[list[Array]]:
     Returns:
         [ranks][thresholds] of [Q] bool.
     """
-    return [[(ious[:, :rank] >= threshold).any(axis=1) for threshold in thresholds] for rank in RECALL_RANKS]
+    return [
+        [(ious[:, :rank] >= threshold).any(axis=1) for threshold in thresholds]  # type: ignore[misc]  # no scalar
+        for rank in RECALL_RANKS
+    ]
 
 
 def count_hits(ious: Array, thresholds: Sequence[float]) -> list[list[int]]:
@@ -57,14 +60,14 @@ def average_precision(ious: np.ndarray, thresholds: Sequence[float]) -> np.ndarr
     Returns:
         [T] float64.
     """
-    thresholds = np.asarray(thresholds, dtype=ious.dtype)  # an IoU of 0.9 in float32 is to reach 0.9
-    rows = np.arange(len(thresholds))
-    free = np.ones((len(thresholds), ious.shape[1]), dtype=bool)
-    is_hit = np.zeros((len(ious), len(thresholds)), dtype=bool)
+    limits = np.asarray(thresholds, dtype=ious.dtype)  # an IoU of 0.9 in float32 is to reach 0.9
+    rows = np.arange(len(limits))
+    free = np.ones((len(limits), ious.shape[1]), dtype=bool)
+    is_hit = np.zeros((len(ious), len(limits)), dtype=bool)
     for rank, row in enumerate(ious):
         candidates = np.where(free, row, -1.0)
         best = candidates.argmax(axis=1)
-        is_hit[rank] = candidates[rows, best] >= thresholds
+        is_hit[rank] = candidates[rows, best] >= limits
         free[rows, best] &= ~is_hit[rank]
     precision = is_hit.cumsum(axis=0) / np.arange(1, len(ious) + 1)[:, None]
     # Interpolated: the best precision at this recall or beyond; each hit adds 1 / G of recall.

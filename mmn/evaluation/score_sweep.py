@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from terminaltables import AsciiTable
 from torch import Tensor
@@ -71,7 +72,7 @@ def sweep_grid(cfg: CfgNode, settings: Sequence[str]) -> list[tuple[dict[str, ob
     return grid
 
 
-def format_sweep(rows: Sequence[dict[str, object]], keys: Sequence[str], title: str) -> str:
+def format_sweep(rows: Sequence[dict[str, Any]], keys: Sequence[str], title: str) -> str:
     """A table with a row per setting: the swept keys as they are, the metrics (shares) as percentages."""
     metrics = [name for name in rows[0] if name not in keys]
     lines = [[*(str(row[key]) for key in keys), *(f"{100 * row[name]:.2f}" for name in metrics)] for row in rows]

@@ -102,7 +102,7 @@ def tube_metrics(sums: Tensor, thresholds: Sequence[float]) -> dict[str, float]:
 def evaluate_tubes(predictions: TubePredictions, dataset: TubeDataset) -> dict[str, float]:
     """Metrics of a split from each process's predictions for its share; called on all processes."""
     pieces = list(predicted_pieces(predictions, dataset.tubes))
-    truths = [dataset.videos[number].truth for number, _ in pieces]
+    truths = [_truth(dataset.videos[number]) for number, _ in pieces]
     ious = tube_ious([piece for _, piece in pieces], truths)
     return tube_metrics(comm.sum_over_processes(tube_sums(*ious, dataset.thresholds)), dataset.thresholds)
 
@@ -179,9 +179,9 @@ def score_tubes(
             "%d of the %d videos of %s have no prediction and count as wrong", len(missing), len(videos), annotations
         )
     predicted = [video for video in videos if video.video_id in predictions]
-    ious = tube_ious([predictions[video.video_id] for video in predicted], [video.truth for video in predicted])
-    ious = [torch.cat([values, torch.zeros(len(missing))]) for values in ious]
-    return tube_metrics(tube_sums(*ious, thresholds), thresholds)
+    ious = tube_ious([predictions[video.video_id] for video in predicted], [_truth(video) for video in predicted])
+    spatial, temporal = (torch.cat([values, torch.zeros(len(missing))]) for values in ious)
+    return tube_metrics(tube_sums(spatial, temporal, thresholds), thresholds)
 
 
 def format_tube_examples(predictions: Mapping[str, Tubes], videos: Sequence[TubeAnnotation], count: int) -> str:
@@ -190,13 +190,19 @@ def format_tube_examples(predictions: Mapping[str, Tubes], videos: Sequence[Tube
     for number in torch.linspace(0, len(videos) - 1, min(count, len(videos))).long().tolist():
         video = videos[number]
         piece = predictions[video.video_id]
-        spatial, temporal = tube_ious([piece], [video.truth])
+        spatial, temporal = tube_ious([piece], [_truth(video)])
         lines.append(f"{video.video_id}: {video.sentence.strip()!r}")
         lines.append(
-            f"    truth frames {_frames(video.truth)}, predicted {_frames(piece)}  vIoU {spatial.item():.2f}  "
+            f"    truth frames {_frames(_truth(video))}, predicted {_frames(piece)}  vIoU {spatial.item():.2f}  "
             f"tIoU {temporal.item():.2f}"
         )
     return "\n".join(lines)
+
+
+def _truth(video: TubeAnnotation) -> Tubes:
+    """The truth of a video, which the caller knows to have one."""
+    assert video.truth is not None
+    return video.truth
 
 
 def _frames(tube: Tubes) -> str:

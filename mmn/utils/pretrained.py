@@ -9,6 +9,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from typing import Any
 
 from mmn.utils.errors import ConfigError
 from mmn.utils.torchvision import explains_torchvision
@@ -18,7 +19,7 @@ HUB_TIMEOUT = 8.0  # seconds that the hub gets to answer at all
 
 @explains_torchvision()
 def load_pretrained(
-    auto_class: type,
+    auto_class: Any,
     name: str,
     what: str,
     key: str,
@@ -49,7 +50,7 @@ def load_pretrained(
     return _load(auto_class, name, _how_to_get(name, what, key), kwargs, local_files_only=False)
 
 
-def _load(auto_class: type, name: str, message: str, kwargs: dict, local_files_only: bool = True):
+def _load(auto_class: Any, name: str, message: str, kwargs: dict, local_files_only: bool = True):
     try:
         return auto_class.from_pretrained(name, local_files_only=local_files_only, **kwargs)
     except (OSError, ValueError) as error:
