@@ -64,7 +64,7 @@ def run_command(name: str, words: Sequence[str] | None = None, tool: str | None 
     module = importlib.import_module(f"mmn.commands.{name.replace('-', '_')}")
     parser = CommandParser(
         prog=tool or f"mmn {name}",
-        description=_describe(module.__doc__, name, tool),
+        description=_describe(module.__doc__ or "", name, tool),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)

@@ -57,5 +57,5 @@ def _overview() -> str:
 
 
 def _summary(name: str) -> str:
-    doc = importlib.import_module(f"mmn.commands.{name.replace('-', '_')}").__doc__
+    doc = importlib.import_module(f"mmn.commands.{name.replace('-', '_')}").__doc__ or ""
     return doc.splitlines()[0].removesuffix(".").removesuffix(":")
