@@ -53,13 +53,13 @@ setup(
         "PyYAML>=6.0",
     ],
     extras_require={
-        "video": ["av>=18.0"],
+        "video": ["av>=17.1"],
         "torchvision": ["torchvision>=0.21"],
         "plots": ["matplotlib"],
         "mlflow": ["mlflow-skinny>=2.10"],
         "search": ["lancedb>=0.40"],
         "milvus": ["pymilvus>=3.0"],
-        "demo": ["gradio>=6.0", "av>=18.0", "matplotlib"],
+        "demo": ["gradio>=6.0", "av>=17.1", "matplotlib"],
         "test": ["pytest", "hypothesis", "ruff", "import-linter", "mypy"],
     },
 )
