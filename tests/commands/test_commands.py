@@ -70,11 +70,20 @@ def test_every_tool_is_a_command_and_prints_its_own_name(tmp_path):
     assert "python tools/train_net.py --config-file F" in done.stdout
 
 
-def test_arguments_that_do_not_go_together_end_with_the_usage(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("test --config-file synthetic --maps-first 3", "--maps-first and --maps-of go with --dump-maps FILE"),
+        ("evaluate --predictions f --missing-as-wrong", "--missing-as-wrong goes with --truth FILE or --annotations"),
+        ("launch --processes 2 localize", "'localize' cannot be launched: give train or test"),
+        ("launch --processes 2 --nodes 2 train", "--master-port is needed with several machines"),
+    ],
+)
+def test_arguments_that_do_not_go_together_end_with_the_usage(monkeypatch, capsys, words, text):
     with pytest.raises(SystemExit) as exit_info:
-        run(monkeypatch, "test", "--config-file", "synthetic", "--maps-first", "3")
+        run(monkeypatch, *words.split())
     assert exit_info.value.code == 2
-    assert capsys.readouterr().err.endswith("mmn test: error: --maps-first and --maps-of go with --dump-maps FILE\n")
+    assert f"mmn {words.split()[0]}: error: {text}" in capsys.readouterr().err
 
 
 def test_configs_are_listed_with_their_short_names(monkeypatch, capsys):
