@@ -11,11 +11,12 @@ from typing import BinaryIO
 
 from mmn.utils.errors import UserError
 
-TEMPORARY_MARK = ".mmn-"  # in the names of temporary files, by which leftovers are known as ours
 try:
     import fcntl
 except ImportError as error:
     raise UserError("this system has no file locks: mmn runs on Linux and macOS, and on Windows inside WSL") from error
+
+TEMPORARY_MARK = ".mmn-"  # in the names of temporary files, by which leftovers are known as ours
 
 
 @contextlib.contextmanager

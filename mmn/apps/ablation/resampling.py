@@ -7,7 +7,14 @@ from mmn.utils.errors import UserError
 
 @dataclass(frozen=True)
 class Resampling:
-    """How often, from which seed, and how wide the interval is (0.95: from the 2.5 % to the 97.5 % quantile)."""
+    """Settings of the bootstrap.
+
+    Attributes:
+        count: resamples.
+        seed: seed of the draws.
+        confidence: width of the interval; 0.95 goes from the 2.5 % to the 97.5 % quantile.
+    Raises UserError for values that cannot be.
+    """
 
     count: int = 10_000
     seed: int = 0

@@ -25,7 +25,7 @@ def rank_arrays(
 
 
 def rank_scores(contrastive: Tensor, iou: Tensor, videos: Tensor, power: float, kind: str) -> Tensor:
-    """What candidates are listed by, highest first.
+    """The scores that candidates are listed by, highest first.
 
     * "contrastive", "iou", "product": `mmn.modeling.scoring.final_score` of that kind.
     * "rerank": videos by the contrastive head, which alone saw other videos in training, and the moments of a video by

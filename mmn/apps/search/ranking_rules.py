@@ -14,7 +14,7 @@ DEFAULT_PER_VIDEO = 3
 
 @dataclass(frozen=True)
 class RankingRule:
-    """How moments are ranked: the first `depth` of a head by `rank_scores`, then those beyond in the order of the head.
+    """An order of moments: the first `depth` of a head by `rank_scores`, then those beyond in the order of the head.
 
     Attributes:
         name: the word that users know it by.

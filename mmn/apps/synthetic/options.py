@@ -1,9 +1,9 @@
 """Size and difficulty of made data. Nothing here takes time to import, so that a command line can show the defaults."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mmn.apps.synthetic.option_checks import check_above_zero, check_not_negative
 from mmn.utils.errors import ConfigError
 
 MIN_FRAMES = 32  # of a rendered video, in which the shortest action, 6% of them, is a frame long at least
@@ -122,17 +122,3 @@ class SimulationOptions:
             raise ConfigError(f"the seed cannot be {self.seed}: give a whole number from 0 up")
         if "{vid}" not in self.feature_key:
             raise ConfigError(f"the feature key {self.feature_key!r} names no video: put {{vid}} where its id belongs")
-
-
-def check_above_zero(options: object, names: Iterable[str], what: str) -> None:
-    """Raise ConfigError where one of these options of `what` is not above 0."""
-    for name in names:
-        if not getattr(options, name) > 0:
-            raise ConfigError(f"{what}'s {name} cannot be {getattr(options, name)}: it must be above 0")
-
-
-def check_not_negative(options: object, names: Iterable[str], what: str) -> None:
-    """Raise ConfigError where one of these options of `what` is below 0."""
-    for name in names:
-        if not getattr(options, name) >= 0:
-            raise ConfigError(f"{what}'s {name} cannot be {getattr(options, name)}: it must be 0 or above")

@@ -14,13 +14,13 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class QueryChoice:
-    """Which queries get a picture of their own.
+    """The queries that get a picture of their own.
 
     Attributes:
-        count: how many of each kind in `kinds`.
+        count: number of queries of each kind in `kinds`.
         kinds: names in CHOICES.
         qids: these queries instead.
-        seed: of the random choice.
+        seed: random seed of the choice.
     """
 
     count: int = 4
