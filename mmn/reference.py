@@ -221,7 +221,7 @@ def sentence_to_video(query: Tensor, positive: Tensor, b: int, ious: Tensor, cel
 
 
 def training_loss(videos: list[Video], encoder: nn.Module, params: Params, s: Settings) -> Tensor:
-    """What a training step descends. After epoch SOLVER.ONLY_IOU the contrastive weight is a hundredth of this."""
+    """Loss that a training step descends. After epoch SOLVER.ONLY_IOU the contrastive weight is a hundredth of this."""
     parts = losses(*embed(videos, encoder, params, s, training=True), videos, s)
     return parts["iou"] + s.contrastive_weight * (parts["vid"] + parts["sent"])
 

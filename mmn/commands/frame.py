@@ -62,7 +62,7 @@ def run_command(name: str, words: Sequence[str] | None = None, tool: str | None 
     """Do what a command's arguments ask for.
 
     Args:
-        name: of the command, e.g. "check-data".
+        name: the command's name, e.g. "check-data".
         words: its arguments; by default those that this process was started with.
         tool: the file in tools/ by which it was started, for its help; by default that of this process, and "" for the
             command `mmn`.

@@ -43,7 +43,7 @@ def find_config(name: str | os.PathLike) -> str:
 
 
 def find_rows(name: str) -> str:
-    """The same for a file of rows of an ablation, e.g. `paper`."""
+    """Path of a file of rows of an ablation, e.g. `paper`."""
     return _packaged(name, "rows", f"there are no rows {name!r}") if not _is_path(name) else name
 
 

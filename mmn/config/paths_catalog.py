@@ -11,7 +11,7 @@ from mmn.utils.errors import ConfigError, nearest
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """Where one split lives and how it is read. Paths are relative to DATASETS.ROOT.
+    """Place of one split and the way it is read. Paths are relative to DATASETS.ROOT.
 
     Attributes:
         annotation: json file `{video_id: {...}}` (SPEC section 1).
@@ -30,7 +30,7 @@ class CatalogEntry:
 
 @dataclass(frozen=True)
 class TubeEntry:
-    """Where a split of HC-STVG lives (docs/STVG.md). Paths are relative to DATASETS.ROOT.
+    """Place of a split of HC-STVG (docs/STVG.md). Paths are relative to DATASETS.ROOT.
 
     Attributes:
         annotation: json file `{video: {"sentence", and where the truth is known "st_frame", "ed_frame", "bbox"}}`.

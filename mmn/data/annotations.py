@@ -58,7 +58,7 @@ def read_annotation_json(path: str) -> dict[str, dict]:
 
 
 def read_json_object(path: str) -> dict[str, object]:
-    """The same for entries of any kind."""
+    """Entries of any kind from an annotation file."""
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file, object_pairs_hook=lambda pairs: _unique_keys(pairs, path))
@@ -126,7 +126,7 @@ def _field(where: str, entry: dict, key: str) -> object:
 
 
 def is_number(value: object) -> bool:
-    """Whether it is a number that a float can hold."""
+    """Tell whether it is a number that a float can hold."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
     return abs(value) <= sys.float_info.max

@@ -21,7 +21,7 @@ class BatchLoader:
         sampler: this process's samples, in order.
         batch_size: samples in a batch; the last one may have fewer.
         collate: samples -> batch.
-        options: of DataLoader, for what happens around this: workers, pinned memory.
+        options: those of DataLoader for what happens around this: workers, pinned memory.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class BatchLoader:
 
 
 class WorkerTraceback(Exception):
-    """Where in a worker an error came up, as text: MMN_DEBUG=1 shows it before the error."""
+    """Place in a worker where an error came up, as text: MMN_DEBUG=1 shows it before the error."""
 
 
 @dataclass

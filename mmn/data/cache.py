@@ -71,7 +71,7 @@ class ClipFile:
 
         Args:
             shape: (P, D).
-            recipe: of the features that the clips are resampled from.
+            recipe: recipe of the features that the clips are resampled from.
         """
         with atomic_path(self.array_path) as temporary:
             array = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=(len(video_ids), *shape))
@@ -112,7 +112,7 @@ class ClipFile:
             )
 
     def recipe(self) -> FeatureRecipe | None:
-        """Of the features that the clips are resampled from, where it is known. Raises DataError as `open` does."""
+        """Recipe of the features that the clips are resampled from, where it is known. Raises DataError as `open` does."""
         try:
             recipe = self._read_index().get("recipe")  # caches of earlier versions have none
         except (OSError, ValueError, AttributeError) as error:

@@ -33,7 +33,7 @@ class MomentDataset(Dataset):
     """A split: videos with their sentences and moments.
 
     Args:
-        name: of the split, for messages and tables.
+        name: the split's name, for messages and tables.
         videos: its annotations.
         features: where the feature rows are.
         tokenizer: applied to all sentences at once, here.
@@ -84,7 +84,7 @@ class MomentDataset(Dataset):
 
 
 def summarise_durations(datasets: Sequence[MomentDataset]) -> dict[str, float]:
-    """How long the videos of all datasets are, in seconds: "median" and "longest".
+    """Lengths of the videos of all datasets, in seconds: "median" and "longest".
 
     Checkpoints carry it as "train_durations", so that whoever uses a model knows what it was trained for.
     """

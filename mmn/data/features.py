@@ -112,11 +112,11 @@ class FeatureFile:
         return self.checked(rows, where)
 
     def checked(self, rows: np.ndarray, where: str) -> np.ndarray:
-        """What was read of a video, as float32; see `checked_rows`."""
+        """Rows that were read of a video, as float32; see `checked_rows`."""
         return checked_rows(rows, self.input_size, where)
 
     def recipe(self) -> FeatureRecipe | None:
-        """How the features were made, where the file says so. Raises DataError where it cannot be read."""
+        """Recipe of the features, where the file says so. Raises DataError where it cannot be read."""
         recipe = FeatureRecipe.from_attributes(self.open().attrs, f"the feature file {self.path}")
         self.close()
         return recipe

@@ -62,7 +62,7 @@ def feature_file(cfg: CfgNode, entry: CatalogEntry) -> FeatureFile:
 
 
 def feature_recipe(cfg: CfgNode, split: str) -> FeatureRecipe | None:
-    """How the features of a split were made, where its feature file, or what stands for it, says so."""
+    """Recipe of the features of a split, where its feature file, or what stands for it, says so."""
     features = feature_file(cfg, find_entry(cfg, split))
     if cfg.DATALOADER.CACHE_DIR:
         return ClipFile(cfg.DATALOADER.CACHE_DIR, split, [features.path]).recipe()

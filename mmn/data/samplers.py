@@ -1,4 +1,4 @@
-"""Which process sees which videos, in which order (SPEC section 4)."""
+"""Shares of the processes: which videos, in which order (SPEC section 4)."""
 
 from collections.abc import Iterator
 

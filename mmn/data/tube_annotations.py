@@ -26,7 +26,7 @@ class TubeAnnotation:
 
     Attributes:
         video_id: its name in the annotation and feature files.
-        sentence: what the person does who is to be found.
+        sentence: description of the person who is to be found.
         truth: their tube, of the frames in which they do it; None where it is not known, as for a challenge's test set.
     """
 

@@ -98,11 +98,11 @@ class TubeDataset(Dataset):
     """A split.
 
     Args:
-        name: of the split, for messages and tables.
+        name: the split's name, for messages and tables.
         videos: its annotations.
         features: candidate tubes and feature tracks. All tubes are read here, the features when they are needed.
         tokenizer: applied to all sentences at once, here.
-        cells: of the proposal map.
+        cells: cells of the proposal map.
         num_pre_clips: P.
         thresholds: IoU values of the table.
         make_cache: names of all tubes -> where their resampled features are kept.
@@ -137,7 +137,7 @@ class TubeDataset(Dataset):
 
     @property
     def has_truth(self) -> bool:
-        """Whether the truth of every video is known."""
+        """Tell whether the truth of every video is known."""
         return all(video.truth is not None for video in self.videos)
 
     def __len__(self) -> int:

@@ -31,12 +31,12 @@ def machine_errors_explained(cfg: CfgNode, batch_key: str) -> Iterator[None]:
 
 
 def _is_out_of_cpu_memory(text: str) -> bool:
-    """Whether PyTorch's allocator says this: it has no exception of its own for the CPU."""
+    """Tell whether PyTorch's allocator says this: it has no exception of its own for the CPU."""
     return "DefaultCPUAllocator" in text
 
 
 def _is_of_killed_worker(text: str) -> bool:
-    """Whether PyTorch's data loader says this: its message is all that tells it from other errors."""
+    """Tell whether PyTorch's data loader says this: its message is all that tells it from other errors."""
     return "DataLoader worker" in text and ("killed by signal" in text or "exited unexpectedly" in text)
 
 

@@ -26,7 +26,7 @@ class Meter:
         self.start = time.perf_counter()
 
     def time_waits(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The same batches; the time that each is waited for counts as waiting for data."""
+        """Yield the batches; the time that each is waited for counts as waiting for data."""
         iterator = iter(batches)
         while True:
             start = time.perf_counter()

@@ -76,7 +76,7 @@ def train(cfg: CfgNode, device: torch.device, partial: bool = False, will_test: 
 
     Args:
         will_test: whether `test` follows; then the files of the test splits are looked at before training.
-        partial: of INIT_WEIGHTS, load what fits the model; the rest starts as in a run without them.
+        partial: load of INIT_WEIGHTS what fits the model; the rest starts as in a run without them.
     """
     task = find_task(cfg)
     if warning := untrained_score(cfg):

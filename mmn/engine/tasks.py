@@ -56,7 +56,7 @@ class Task:
         build_dataset: the split, its files checked.
         build_collator: from samples of the dataset to a batch.
         feature_recipe: how the split's features were made, where its files say so.
-        training_facts: what checkpoints say of the training splits besides the config: plain values, by name.
+        training_facts: facts that checkpoints say of the training splits besides the config: plain values, by name.
         build_model: the network on the CPU; the flag is `pretrained_text`, see `mmn.modeling.build.build_model`.
         build_criterion: (output, batch) -> losses by name, unweighted.
         training: optimizer, schedule, phases and the sum of the losses.

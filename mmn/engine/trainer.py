@@ -43,8 +43,8 @@ class Trainer:
 
     Args:
         cfg: the whole config; epochs and periods are read from it.
-        update: what one step does to the network.
-        scheduler: of the learning rates, stepped after each epoch.
+        update: the step of training, with the network.
+        scheduler: schedule of the learning rates, stepped after each epoch.
         loader: the training batches.
         evaluate: network -> metrics of the validation split; called on all processes.
         facts: plain values about the training data, by name, that checkpoints carry along.

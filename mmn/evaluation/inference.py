@@ -20,7 +20,7 @@ from mmn.utils.errors import UserError
 
 @dataclass
 class SentencePredictions:
-    """What was found for a set of sentences: every field is a tensor with a row per sentence.
+    """Findings for a set of sentences: every field is a tensor with a row per sentence.
 
     Attributes:
         sentence_ids: [S] int64, positions in the split's annotation order.
@@ -65,7 +65,7 @@ class Ranker(Protocol):
     def __call__(self, output: GroundingOutput, batch: Batch) -> tuple[Tensor, ...]: ...
 
     def no_rows(self) -> tuple[Tensor, ...]:
-        """The same for no sentence at all."""
+        """Rows for no sentence at all."""
 
 
 class MomentRanker:
@@ -103,7 +103,7 @@ class MomentRanker:
         return torch.zeros(0, self.num_predictions, 2), torch.zeros(0, self.num_predictions)
 
     def rank(self, contrastive: Tensor, iou: Tensor, durations: Tensor) -> tuple[Tensor, Tensor]:
-        """The same from scores [S, M] on the valid cells and durations [S] seconds."""
+        """Moments and scores as above, from scores [S, M] on the valid cells and durations [S] seconds."""
         scores = final_score(contrastive.float(), iou.float(), self.contrastive_power, self.score)
         moments, kept = nms(cell_moments(self.cells, durations), scores, self.nms_threshold, self.num_predictions)
         # A map that is not finite shows in its scores, wherever it is: NMS alone would pass over such cells.

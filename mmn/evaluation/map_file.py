@@ -37,12 +37,12 @@ FORMAT = "mmn-score-maps 1"
 
 @dataclass(frozen=True)
 class MapRequest:
-    """Where the maps of a split go, and of which of its sentences.
+    """Request for maps of a split: the file, and which sentences.
 
     Attributes:
         path: the HDF5 file.
-        first: of the first so many sentences; None sets no limit.
-        ids: of these sentences (qid, the position in annotation order); None takes all.
+        first: number of sentences, from the first on; None sets no limit.
+        ids: these sentences (qid, the position in annotation order); None takes all.
     """
 
     path: str

@@ -32,7 +32,7 @@ class QueryPrediction:
         truth: [G, 2] float32 seconds, the true moments.
         moments: [n, 2] float32 seconds, best first; n may be 0.
         scores: n numbers.
-        qid: what pairs the query with the same one of another file; None where the line has none.
+        qid: id that pairs the query with the same one of another file; None where the line has none.
         duration: seconds, of the video; None where the file does not say.
     """
 
@@ -225,7 +225,7 @@ def _refuse_other_truth(line: _Line, own: list[list[float]], truth: list[list[fl
 
 
 def same_moments(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two sets of moments [G, 2] are equal but for their order and for rounding by TRUTH_TOLERANCE."""
+    """Tell whether two sets of moments [G, 2] are equal but for their order and for rounding by TRUTH_TOLERANCE."""
     one, other = one[one[:, 0].argsort(kind="stable")], other[other[:, 0].argsort(kind="stable")]
     return one.shape == other.shape and np.allclose(one, other, rtol=0, atol=TRUTH_TOLERANCE)
 

@@ -1,4 +1,4 @@
-"""Which query a line of a file is about: lines are paired by what they say of themselves, never by their place.
+"""Identity of the query that a line is about: lines are paired by what they say of themselves, never by their place.
 
 A query is known by its `qid` where every line of a file has one (7 and "7" are the same, since some tools write numbers as
 text), and otherwise by its video and sentence together. Where two files are paired by qid, video and sentence must agree
@@ -76,7 +76,7 @@ def pair_queries(
     """Each of `others` in its order with the one of `lines` that is about the same query.
 
     Args:
-        others: of the file that says which queries there are, such as the truth of a split.
+        others: lines of the file that says which queries there are, such as the truth of a split.
         allow_missing: give None for a query that `lines` lack. A line about a query that `others` lack is always refused.
     Raises DataError, naming up to ten queries, where the two are not about the same ones.
     """

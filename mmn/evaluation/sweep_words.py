@@ -6,7 +6,7 @@ SWEEPABLE = ("TEST.SCORE", "TEST.CONTRASTIVE_SCORE_POW", "TEST.NMS_THRESH", "TES
 
 
 def split_words(words: Iterable[str]) -> tuple[list[str], list[str]]:
-    """What follows --sweep -> the settings KEY=V1,V2, and the KEY VALUE pairs after them.
+    """Words after --sweep -> the settings KEY=V1,V2, and the KEY VALUE pairs after them.
 
     >>> split_words(["TEST.NMS_THRESH=0.4,0.5", "MODEL.DEVICE", "cpu"])
     (['TEST.NMS_THRESH=0.4,0.5'], ['MODEL.DEVICE', 'cpu'])

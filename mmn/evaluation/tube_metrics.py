@@ -51,7 +51,7 @@ class TubeRanker:
         return self.best(tube_scores(output, batch.tubes).float(), batch.tubes, batch.lengths)
 
     def best(self, scores: Tensor, tubes: RowLayout, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The same from scores [T, M]. Cells without a row are left out; of equal scores the first is taken.
+        """Best piece from scores [T, M]. Cells without a row are left out; of equal scores the first is taken.
 
         Args:
             lengths: [T] int64, frames of each tube.

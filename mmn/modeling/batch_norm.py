@@ -1,4 +1,4 @@
-"""Where batch norm takes its statistics from: MODEL.MMN.PREDICTOR.BATCH_NORM.
+"""Source of batch norm's statistics: MODEL.MMN.PREDICTOR.BATCH_NORM.
 
 All kinds have the parameters and buffers of `nn.BatchNorm2d`, so weights of one load into another. How the fast form of
 the convolutions applies them is in `mmn.modeling.fast.packed_batch_norm`.

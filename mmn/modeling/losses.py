@@ -115,7 +115,7 @@ def with_past(negatives: Negatives, past: PastVideos | None, keys: Tensor) -> Ne
 
 @dataclass(frozen=True)
 class NegativeKinds:
-    """Which kinds of negatives take part, see MODEL.MMN.LOSS.NEGATIVES."""
+    """Kinds of negatives that take part, see MODEL.MMN.LOSS.NEGATIVES."""
 
     same_video_sentences: bool = True
     other_video_sentences: bool = True

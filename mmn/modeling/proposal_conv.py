@@ -128,7 +128,7 @@ class ProposalConv(nn.Module):
         return FastStack(self.cells.mask, weights, self.convs[0].kernel_size[0])
 
     def uses_fast(self, packed: Tensor) -> bool:
-        """Whether `forward` takes the fast form for this input."""
+        """Tell whether `forward` takes the fast form for this input."""
         if self.impl == "auto":
             # Measured on CPUs only; a GPU's convolutions are another matter.
             if packed.device.type != "cpu":

@@ -39,7 +39,7 @@ class _Movable:
 
 @dataclass
 class RowLayout(_Movable):
-    """Which row (a sentence, a tube) belongs to which video: those of one video are consecutive, in the videos' order.
+    """Layout of rows (sentences, tubes) over videos: those of one video are consecutive, in the videos' order.
 
     Attributes:
         counts: rows of each of the B videos, on the host, so that nothing waits for a device to learn a shape.

@@ -91,7 +91,7 @@ def nms_indices(moments: Tensor, scores: Tensor, iou_threshold: float, num_kept:
 
 
 def first_argmax(values: Tensor) -> Tensor:
-    """Where each row [S, M] of values >= 0 has its first maximum -> [S, 1] int64.
+    """Place of the first maximum of each row [S, M] of values >= 0 -> [S, 1] int64.
 
     In two steps, over blocks and within the best block: reductions without an index are many times faster on a CPU.
     """

@@ -1,4 +1,4 @@
-"""Which cells of the N x N proposal map are moments, and in which order they are computed and stored.
+"""Cells of the N x N proposal map: which are moments, and in which order they are computed and stored.
 
 A cell (i, j), i <= j, is the moment from clip i to clip j inclusive, i.e. from i * duration / N to
 (j + 1) * duration / N seconds. Only some cells are valid: all short moments, and ever fewer the longer

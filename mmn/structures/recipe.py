@@ -1,4 +1,4 @@
-"""How features were made: what a feature file says of itself and a checkpoint remembers, for comparing the two."""
+"""Recipe of features: what a feature file says of itself and a checkpoint remembers, for comparing the two."""
 
 import dataclasses
 import json
@@ -23,15 +23,15 @@ class FeatureRecipe:
     Attributes:
         backbone: its name in BACKBONES.
         layer: whose output a row is.
-        weights_sha256: of the weights' names and values.
+        weights_sha256: hash of the weights' names and values.
         fps: frames per second that the video is sampled at, evenly; None takes every frame of the file.
         clip_length, stride: in sampled frames.
         image_size: height and width in pixels of what the backbone sees.
         resize: how a picture is brought to that size.
         channels: their order, "RGB" or "BGR".
-        mean, std: what is subtracted and divided by, per channel, on a scale where white is 1.
+        mean, std: values subtracted and divided by, per channel, on a scale where white is 1.
         weights: where the weights came from: a name, a file name or "random:SEED". Not compared, their sha256 is.
-        versions: of the libraries. Not compared.
+        versions: versions of the libraries. Not compared.
     """
 
     backbone: str

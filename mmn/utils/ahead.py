@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 
 
 def ahead(items: Iterable[Item], depth: int) -> Iterator[Item]:
-    """The same items, made by a thread that is up to `depth` of them ahead of who takes them.
+    """Items as they come, made by a thread that is up to `depth` of them ahead of who takes them.
 
     What is raised while they are made is raised here, after the items before it. Who stops taking them stops the thread.
     """

@@ -115,7 +115,7 @@ def load_weights(
     With `partial` these are named in the log and left out; weights of which nothing fits are an error still.
 
     Args:
-        remedy: what the caller's user can do, the end of the error sentence.
+        remedy: advice to the caller's user, the end of the error sentence.
     """
     expected = model.state_dict()
     problems = {
@@ -248,7 +248,7 @@ class CheckpointFolder:
         return self.epoch_path(max(epochs)) if epochs else None
 
     def has_any(self) -> bool:
-        """Whether a run has left a checkpoint here, of this 2D map or another."""
+        """Tell whether a run has left a checkpoint here, of this 2D map or another."""
         if os.path.isfile(os.path.join(self.folder, LAST_FILE)) and not self._last_name():
             return os.path.isfile(self.best_path)
         names = os.listdir(self.folder) if os.path.isdir(self.folder) else []

@@ -1,4 +1,4 @@
-"""How a tool ends: a user's mistake is one sentence and exit code 2, anything else a traceback.
+"""End of a tool: a user's mistake is one sentence and exit code 2, anything else a traceback.
 
 A run that was told to stop, and has saved itself, ends with exit code 75.
 
@@ -83,7 +83,7 @@ def _process_group() -> ModuleType | None:
 
 
 def _is_of_another_process(error: RuntimeError) -> bool:
-    """Whether this is what a process meets in an exchange with one that has ended."""
+    """Tell whether this is what a process meets in an exchange with one that has ended."""
     dist = _process_group()
     if dist is None:
         return False

@@ -167,7 +167,7 @@ def gather_rows(rows: Tensor, counts: list[int]) -> Tensor:
 
 
 def row_counts(rows: Tensor) -> list[int]:
-    """How many rows every process has, in rank order."""
+    """Number of rows of every process, in rank order."""
     if get_world_size() == 1:
         return [len(rows)]
     count = torch.tensor([len(rows)], device=rows.device)

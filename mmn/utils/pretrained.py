@@ -29,7 +29,7 @@ def load_pretrained(
     """`auto_class.from_pretrained(name)`: a local folder, else the local cache, else the hub if it answers.
 
     Args:
-        what, key: what is loaded, such as "text encoder", and the config key or flag that names it, for messages.
+        what, key: name of what is loaded, such as "text encoder", and the config key or flag that names it, for messages.
         is_complete: whether what the cache gave is whole. A cache that holds a model's config alone yields a tokenizer
             of five tokens, without an error.
     Raises:
@@ -66,7 +66,7 @@ def _how_to_get(name: str, what: str, key: str) -> str:
 
 
 def _hub_answers() -> bool:
-    """Whether the hub answers anything within HUB_TIMEOUT. A thread, since name resolution knows no timeout."""
+    """Tell whether the hub answers anything within HUB_TIMEOUT. A thread, since name resolution knows no timeout."""
     from huggingface_hub import constants
 
     answers = []

@@ -8,5 +8,5 @@ MAIN_FILE = str(Path(__file__).resolve().parents[1] / "__main__.py")
 
 
 def program(command: str, *arguments: str) -> tuple[str, ...]:
-    """What to start for `mmn COMMAND ARGUMENTS`."""
+    """Words that start `mmn COMMAND ARGUMENTS`."""
     return (sys.executable, MAIN_FILE, command, *arguments)

@@ -1,4 +1,4 @@
-"""Which source a checkpoint was made with."""
+"""Revision of the source that a checkpoint was made with."""
 
 import functools
 import os

@@ -20,7 +20,7 @@ class StopAgreement:
         self.exchange: dist.Work | None = None
 
     def poll(self) -> bool:
-        """Whether all processes are to stop now; called by all of them after an iteration."""
+        """Tell whether all processes are to stop now; called by all of them after an iteration."""
         if self.group is None:
             return received_signal() is not None
         is_agreed = self._answer()

@@ -46,8 +46,8 @@ class Sweep:
         config_file, options: the base config of all runs, as a tool takes it.
         rows: the table's rows; the others are compared with the first.
         num_seeds: runs per row, with SOLVER.SEED of the config and the numbers after it.
-        folder: of all runs and of the table.
-        start: what makes the words of a process from a command and its arguments, see `mmn.utils.program`.
+        folder: the place of all runs and of the table.
+        start: function that makes the words of a process from a command and its arguments, see `mmn.utils.program`.
     """
 
     config_file: str

@@ -1,4 +1,4 @@
-"""How a table's bootstrap is drawn. Nothing here takes time to import."""
+"""Settings of a table's bootstrap. Nothing here takes time to import."""
 
 from dataclasses import dataclass
 

@@ -38,7 +38,7 @@ class Difference:
         value: the observed difference.
         low, high: its confidence interval.
         p: two-sided p value of "there is no difference"; at least 2 / (resamples + 1).
-        p_holm: the same after Holm's correction over the rows of the table.
+        p_holm: the p value after Holm's correction over the rows of the table.
     """
 
     value: float

@@ -52,7 +52,7 @@ def run_benchmark(
     Args:
         repeats: turns per component. options: further KEY VALUE pairs. json_path: where all figures go.
         with_data: whether to measure the construction of a dataset, and waiting for data, too.
-        names: of the components to measure on the CPU, then without memory; () is all.
+        names: components to measure on the CPU, then without memory; () is all.
     """
     reuse_freed_memory()
     register_packed_linear()
@@ -150,7 +150,7 @@ def measure_gpu(settings: Sequence[str], modes: Sequence[str], repeats: int, enc
 
 
 def report_waiting(settings: Sequence[str], encoder: str, options: list[str]) -> dict:
-    """Whether training waits for data, on the device that MODEL.DEVICE "auto" takes."""
+    """Report whether training waits for data, on the device that MODEL.DEVICE "auto" takes."""
     device = comm.resolve_device("auto")
     measured = {name: measure_waiting(SETTINGS[name], encoder, options, device) for name in settings}
     rows = [

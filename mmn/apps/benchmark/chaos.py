@@ -48,7 +48,7 @@ class Kill:
 
 @dataclass
 class ChaosReport:
-    """What came of the kills: `differences` is empty where every disturbed run ended like the undisturbed one."""
+    """Outcome of the kills: `differences` is empty where every disturbed run ended like the undisturbed one."""
 
     kills: list[Kill] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
@@ -59,7 +59,7 @@ class ChaosRun:
     """A training command in a folder of its own.
 
     Args:
-        arguments: of `mmn train`, without OUTPUT_DIR and SOLVER.RESUME.
+        arguments: those of `mmn train`, without OUTPUT_DIR and SOLVER.RESUME.
         num_processes: started by `mmn launch`.
         folder: OUTPUT_DIR.
         last_epoch: SOLVER.MAX_EPOCH of the arguments, and `feat2d` the name of their 2D map.

@@ -206,7 +206,7 @@ class Workload:
         return self.model(self.batch).scores(self.batch.layout)
 
     def plain_forward(self) -> list[reference.Pair]:
-        """The same the plain way."""
+        """Forward pass the plain way."""
         return reference.score_maps(
             *reference.embed(self.videos, self.encoder, self.params, self.settings, self.training)
         )
@@ -231,7 +231,7 @@ class Workload:
         return self._total(self.criterion(output, self.batch))
 
     def plain_loss(self) -> Tensor:
-        """The same the plain way, IoU maps included."""
+        """Losses the plain way, IoU maps included."""
         return reference.training_loss(self.videos, self.encoder, self.params, self.settings)
 
     def _total(self, losses: dict[str, Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""How the cost of both forms grows with the size of the map, the sentences per video and the videos per batch."""
+"""Growth of the cost of both forms with the size of the map, the sentences per video and the videos per batch."""
 
 import statistics
 import tempfile

@@ -1,4 +1,4 @@
-"""How long one more query takes on a video that is encoded: what a page or a service waits for."""
+"""Time of one more query on a video that is encoded: what a page or a service waits for."""
 
 import statistics
 import tempfile
@@ -57,7 +57,7 @@ def measure_latency(localizer: MomentLocalizer, duration: float, repeats: int) -
     Processor time is of all threads; on a busy machine it says what one thread would take on a quiet one.
 
     Args:
-        duration: of the video, seconds; it has ROWS_PER_SECOND random feature rows per second.
+        duration: seconds of the video; it has ROWS_PER_SECOND random feature rows per second.
     """
     generator = np.random.default_rng(0)
     rows = generator.standard_normal((round(duration * ROWS_PER_SECOND), localizer.input_size), dtype=np.float32)

@@ -30,7 +30,7 @@ class Timing:
 
     @property
     def ratio(self) -> float:
-        """How many times faster ours is, by medians."""
+        """Speed of ours over that of the plain form, by medians."""
         return statistics.median(self.plain) / statistics.median(self.ours)
 
     @property

@@ -55,7 +55,7 @@ def plain_iou_map(tube: PlainTube, truth: PlainTube, num_clips: int) -> Tensor:
 
 
 def plain_tubes(tubes: Tubes) -> Iterator[PlainTube]:
-    """The same tubes, walking along their boxes."""
+    """Tubes made by walking along their boxes."""
     boxes = iter(tubes.boxes.tolist())
     for first, length in zip(tubes.first_frames.tolist(), tubes.lengths.tolist(), strict=True):
         yield {frame: next(boxes) for frame in range(first, first + length)}

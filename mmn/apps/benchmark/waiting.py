@@ -1,4 +1,4 @@
-"""Whether training waits for data: the share of a step that it does, and what the loader delivers by itself."""
+"""Waiting for data in training: the share of a step that it does, and what the loader delivers by itself."""
 
 import json
 import os
@@ -30,7 +30,7 @@ FPS = 25.0  # of the made-up videos, for datasets that count frames
 
 
 class Waiting(NamedTuple):
-    """Of a first epoch, which reads and resamples every video, and of a later one, which finds them in memory.
+    """Measures of a first epoch, which reads and resamples every video, and of a later one, which finds them in memory.
 
     Attributes:
         first_batch: seconds until the first batch is there, workers' start included.

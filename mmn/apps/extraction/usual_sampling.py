@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class UsualSampling:
-    """What a backbone takes unless asked otherwise, see `mmn.structures.recipe.FeatureRecipe`.
+    """Layers and sampling of a backbone unless asked otherwise, see `mmn.structures.recipe.FeatureRecipe`.
 
     Attributes:
         layers: names of the outputs that can be had, the usual one first.

@@ -121,7 +121,7 @@ class FastStack:
         return FoldedLayer(plan, TransformedWeights(weight, plan.algorithm, rows), shift)
 
     def prefers_fast(self, convs: Sequence[nn.Conv2d], batch: int, training: bool) -> bool:
-        """Whether this form is expected to be faster than the dense one on a CPU, by the estimates of `conv_cost.py`."""
+        """Tell whether this form should be faster than the dense one on a CPU, by the estimates of `conv_cost.py`."""
         if not training:
             batch = NOMINAL_EVAL_BATCH
         layers, fast, dense = self.valid if training else self.needed, 0.0, 0.0

@@ -27,7 +27,7 @@ def _samples(tensor: Tensor) -> Tensor:
 
 
 def same_state(first: Sequence[tuple], second: Sequence[tuple]) -> bool:
-    """Whether two fingerprints are equal."""
+    """Tell whether two fingerprints are equal."""
     return len(first) == len(second) and all(
         a[:-1] == b[:-1] and torch.equal(a[-1], b[-1]) for a, b in zip(first, second, strict=True)
     )

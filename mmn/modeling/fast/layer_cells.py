@@ -1,4 +1,4 @@
-"""Which cells every layer of the stack reads and computes."""
+"""Cells that each layer of the stack reads and computes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ class LayerCells:
         return self.outputs.numel()
 
     def num_tiles(self, size: int) -> int:
-        """How many tiles of size x size outputs (or inputs) `LayerTiling` needs."""
+        """Number of tiles of size x size outputs (or inputs) `LayerTiling` needs."""
         if size not in self.tile_counts:
             self.tile_counts[size] = min(len(cover(self.inputs, size)), len(cover(self.outputs, size)))
         return self.tile_counts[size]

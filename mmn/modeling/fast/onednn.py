@@ -11,7 +11,7 @@ MIN_WEIGHTS = 128 * 128
 
 @functools.cache
 def has_onednn_linear() -> bool:
-    """Whether torch was built with oneDNN's linear and its packed weights."""
+    """Tell whether torch was built with oneDNN's linear and its packed weights."""
     return torch.backends.mkldnn.is_available() and all(
         hasattr(torch.ops.mkldnn, name) for name in ("_linear_pointwise", "_reorder_linear_weight")
     )
@@ -19,7 +19,7 @@ def has_onednn_linear() -> bool:
 
 @functools.cache
 def has_fast_mkl() -> bool:
-    """Whether torch multiplies with MKL on an Intel processor: elsewhere MKL stays far below oneDNN."""
+    """Tell whether torch multiplies with MKL on an Intel processor: elsewhere MKL stays far below oneDNN."""
     if not torch.backends.mkl.is_available():
         return False
     try:
@@ -30,7 +30,7 @@ def has_fast_mkl() -> bool:
 
 
 def can_pack(weight: Tensor) -> bool:
-    """Whether oneDNN can multiply by [..., out, in] matrices like these, and they are large enough to gain."""
+    """Tell whether oneDNN can multiply by [..., out, in] matrices like these, and they are large enough to gain."""
     on_cpu_float32 = weight.device.type == "cpu" and weight.dtype == torch.float32
     return on_cpu_float32 and weight.shape[-2] * weight.shape[-1] >= MIN_WEIGHTS and has_onednn_linear()
 

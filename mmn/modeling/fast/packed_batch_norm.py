@@ -34,7 +34,7 @@ def statistics_of_all_processes(cells: Tensor, total: int) -> tuple[Tensor, Tens
 
 
 def uses_batch_statistics(norm: nn.BatchNorm2d) -> bool:
-    """Whether `norm` normalises by the batch at hand (as against its running statistics)."""
+    """Tell whether `norm` normalises by the batch at hand (as against its running statistics)."""
     return norm.training or norm.running_mean is None
 
 

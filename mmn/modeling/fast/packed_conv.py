@@ -27,14 +27,14 @@ ONEDNN_MIN_ROWS = 64
 
 
 class LayerPlan(NamedTuple):
-    """How a layer is computed: where its tiles are, and the algorithm in the layer's direction, dtype and device."""
+    """Plan of a layer's computation: where its tiles are, and the algorithm in the layer's direction, dtype and device."""
 
     tiling: LayerTiling
     algorithm: ToomCook
 
 
 def _suits_onednn(weight: Tensor) -> bool:
-    """Whether [..., C_out, C_in] matrices like these are best multiplied by oneDNN, one by one."""
+    """Tell whether [..., C_out, C_in] matrices like these are best multiplied by oneDNN, one by one."""
     return onednn.can_pack(weight) and not onednn.has_fast_mkl()
 
 

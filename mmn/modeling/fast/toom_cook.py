@@ -63,7 +63,7 @@ class Block:
 
     @property
     def rows(self) -> slice:
-        """Where its components stand among those of the first dimension."""
+        """Places of its components among those of the first dimension."""
         return slice(self.first, self.first + self.components)
 
 
