@@ -8,7 +8,7 @@ class UserError(Exception):
     """A mistake outside the code. The tools print its text alone and exit with code 2 (see `mmn.utils.cli`).
 
     Args:
-        is_own: of several processes that fail together, whether this one found the cause; None where all find it.
+        is_own: whether this process, of several that fail together, found the cause; None where all find it.
     """
 
     def __init__(self, text: str, is_own: bool | None = None):
