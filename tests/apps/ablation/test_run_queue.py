@@ -1,16 +1,15 @@
 """Running steps side by side, with small programs in the place of the tools."""
 
-import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from tiny import ROOT
+from processes import Fork
 
 from mmn.apps.ablation.run_queue import CONSOLE_FILE, Run, Step, run_all, share_environments
+from mmn.utils.cli import run_tool
 
 
 def step(folder, name, code="", product=None, fingerprint="1"):
@@ -114,16 +113,11 @@ def test_spoiled_state_makes_the_steps_be_done_again(tmp_path):
     assert order(tmp_path) == ["a train", "a test"] * 2
 
 
-SWEEP = """
-import sys
-from pathlib import Path
-sys.path[:0] = ["tests", "tests/apps/ablation"]
-from test_run_queue import make_run
-from mmn.apps.ablation.run_queue import run_all
-from mmn.utils.cli import run_tool
-folder = Path(sys.argv[1])
-run_tool(lambda: run_all([make_run(folder / "a", sys.argv[2])], [{}], print))
-"""
+def run_one(folder, training):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background, it is ignored
+    run_tool(lambda: run_all([make_run(folder / "a", training)], [{}], print))
+
+
 SAVING = """
 import signal, time
 def stop(number, frame):
@@ -142,12 +136,7 @@ time.sleep(60)
 )
 def test_end_of_the_sweep_ends_its_processes(tmp_path, number, code, saves):
     training = SAVING.replace("FOLDER", str(tmp_path))
-    sweep = subprocess.Popen(
-        [sys.executable, "-c", SWEEP, tmp_path, training],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        preexec_fn=heed_interrupts,
-    )
+    sweep = Fork(run_one, tmp_path, training)
     deadline = time.monotonic() + 60
     while not ((pid := tmp_path / "pid").exists() and pid.read_text()) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -157,11 +146,6 @@ def test_end_of_the_sweep_ends_its_processes(tmp_path, number, code, saves):
         time.sleep(0.02)
     assert not is_alive(int(pid.read_text()))
     assert (tmp_path / "saved").exists() == saves
-
-
-def heed_interrupts():
-    """Whoever runs the tests in the background hands down that SIGINT is ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def is_alive(pid):

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import odd_videos
 import pytest
-from processes import launch
+from processes import launch, start_tool
 from tiny import ROOT
 
 from mmn.apps.extraction.extract_files import extract_videos
@@ -222,8 +222,8 @@ def test_a_killed_tool_goes_on_where_it_was(clip_folder, tmp_path, out):
     source = odd_videos.write_video(folder / "v00.mp4", tuple(np.arange(200) / 10))
     for number in range(1, 12):
         shutil.copy(source, folder / f"v{number:02}.mp4")
-    command = [sys.executable, "tools/extract_features.py", *arguments(clip_folder, folder, out, "--batch-size", "1")]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    command = ["tools/extract_features.py", *arguments(clip_folder, folder, out, "--batch-size", "1")]
+    process = start_tool(command, tmp_path / "output.txt")
     deadline = time.monotonic() + 60
     parts = folder.parent / "features.hdf5.parts"
     while len(list(parts.glob("*.hdf5"))) < 3 and process.poll() is None and time.monotonic() < deadline:

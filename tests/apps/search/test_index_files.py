@@ -1,5 +1,7 @@
 """The exact store's files: writers that are killed, several at once, readers beside them, damage."""
 
+import functools
+import itertools
 import json
 import os
 import shutil
@@ -118,20 +120,20 @@ def in_a_fork(function):
         os._exit(code)
 
 
-@pytest.mark.parametrize("end", [kill, interrupt])
-def test_end_at_any_line_leaves_an_index_of_before_or_after_the_step(store, place, tmp_path, monkeypatch, end):
+def test_end_at_any_line_leaves_an_index_of_before_or_after_the_step(store, place, tmp_path, monkeypatch):
     monkeypatch.setattr(
         os, "fsync", lambda handle: None
     )  # a kill loses nothing that the system has, and disks are slow
     empty = str(tmp_path / "empty")
     store.close()
     shutil.copytree(place, empty)
-    wanted, end_after, ended = list(states()), 1, None
+    wanted, end_after, ended, ends = list(states()), 1, None, itertools.cycle([kill, interrupt])
     while ended != 0:
+        end = next(ends)
         shutil.rmtree(place)
         shutil.copytree(empty, place)
         read_end, write_end = os.pipe()
-        ended = in_a_fork(lambda pipe=write_end, line=end_after: write(place, pipe, end, line))
+        ended = in_a_fork(functools.partial(write, place, write_end, end, end_after))
         os.close(write_end)
         num_done = len(os.read(read_end, len(STEPS)))
         os.close(read_end)

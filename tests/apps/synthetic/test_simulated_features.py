@@ -1,14 +1,12 @@
 """Simulated features: what the rows carry, where they stand in the file, and what cannot be used."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from processes import run_in_group
 from transformers import AutoTokenizer
 
 from mmn.apps.synthetic.options import SimulationOptions
@@ -112,12 +110,12 @@ def test_videos_have_noise_of_their_own(tmp_path):
     assert not np.allclose(rows["a"], rows["b"])
 
 
+def word_vector(rank):
+    return WordVectors(4, 3).word("door").tolist()
+
+
 def test_word_vectors_are_the_same_in_another_process():
-    module = "mmn.apps.synthetic.simulated_features"
-    code = f"from {module} import WordVectors; print(WordVectors(4, 3).word('door').tobytes().hex())"
-    env = {**os.environ, "PYTHONHASHSEED": "7"}
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, check=True, capture_output=True, text=True)
-    assert result.stdout.strip() == WordVectors(4, 3).word("door").tobytes().hex()
+    assert run_in_group(word_vector, world_size=1) == [word_vector(0)]
 
 
 def test_seed_decides_word_vectors():

@@ -1,12 +1,10 @@
 """The small random text encoder: its vocabulary, its folder, and what its sentence vectors tell apart."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from processes import run_in_group
 from transformers import AutoModel, AutoTokenizer
 
 from mmn.apps.synthetic.tiny_encoder import write_tiny_encoder
@@ -97,14 +95,13 @@ def test_seed_decides_the_weights(tmp_path):
     assert weights[0] == weights[1] != weights[2]
 
 
+def write_backwards(rank, folder):
+    write_tiny_encoder(folder, SENTENCES[::-1], vocab_size=80)
+
+
 def test_files_are_the_same_in_another_process_and_sentence_order(tmp_path):
     write_tiny_encoder(tmp_path / "here", SENTENCES, vocab_size=80)
-    code = f"""
-from mmn.apps.synthetic.tiny_encoder import write_tiny_encoder
-write_tiny_encoder({str(tmp_path / "there")!r}, {SENTENCES[::-1]!r}, vocab_size=80)
-"""
-    env = {**os.environ, "PYTHONHASHSEED": "7"}
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, check=True)
+    run_in_group(write_backwards, tmp_path / "there", world_size=1)  # whose hashes are others
     assert file_contents(tmp_path / "here") == file_contents(tmp_path / "there")
 
 
