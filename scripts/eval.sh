@@ -17,21 +17,8 @@ output_dir=${output_dir:-outputs/$(basename "$config" .yaml)}
 
 arguments=()
 [[ -n $weight_file ]] && arguments+=(--ckpt "$weight_file")
-while [[ ${1:-} == --* ]]; do  # flags stand before the KEY VALUE pairs; each but --partial takes a value
-    flag=$1
-    arguments+=("$flag")
-    shift
-    if [[ $flag != --partial && $flag != *=* && $# -gt 0 ]]; then
-        arguments+=("$1")
-        shift
-    fi
-    while [[ ${1:-} == *=* && $1 != --* ]]; do  # --sweep takes several, KEY=V1,V2
-        arguments+=("$1")
-        shift
-    done
-done
-arguments+=(OUTPUT_DIR "$output_dir")
-[[ -n $batch_size ]] && arguments+=(TEST.BATCH_SIZE "$batch_size")
+defaults=(--default OUTPUT_DIR "$output_dir")
+[[ -n $batch_size ]] && defaults+=(--default TEST.BATCH_SIZE "$batch_size")
 
 export gpus gpun master_addr master_port nnodes node_rank
-exec bash "$(dirname "${BASH_SOURCE[0]}")/launch.sh" tools/test_net.py "$config" "${arguments[@]}" "$@"
+exec bash "$(dirname "${BASH_SOURCE[0]}")/launch.sh" "${defaults[@]}" tools/test_net.py --config-file "$config" ${arguments[@]+"${arguments[@]}"} "$@"

@@ -19,12 +19,5 @@ if [[ -z $config ]]; then
     exit 2
 fi
 
-flags=()
-while [[ ${1:-} == --* ]]; do  # flags stand before the KEY VALUE pairs
-    flags+=("$1")
-    shift
-done
-
 export gpus gpun master_addr master_port nnodes node_rank max_restarts
-exec bash "$(dirname "${BASH_SOURCE[0]}")/launch.sh" tools/train_net.py "$config" \
-    ${flags[@]+"${flags[@]}"} OUTPUT_DIR "$output_dir" "$@"
+exec bash "$(dirname "${BASH_SOURCE[0]}")/launch.sh" --default OUTPUT_DIR "$output_dir" tools/train_net.py --config-file "$config" "$@"

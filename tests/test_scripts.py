@@ -21,24 +21,12 @@ def after(flag, words):
     return words[words.index(flag) + 1]
 
 
-@pytest.mark.parametrize(
-    ("given", "flags", "pairs"),
-    [
-        ("", "", ""),
-        ("MODEL.DEVICE cpu", "", "MODEL.DEVICE cpu"),
-        ("--dump found.jsonl MODEL.DEVICE cpu", "--dump found.jsonl", "MODEL.DEVICE cpu"),
-        ("--partial MODEL.DEVICE cpu", "--partial", "MODEL.DEVICE cpu"),
-        (
-            "--sweep TEST.SCORE=iou,product TEST.NMS_THRESH=0.4,0.5 --sweep-out scores.csv MODEL.DEVICE cpu",
-            "--sweep TEST.SCORE=iou,product TEST.NMS_THRESH=0.4,0.5 --sweep-out scores.csv",
-            "MODEL.DEVICE cpu",
-        ),
-    ],
-)
-def test_eval_puts_its_values_between_flags_and_pairs(given, flags, pairs):
-    words = handed_on("eval.sh", *given.split(), config="a.yaml", output_dir="out")
-    wanted = ["a.yaml", *flags.split(), "OUTPUT_DIR", "out", *pairs.split()]
-    assert words[words.index("--config-file") + 1 :] == wanted
+def test_eval_hands_its_arguments_on_as_they_are_and_its_values_as_defaults():
+    given = ["--sweep", "TEST.SCORE=iou,product", "--sweep-out", "R.CSV", "MODEL.DEVICE", "cpu"]
+    words = handed_on("eval.sh", *given, config="a.yaml", output_dir="out", weight_file="w.pth", batch_size="8")
+    defaults = ["--default", "OUTPUT_DIR", "out", "--default", "TEST.BATCH_SIZE", "8"]
+    wanted = [*defaults, "tools/test_net.py", "--config-file", "a.yaml", "--ckpt", "w.pth", *given]
+    assert words[words.index("--default") :] == wanted
 
 
 @pytest.mark.parametrize(
@@ -58,9 +46,19 @@ def test_train_script_takes_values_from_the_environment():
     assert [after(flag, words) for flag in flags] == ["configs/a.yaml", "3", "5", "2", "1", "outputs/a"]
 
 
-def test_train_puts_its_values_between_flags_and_pairs():
+def test_train_hands_its_arguments_on_as_they_are_and_its_folder_as_a_default():
     words = handed_on("train.sh", "--skip-test", "SOLVER.LR", "1", config="a.yaml")
-    assert words[words.index("a.yaml") :] == ["a.yaml", "--skip-test", "OUTPUT_DIR", "outputs/a", "SOLVER.LR", "1"]
+    wanted = [
+        "OUTPUT_DIR",
+        "outputs/a",
+        "tools/train_net.py",
+        "--config-file",
+        "a.yaml",
+        "--skip-test",
+        "SOLVER.LR",
+        "1",
+    ]
+    assert words[words.index("--default") + 1 :] == wanted
 
 
 def test_train_without_a_config_is_a_sentence():

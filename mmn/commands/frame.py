@@ -5,6 +5,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from mmn.utils.cli import run_tool
 from mmn.utils.version import VERSION
@@ -58,6 +59,22 @@ class CommandParser(argparse.ArgumentParser):
         self.add_argument("options", nargs="*", metavar="KEY VALUE", help="config keys to override")
 
 
+def build_parser(module: ModuleType, name: str, tool: str) -> CommandParser:
+    """The parser of a command's arguments.
+
+    Args:
+        module: the command's module in `mmn.commands`.
+        name, tool: as for `run_command`.
+    """
+    parser = CommandParser(
+        prog=tool or f"mmn {name}",
+        description=_describe(module.__doc__ or "", name, tool),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    return parser
+
+
 def run_command(name: str, words: Sequence[str] | None = None, tool: str | None = None) -> None:
     """Do what a command's arguments ask for.
 
@@ -73,12 +90,7 @@ def run_command(name: str, words: Sequence[str] | None = None, tool: str | None 
         print(f"mmn {VERSION}")
         return
     module = importlib.import_module(f"mmn.commands.{name.replace('-', '_')}")
-    parser = CommandParser(
-        prog=tool or f"mmn {name}",
-        description=_describe(module.__doc__ or "", name, tool),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    module.add_arguments(parser)
+    parser = build_parser(module, name, tool)
     args = parser.parse_intermixed_args(words) if parser.takes_flags_anywhere else parser.parse_args(words)
     try:
         run_tool(lambda: module.run(args))

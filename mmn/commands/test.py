@@ -33,13 +33,17 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_options()
 
 
+def config_options(args: Namespace) -> list[str]:
+    """KEY VALUE pairs among the arguments; --sweep takes all words up to the next flag, these too."""
+    return split_words(args.sweep or [])[1] + args.options
+
+
 def run(args: Namespace) -> None:
     if args.dump_maps is None and (args.maps_first is not None or args.maps_of is not None):
         raise WrongArguments("--maps-first and --maps-of go with --dump-maps FILE")
     if bool(args.sweep_out) > bool(args.sweep) or (args.sweep and args.dump_maps):
         raise WrongArguments("--sweep-out goes with --sweep, and --dump-maps without it")
-    settings, options = split_words(args.sweep or [])
-    options += args.options
+    settings, options = split_words(args.sweep or [])[0], config_options(args)
 
     load_config(args.config_file, options)  # a mistake in it is told before the libraries are loaded
 

@@ -17,6 +17,11 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_options()
 
 
+def config_options(args: Namespace) -> list[str]:
+    """KEY VALUE pairs among the arguments."""
+    return args.options
+
+
 def run(args: Namespace) -> None:
     load_config(args.config_file, args.options)  # a mistake in it is told before the libraries are loaded
 

@@ -1,14 +1,13 @@
 """Starting a tool on one or several processes, refusing beforehand what could not start."""
 
-import argparse
 import errno
 import logging
 import os
-import re
 import signal
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch.distributed import run as torchrun
@@ -25,9 +24,24 @@ _SIGNALS = ("SIGTERM", "SIGUSR1", "SIGINT", "SIGHUP", "SIGQUIT")  # that torchru
 _HOW_TO_GO_ON = "a training goes on from its last checkpoint by the same command with SOLVER.RESUME True"
 
 
+@dataclass(frozen=True)
+class Program:
+    """A program that trains or tests by a config.
+
+    Attributes:
+        words: its path, its arguments before those of the command where it has such, and the command's.
+        config_file, options: the config that those arguments name, and the KEY VALUE pairs over it.
+        training: whether it trains.
+    """
+
+    words: Sequence[str]
+    config_file: str
+    options: Sequence[str]
+    training: bool
+
+
 def launch(
-    tool: Sequence[str],
-    arguments: Sequence[str],
+    program: Program,
     num_processes: int,
     num_nodes: int,
     node_rank: int,
@@ -35,10 +49,10 @@ def launch(
     master_port: int,
     max_restarts: int = 0,
 ) -> None:
-    """Check, then run `tool` under torchrun; a single process runs without it. Exits with the tool's exit code.
+    """Check, then run a program under torchrun; a single process runs without it. Exits with its exit code.
 
     Args:
-        tool: path of a program that takes `--config-file F [flags] KEY VALUE ...`, and its first words where it has such.
+        program: the program.
         num_processes: processes on this machine.
         num_nodes: machines.
         node_rank: this machine's number among them, from 0.
@@ -52,13 +66,13 @@ def launch(
         raise ConfigError(f"gpun is {num_processes} and nnodes {num_nodes}: both must be at least 1")
     if not 0 <= node_rank < num_nodes:
         raise ConfigError(f"node_rank is {node_rank}: with nnodes {num_nodes} it must be from 0 to {num_nodes - 1}")
-    cfg = load_config(*_config_arguments(arguments))
+    cfg = load_config(program.config_file, program.options)
     _check_devices(cfg.MODEL.DEVICE, num_processes)
-    validate(cfg, num_processes * num_nodes, training="train" in os.path.basename(tool[-1]))
+    validate(cfg, num_processes * num_nodes, program.training)
     if max_restarts < 0:
         raise ConfigError(f"max_restarts is {max_restarts}: it must be 0 or more")
     if num_processes == num_nodes == 1 and not max_restarts:
-        os.execv(sys.executable, [sys.executable, *tool, *arguments])
+        os.execv(sys.executable, [sys.executable, *program.words])
     if node_rank == 0:
         _check_port(master_addr, master_port)
     # torchrun would give every process a single thread; on CPUs they share the cores.
@@ -68,7 +82,7 @@ def launch(
             *("--nnodes", str(num_nodes), "--node_rank", str(node_rank), "--nproc_per_node", str(num_processes)),
             *_meeting_arguments(num_nodes, master_addr, master_port, max_restarts),
             *("--max_restarts", str(max_restarts), "--signals_to_handle", ",".join(_SIGNALS)),
-            *(*tool, *arguments),
+            *program.words,
         ]
     )
 
@@ -79,18 +93,6 @@ def _meeting_arguments(num_nodes: int, master_addr: str, master_port: int, max_r
         return ["--master_addr", master_addr, "--master_port", str(master_port)]
     meeting = ["--rdzv_backend", "c10d", "--rdzv_endpoint", f"{master_addr}:{master_port}", "--rdzv_id", "mmn"]
     return meeting + (["--local_addr", "127.0.0.1"] if num_nodes == 1 else [])
-
-
-def _config_arguments(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """The config file and the KEY VALUE pairs among a tool's arguments."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config-file", required=True)
-    for flag in ("--ckpt", "--dump", "--dump-maps", "--maps-first", "--maps-of"):  # the tools' flags that take a value
-        parser.add_argument(flag)
-    known, rest = parser.parse_known_args(list(arguments))
-    # Flags come first; a key is the first word of capitals, dots and underscores.
-    first_key = next((number for number, word in enumerate(rest) if re.fullmatch(r"[A-Z0-9_.]+", word)), len(rest))
-    return known.config_file, rest[first_key:]
 
 
 def _check_devices(device: str, num_processes: int) -> None:

@@ -93,3 +93,26 @@ def test_configs_are_listed_with_their_short_names(monkeypatch, capsys):
         row[0]: row[1] for row in rows if len(row) == 2
     }.items()
     assert sorted(row[0] for row in rows) == sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
+
+
+LAUNCH = "launch --processes 1 --master-port 1 --default OUTPUT_DIR o --default TEST.BATCH_SIZE 4"
+
+
+@pytest.mark.parametrize(
+    ("words", "flags", "options"),
+    [
+        ("test --config-file synthetic --dump p.jsonl --partial SOLVER.SEED 1", 5, "SOLVER.SEED 1"),
+        ("test --config-file synthetic --sweep-out R.CSV --sweep TEST.SCORE=iou,product", 6, ""),
+        ("test --config-file synthetic --sweep TEST.SCORE=iou TEST.NMS_THRESH=0.4 OUTPUT_DIR x", 5, "OUTPUT_DIR x"),
+        ("tools/train_net.py --config-file synthetic --skip-test", 3, ""),
+    ],
+)
+def test_launcher_reads_the_arguments_of_a_command_as_the_command_does(monkeypatch, words, flags, options):
+    started = []
+    monkeypatch.setattr("mmn.engine.launch.launch", lambda program, *_: started.append(program))
+    run(monkeypatch, *f"{LAUNCH} {words}".split())
+    (program,) = started
+    tool, *arguments = words.split()
+    options = f"OUTPUT_DIR o TEST.BATCH_SIZE 4 {options}".split()
+    assert (program.config_file, program.options, program.training) == ("synthetic", options, "train" in tool)
+    assert program.words[-len(options) - flags :] == [*arguments[:flags], *options]

@@ -1,5 +1,6 @@
 """The work of tools/localize.py: find the moments of some sentences in one video, print them, write files of them."""
 
+import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from mmn.apps.localize.found_files import format_results, plot_results, write_cl
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.localize.query_checks import check_top_k, checked_queries
 from mmn.apps.localize.video_source import VideoSource, encode_source
+from mmn.config.load import config_keys
 from mmn.utils.errors import ConfigError, DataError
 
 
@@ -26,9 +28,21 @@ def split_queries(words: Sequence[str]) -> tuple[list[str], list[str]]:
     >>> split_queries(["a person runs", "someone sits", "MODEL.DEVICE", "cpu"])
     (['a person runs', 'someone sits'], ['MODEL.DEVICE', 'cpu'])
     """
-    keys = (number for number, word in enumerate(words) if re.fullmatch(r"[A-Z]\w*(\.[A-Z]\w*)+", word))
-    stop = next(keys, len(words))
+    stop = next((number for number, word in enumerate(words) if looks_like_key(word)), len(words))
     return list(words[:stop]), list(words[stop:])
+
+
+def looks_like_key(word: str) -> bool:
+    """Tell whether a word is a full config key or meant to be one, as against a query such as "Mr.Bean" or "U.S".
+
+    >>> [looks_like_key(word) for word in ("MODEL.DEVICE", "SOLVR.LR", "U.S", "Mr.Bean")]
+    [True, True, False, False]
+    """
+    if not re.fullmatch(r"[A-Z]\w*(\.[A-Z]\w*)+", word):
+        return False
+    keys = config_keys()
+    is_in_section = word.startswith(tuple({key[: key.index(".") + 1] for key in keys if "." in key}))
+    return is_in_section or bool(difflib.get_close_matches(word.upper(), keys, n=1, cutoff=0.8))
 
 
 def localize_video(

@@ -169,6 +169,8 @@ def test_feature_key_says_where_a_video_is(localizer, capsys, tmp_path):
     [
         (["a man", "MODEL.DEVICE", "cpu"], 1),
         (["a man", "U.S. soldiers", "TV.", "A.B. sits"], 4),
+        (["Mr.Bean", "U.S", "NASA.Rover", "MODEL.DEVICE", "cpu"], 3),
+        (["a man", "SOLVR.LR", "1"], 1),
         (["SOLVER.LR", "1"], 0),
         (["a man", "Model.Device", "cpu"], 1),  # refused as an unknown key, with the nearest
     ],
