@@ -120,8 +120,20 @@ def start_tool(
     return Fork(_run_tool, [str(ROOT / script), *args], folder, variables, stdout, stderr or stdout)
 
 
+def start_ranks(
+    num_processes: int, command: Sequence[object], stdout: Path, *more: Path, **environment: str
+) -> list[Fork]:
+    """The processes of a tool as torchrun starts them; the arguments are those of `start_tool`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+    group |= {name: str(num_processes) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")}
+    ranks = [group | {name: str(rank) for name in ("RANK", "LOCAL_RANK")} for rank in range(num_processes)]
+    return [start_tool(command, stdout, *more, **environment | variables) for variables in ranks]
+
+
 def launch(
-    num_processes: int, tool: str, *args: object, folder: Path = ROOT, timeout: float = 120, **environment: str
+    num_processes: int, tool: str, *args: object, folder: Path = ROOT, timeout: float = 300, **environment: str
 ) -> subprocess.CompletedProcess:
     """A tool of the repository on one or several processes, its output as text.
 
@@ -132,8 +144,10 @@ def launch(
     command = [f"tools/{tool}", *map(str, args)]
     with tempfile.TemporaryDirectory() as place:
         outputs = [Path(place, name) for name in ("stdout", "stderr")]
-        ranks = _variables_of_ranks(num_processes) if num_processes > 1 else [{}]
-        processes = [start_tool(command, *outputs, folder, **variables | environment) for variables in ranks]
+        if num_processes == 1:
+            processes = [start_tool(command, *outputs, folder, **environment)]
+        else:
+            processes = start_ranks(num_processes, command, *outputs, folder, **environment)
         try:
             code = _join(processes, command, timeout)
         finally:
@@ -176,15 +190,6 @@ def _variables() -> dict[str, str]:
     """The environment of a process that belongs to no group."""
     common = {key: value for key, value in os.environ.items() if key not in OF_A_GROUP}
     return common | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-
-
-def _variables_of_ranks(num_processes: int) -> list[dict[str, str]]:
-    """What torchrun adds to the environment of each process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
-    group |= {name: str(num_processes) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")}
-    return [group | {name: str(rank) for name in ("RANK", "LOCAL_RANK")} for rank in range(num_processes)]
 
 
 def _run_tool(command: list[str], folder: Path, environment: Mapping[str, str], stdout: Path, stderr: Path) -> None:

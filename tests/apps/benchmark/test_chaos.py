@@ -6,11 +6,13 @@ import time
 
 import pytest
 import torch
-from processes import launch, run_python, start_tool
+from processes import launch, start_ranks, start_tool
 from tiny import ROOT, SYNTHETIC_CONFIG, tiny_options
 
 from mmn.apps.benchmark import chaos
 from mmn.apps.benchmark.chaos import ChaosRun, differing, run_chaos
+
+LAST = "pool_model_last.pth"
 
 
 def options_of_a_run(dataset_root, folder, *options):
@@ -29,91 +31,97 @@ class ForkedRun(ChaosRun):
         return start_tool(command, self.folder.parent / f"{self.folder.name}.txt")
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_killed_runs_end_as_the_undisturbed_one(dataset_root, tmp_path, monkeypatch, seed):
+def test_killed_runs_end_as_the_undisturbed_one(dataset_root, tmp_path, monkeypatch):
     monkeypatch.setattr(chaos, "STARTUP_SHARE", 0)
 
     def make_run(folder):
         return ForkedRun(options_of_a_run(dataset_root, folder), 1, folder, 4, "pool")
 
-    report = run_chaos(make_run, tmp_path / "runs", 2, 2, seed, log=lambda line: None)
+    report = run_chaos(make_run, tmp_path / "runs", 2, 2, seed=1, log=lambda line: None)
     assert len(report.kills) == 2
     assert report.differences == []
 
 
-# ---- The launcher ----------------------------------------------------------------------------------------------------
-
-
-class LaunchedRun(ChaosRun):
-    """A run of two processes whose launcher alone does not import everything anew."""
-
-    @property
-    def output(self):
-        return self.folder.parent / f"{self.folder.name}.txt"
-
-    def start(self):
-        command = ["tools/launch.py", "--processes", 2, "tools/train_net.py", *self.arguments]
-        return start_tool([*command, "OUTPUT_DIR", self.folder, "SOLVER.RESUME", "True"], self.output)
-
-    @property
-    def checkpoint(self):
-        return self.folder / "pool_model_last.pth"
-
-    def start_training(self):
-        """The launcher and its two processes, as soon as they have written a checkpoint."""
-        before = self.time_of_checkpoint()
-        process = self.start()
-        while self.time_of_checkpoint() == before:
-            assert process.poll() is None, self.output.read_text()
-            time.sleep(0.05)
-        return process, chaos._ranks(process.pid)
-
-    def time_of_checkpoint(self):
-        return self.checkpoint.stat().st_mtime_ns if self.checkpoint.exists() else None
-
-
-def test_run_of_two_processes_ends_as_told_however_it_is_killed_and_goes_on(dataset_root, tmp_path):
-    """One run, killed in three ways one after the other, since its processes take seconds to start."""
-    endless = options_of_a_run(dataset_root, tmp_path / "killed", "SOLVER.MAX_EPOCH", "10000")
-    run = LaunchedRun(endless, 2, tmp_path / "killed", 4, "pool")
-    assert_dead_rank_ends_the_run_within_seconds_and_says_how_to_go_on(run)
-    assert_launcher_passes_a_signal_on_and_ends_with_the_documented_code(run)
-    assert_killed_launcher_leaves_no_process_behind(run)
-    last_epoch = torch.load(run.checkpoint, weights_only=True)["epoch"] + 2
-    results = []
-    for folder in (run.folder, tmp_path / "whole"):
-        options = options_of_a_run(dataset_root, folder, "SOLVER.MAX_EPOCH", last_epoch, "SOLVER.RESUME", "True")
+def test_two_processes_that_were_stopped_go_on_as_if_they_had_not_been(dataset_root, tmp_path):
+    folder, output, results = tmp_path / "stopped", tmp_path / "output.txt", []
+    endless = options_of_a_run(dataset_root, folder, "SOLVER.RESUME", "True", "SOLVER.MAX_EPOCH", "10000")
+    for number in (signal.SIGKILL, signal.SIGUSR1):
+        ranks = start_ranks(2, ["tools/train_net.py", *endless], output)
+        wait_for_a_checkpoint(folder, ranks[0], output)
+        for rank in ranks if number == signal.SIGKILL else ranks[1:]:
+            rank.send_signal(number)
+        assert {rank.wait(60) for rank in ranks} == {-number if number == signal.SIGKILL else 75}
+    assert "stopped the run after epoch" in output.read_text()
+    last_epoch = torch.load(folder / LAST, weights_only=True)["epoch"] + 2
+    for place in (folder, tmp_path / "whole"):
+        options = options_of_a_run(dataset_root, place, "SOLVER.RESUME", "True", "SOLVER.MAX_EPOCH", last_epoch)
         done = launch(2, "train_net.py", *options)
         assert done.returncode == 0, done.stderr
-        results.append(ChaosRun(options, 2, folder, last_epoch, "pool").result())
+        results.append(ChaosRun(options, 2, place, last_epoch, "pool").result())
     assert list(differing(*results)) == []
 
 
-def assert_dead_rank_ends_the_run_within_seconds_and_says_how_to_go_on(run):
-    process, ranks = run.start_training()
+def wait_for_a_checkpoint(folder, process, output):
+    """Until another one than that of an earlier start is there."""
+    before = time_of_checkpoint(folder)
+    while time_of_checkpoint(folder) == before:
+        assert process.poll() is None, output.read_text()
+        time.sleep(0.02)
+
+
+def time_of_checkpoint(folder):
+    return (folder / LAST).stat().st_mtime_ns if (folder / LAST).exists() else None
+
+
+# ---- The launcher ----------------------------------------------------------------------------------------------------
+
+WAITING = """
+import os, signal, sys, time
+signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))
+open(os.path.join(sys.argv[-1], os.environ["RANK"]), "w").write("ready")
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def waiting(tmp_path):
+    """(launcher of two processes that wait, its ranks, the file of its output)."""
+    (tmp_path / "waiting.py").write_text(WAITING)
+    arguments = [tmp_path / "waiting.py", "--config-file", SYNTHETIC_CONFIG, "OUTPUT_DIR", tmp_path]
+    launcher = start_tool(["tools/launch.py", "--processes", "2", *arguments], tmp_path / "output.txt")
+    while not all((tmp_path / rank).exists() for rank in "01"):
+        assert launcher.poll() is None, (tmp_path / "output.txt").read_text()
+        time.sleep(0.02)
+    return launcher, chaos._ranks(launcher.pid), tmp_path / "output.txt"
+
+
+def test_dead_rank_ends_the_run_within_seconds_and_says_how_to_go_on(waiting):
+    launcher, ranks, output = waiting
     os.kill(ranks[1], signal.SIGKILL)
     began = time.monotonic()
-    assert process.wait(timeout=60) == 128 + signal.SIGKILL
+    assert launcher.wait(timeout=60) == 128 + signal.SIGKILL
     assert time.monotonic() - began < 20
-    last = run.output.read_text().strip().splitlines()[-1]
+    last = output.read_text().strip().splitlines()[-1]
     assert last.startswith("error: process 1 was killed by SIGKILL")
     assert "SOLVER.RESUME True" in last
 
 
-def assert_launcher_passes_a_signal_on_and_ends_with_the_documented_code(run):
-    process, ranks = run.start_training()
-    process.send_signal(signal.SIGUSR1)
-    assert process.wait(timeout=60) == 75
-    assert "SIGUSR1 stopped the run after" in run.output.read_text()
+def test_launcher_passes_a_signal_on_and_ends_with_the_documented_code(waiting):
+    launcher, ranks, output = waiting
+    launcher.send_signal(signal.SIGUSR1)
+    assert launcher.wait(timeout=60) == 75
+    assert "stopped by SIGUSR1" in output.read_text()
     assert not any(os.path.exists(f"/proc/{rank}") for rank in ranks)
-    state = torch.load(run.checkpoint, weights_only=True)
-    assert (state["epoch"], state["iteration"]) > (0, 0)
 
 
-def assert_killed_launcher_leaves_no_process_behind(run):
-    process, ranks = run.start_training()
-    process.kill()
-    process.wait()
+def test_killed_launcher_leaves_no_process_behind(dataset_root, tmp_path):
+    """With the training itself, whose processes are to see to that."""
+    options = options_of_a_run(dataset_root, tmp_path / "run", "SOLVER.MAX_EPOCH", "10000")
+    launcher = ChaosRun(options, 2, tmp_path / "run", 10000, "pool").start()
+    wait_for_a_checkpoint(tmp_path / "run", launcher, tmp_path / "run.txt")
+    ranks = chaos._ranks(launcher.pid)
+    launcher.kill()
+    launcher.wait()
     deadline = time.monotonic() + 10
     while any(is_running(rank) for rank in ranks):
         assert time.monotonic() < deadline
@@ -149,10 +157,12 @@ run_tool(main)
 def test_original_traceback_is_the_last_word_of_a_run_that_fails_on_one_rank(tmp_path):
     tool = tmp_path / "tool.py"
     tool.write_text(FAILING_RANK.format(root=str(ROOT)))
-    launch = "from mmn.engine.launch import _torchrun; import sys; _torchrun(sys.argv[1:])"
-    done = run_python("-c", launch, "--standalone", "--nproc_per_node", "2", tool)
-    assert done.returncode == 1
-    assert done.stderr.strip().splitlines()[-1].endswith("ZeroDivisionError: the cause")  # "[rank1]: " before it
+    launcher = tmp_path / "launcher.py"
+    launcher.write_text("from mmn.engine.launch import _torchrun; import sys; _torchrun(sys.argv[1:])")
+    command = [launcher, "--standalone", "--nproc_per_node", "2", tool]
+    assert start_tool(command, tmp_path / "output.txt").wait(timeout=60) == 1
+    last = (tmp_path / "output.txt").read_text().strip().splitlines()[-1]
+    assert last.endswith("ZeroDivisionError: the cause")  # "[rank1]: " before it
 
 
 @pytest.mark.parametrize(
