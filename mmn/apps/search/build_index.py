@@ -10,7 +10,7 @@ from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.search.encode_collection import BuildResult, CollectionEncoder
 from mmn.apps.search.indexed_video import BuildSettings, index_info
 from mmn.apps.search.model_identity import model_identity
-from mmn.apps.search.vector_store import VectorStore, create_store, default_store, has_index, open_store
+from mmn.apps.search.vector_store import VectorStore, default_store, ensure_store, has_index, open_store
 from mmn.apps.search.video_collections import VideoCollection
 from mmn.structures.recipe import FeatureRecipe
 from mmn.utils import comm
@@ -42,7 +42,7 @@ def build_index(
     videos = collection.videos()
     identity = model_identity(localizer)
     if comm.get_rank() == 0 and not has_index(place):
-        _create(localizer, identity, collection, place, engine, settings or BuildSettings(), len(videos)).close()
+        _create(localizer, identity, collection, place, engine, settings or BuildSettings(), len(videos))
     comm.barrier()
     with open_store(place) as index:
         settings = _check_same(index, localizer, identity, collection.recipe, engine, settings)
@@ -73,12 +73,13 @@ def _create(
     engine: str,
     settings: BuildSettings,
     num_videos: int,
-) -> VectorStore:
+) -> None:
     if engine == "auto":
         engine = default_store(place, num_videos * len(localizer.cells))
-    index = create_store(place, index_info(localizer, settings, collection.recipe, identity), engine)
-    get_logger().info("new index %s, kept by the engine %s", place, engine)
-    return index
+    if ensure_store(place, index_info(localizer, settings, collection.recipe, identity), engine):
+        get_logger().info("new index %s, kept by the engine %s", place, engine)
+    else:
+        get_logger().info("another process has just made the index %s", place)
 
 
 def _check_same(

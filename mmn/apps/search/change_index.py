@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from mmn.apps.search.vector_store import copy_index, create_store, default_store, has_index, open_store
+from mmn.apps.search.vector_store import copy_index, default_store, ensure_store, has_index, open_store
 from mmn.utils.errors import ConfigError
 from mmn.utils.logger import get_logger
 
@@ -25,7 +25,7 @@ def convert_index(source: str, place: str, engine: str = "auto") -> None:
     with open_store(source) as original:
         if not has_index(place):
             name = default_store(place, original.num_moments) if engine == "auto" else engine
-            create_store(place, original.info, name).close()
+            ensure_store(place, original.info, name)
         with open_store(place) as target:
             if engine not in ("auto", target.name):
                 raise ConfigError(

@@ -37,6 +37,7 @@ from mmn.apps.search.milvus_collections import (
     video_key,
 )
 from mmn.apps.search.row_store import MOMENT_COLUMNS, VIDEO_COLUMNS, Condition, FoundRows, RowStore, VideoList
+from mmn.apps.search.vector_store import IndexExists
 from mmn.utils.errors import ConfigError, DataError, UserError
 
 SEARCH_WIDTH = 512  # candidates that a search keeps ("ef"), or as many as it is to find where that is more
@@ -62,7 +63,7 @@ class MilvusStore(RowStore):
         client, (_, name) = _connect(place), _split(place)
         with _asking(place):
             if client.has_collection(f"{name}_description"):
-                raise ConfigError(f"there is an index at {place} already: open it, or choose another place")
+                raise IndexExists(place)
             for collection in (name, f"{name}_videos"):
                 client.drop_collection(collection)  # of one that was killed
             make_collection(client, name, moment_fields(info.dim, _is_lite(client)), ("contrastive", "iou"))

@@ -197,6 +197,15 @@ def create_store(place: str, info: IndexInfo, name: str) -> VectorStore:
     return store_class(name).create(place, info)
 
 
+def ensure_store(place: str, info: IndexInfo, name: str) -> bool:
+    """Make an index at `place`, unless another process does or has done so; returns whether this one made it."""
+    try:
+        create_store(place, info, name).close()
+    except IndexExists:
+        return False
+    return True
+
+
 def open_store(place: str) -> VectorStore:
     """The index at `place`, by the store that keeps it. Raises DataError where there is none."""
     if is_address(place):
@@ -232,10 +241,17 @@ def read_own_info(place: str, name: str) -> IndexInfo:
     return info
 
 
+class IndexExists(ConfigError):
+    """There is an index at the place where one was to be made."""
+
+    def __init__(self, place: str):
+        super().__init__(f"there is an index at {place} already: open it, or choose another place")
+
+
 def check_vacant(place: str) -> None:
-    """Raise ConfigError where the folder holds an index."""
+    """Raise IndexExists where the folder holds an index."""
     if os.path.exists(os.path.join(place, INFO_FILE)):
-        raise ConfigError(f"there is an index at {place} already: open it, or choose another place")
+        raise IndexExists(place)
 
 
 @contextlib.contextmanager

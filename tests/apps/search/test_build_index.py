@@ -188,6 +188,18 @@ def test_second_build_encodes_nothing(localizer, write_features, place, encoded)
     assert encoded == []
 
 
+@pytest.mark.parametrize("engine", ["exact", "lance"])
+def test_who_loses_the_race_for_a_new_index_opens_it(localizer, write_features, place, monkeypatch, engine):
+    if engine == "lance":
+        pytest.importorskip("lancedb")
+    path = write_features()
+    build(localizer, path, place, engine=engine)
+    monkeypatch.setattr("mmn.apps.search.build_index.has_index", lambda place: False)  # as it was when this one looked
+    build(localizer, path, place, engine=engine)
+    with open_store(place) as index:
+        assert sorted(index.videos()) == sorted(LENGTHS)
+
+
 def test_new_videos_are_added_and_changed_ones_replaced(localizer, write_features, place):
     build(localizer, write_features({name: LENGTHS[name] for name in ("walk", "sit", "run")}), place)
     changed = {**LENGTHS, "sit": (3, 9.0)}
