@@ -217,6 +217,6 @@ def test_tool_without_a_model_says_how_to_make_one(tmp_path, monkeypatch, capsys
 def test_tool_hands_its_arguments_on(monkeypatch):
     words = "--ckpt w --videos a b --annotations f --index i --port 1 --host h MODEL.DEVICE cpu"
     given = []
-    monkeypatch.setattr("mmn.apps.demo.serve.run_demo", lambda *args: given.extend(args))
+    monkeypatch.setattr("mmn.apps.demo.demo_command.run_demo", lambda *args: given.extend(args))
     run_command("demo", words.split(), tool="")
     assert given == [ModelSource("w", None, ["MODEL.DEVICE", "cpu"]), PageVideos(["a", "b"], "f", "i"), "h", 1]
