@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
-import av
 import numpy as np
+from small_videos import require_av
 
 MILLISECOND = Fraction(1, 1000)
 EVEN = tuple(number / 10 for number in range(20))  # 2 s at 10 frames per second
@@ -34,6 +35,7 @@ def write_video(
         sound_from: seconds at which a track of silence begins, a second long; None for no sound.
         size: height and width of the stored pictures.
     """
+    av = require_av()
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=10, options={"bf": "0"})
         stream.height, stream.width = size
@@ -55,7 +57,9 @@ def write_video(
     return path
 
 
-def _write_silence(container: av.container.OutputContainer, sound: av.AudioStream, begin: float) -> None:
+def _write_silence(container: Any, sound: Any, begin: float) -> None:
+    import av
+
     for number in range(16):
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1000), np.float32), format="fltp", layout="mono")
         frame.sample_rate, frame.pts = 16000, round(16000 * begin) + 1000 * number

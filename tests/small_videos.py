@@ -3,10 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import av
 import numpy as np
-
-from mmn.apps.video.encode import write_video
+import pytest
 
 # Far apart in brightness and hue, so that a frame is known again after coding.
 COLOURS = {
@@ -20,6 +18,11 @@ COLOURS = {
 }
 
 
+def require_av():
+    """PyAV; without it the test that needs a video is skipped."""
+    return pytest.importorskip("av", reason="PyAV is not installed: pip install .[video]")
+
+
 def plain_frames(num_frames: int, height: int = 32, width: int = 32) -> Iterator[np.ndarray]:
     """Frame i is filled with the colour i modulo the number of COLOURS; uint8 [height, width, 3] RGB."""
     values = np.array(list(COLOURS.values()), np.uint8)
@@ -28,6 +31,9 @@ def plain_frames(num_frames: int, height: int = 32, width: int = 32) -> Iterator
 
 
 def write_plain_video(path: Path, num_frames: int = 20, fps: float = 10, height: int = 32, width: int = 32) -> Path:
+    require_av()
+    from mmn.apps.video.encode import write_video
+
     write_video(path, plain_frames(num_frames, height, width), fps)
     return path
 
@@ -40,6 +46,7 @@ def nearest_colour(image: np.ndarray) -> str:
 
 def write_avi(path: Path) -> Path:
     """2 seconds of MPEG-4 part 2, which no browser plays, 64 x 48."""
+    av = require_av()
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"

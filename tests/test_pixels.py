@@ -9,6 +9,8 @@ import pytest
 from processes import launch
 from tiny import ROOT, tiny_options
 
+pytest.importorskip("av", reason="PyAV is not installed: pip install .[video]")
+
 from mmn.apps.localize.localize_command import Outputs, localize_video
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.localize.video_source import VideoSource

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 from localizing import checkpoint_content
-from matplotlib.figure import Figure
 from torch.testing import assert_close
 
 from mmn.apps.benchmark.batch_sizes import SETTINGS
@@ -82,7 +81,9 @@ def test_growth_draws_the_seconds_of_every_point():
     measured = {
         name: {1: seconds, 8: {key: 3 * value for key, value in seconds.items()}} for name in ("clips", "videos")
     }
-    figure = Figure()
+    figure = pytest.importorskip(
+        "matplotlib.figure", reason="matplotlib is not installed: pip install .[plots]"
+    ).Figure()
     draw_growth(figure, measured)
     for axes, name in zip(figure.axes, measured, strict=True):
         assert axes.get_xlabel() == name

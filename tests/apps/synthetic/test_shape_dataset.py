@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from transformers import AutoModel, AutoTokenizer
 
+pytest.importorskip("av", reason="PyAV is not installed: pip install .[video]")
+
 from mmn.apps.synthetic.options import ShapeOptions
 from mmn.apps.synthetic.shape_dataset import make_videos, write_shape_dataset
 from mmn.apps.synthetic.shape_rendering import render

@@ -3,13 +3,16 @@
 import itertools
 import shutil
 
-import av
 import numpy as np
 import odd_videos
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odd_videos import EVEN, number_of, red_corner, write_video
+
+pytest.importorskip("av", reason="PyAV is not installed: pip install .[video]")
+
+import av
 
 from mmn.apps.video import encode
 from mmn.apps.video.decode import Frame, frames_at, iter_frames, probe, upright

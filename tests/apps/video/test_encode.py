@@ -3,12 +3,15 @@
 import math
 from fractions import Fraction
 
-import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_videos import COLOURS, nearest_colour, plain_frames, write_plain_video
+
+pytest.importorskip("av", reason="PyAV is not installed: pip install .[video]")
+
+import av
 
 from mmn.apps.video.encode import cut_video, write_video
 from mmn.utils.errors import ConfigError, DataError

@@ -9,6 +9,8 @@ import odd_videos
 import pytest
 import torch
 
+pytest.importorskip("av", reason="PyAV is not installed: pip install .[video]")
+
 from mmn.apps.video import torchcodec
 from mmn.apps.video.decode import iter_frames
 from mmn.utils.errors import DataError

@@ -6,6 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+
+pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install .[plots]")
+
 from matplotlib.colors import to_rgb
 
 from mmn.apps.visual import draw_score_map, draw_timeline, image_of, save_png, styled_figure

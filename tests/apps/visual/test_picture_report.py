@@ -6,8 +6,11 @@ import re
 
 import pytest
 import torch
-from matplotlib.image import imread
 from processes import launch
+
+pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install .[plots]")
+
+from matplotlib.image import imread
 
 from mmn.apps.visual import picture_report as report
 from mmn.apps.visual.picture_report import write_report

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from matplotlib.colors import to_rgb
 from processes import launch
 from small_videos import nearest_colour, write_plain_video
+
+pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install .[plots]")
+
+from matplotlib.colors import to_rgb
 
 from mmn.apps.visual.style import PREDICTION, TRUTH, styled_figure
 from mmn.apps.visual.tube_picture import draw_tube, draw_tube_file, frames_to_show, read_frames
