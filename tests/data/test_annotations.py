@@ -118,7 +118,7 @@ def test_file_that_is_no_object_of_objects_is_refused(write, content):
 
 
 def test_repeated_video_is_named(write):
-    assert "'twice' twice" in refusal(write, '{"once": {}, "twice": {}, "twice": {}}')
+    assert "'twice' stands twice" in refusal(write, '{"once": {}, "twice": {}, "twice": {}}')
 
 
 def test_file_without_any_valid_sentence_is_refused(write):
