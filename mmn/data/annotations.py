@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmn.data.annotation_forms import EXPECTED, form_of_json, form_of_text, is_json_lines
 from mmn.utils.errors import DataError
 from mmn.utils.text_files import parse_json, read_text
 
@@ -60,7 +61,11 @@ def read_annotation_json(path: str) -> dict[str, dict]:
 def read_json_object(path: str) -> dict[str, object]:
     """The same for entries of any kind."""
     try:
-        content = parse_json(read_text(path))
+        text = read_text(path)
+        form = "JSON lines, one object per line" if is_json_lines(text) else form_of_text(text)
+        if form is not None:
+            raise DataError(f"the annotation file {path} is {form}: {EXPECTED}")
+        content = parse_json(text)
     except OSError as error:
         raise DataError(
             f"the annotation file {path} cannot be read ({error.strerror}): see dataset/README.md for the expected tree"
@@ -69,6 +74,8 @@ def read_json_object(path: str) -> dict[str, object]:
         raise DataError(
             f"the annotation file {path} is not valid json: {error}; correct it, or fetch it again"
         ) from error
+    if (form := form_of_json(content)) is not None:
+        raise DataError(f"the annotation file {path} is {form}: {EXPECTED}")
     if not isinstance(content, dict) or not content:
         kind = "an empty object" if isinstance(content, dict) else f"a {type(content).__name__}"
         raise DataError(f"the annotation file {path} holds {kind}: it must map video ids to entries")
