@@ -57,13 +57,23 @@ def override_config(cfg: CfgNode, options: Sequence[str]) -> CfgNode:
 
 def _merge(cfg: CfgNode, files: Sequence[tuple[str, dict]]) -> None:
     """Set the values of (where they are from, content) pairs, one after the other."""
-    flat = [(where, dict(_flatten(content))) for where, content in files]
+    flat = [(where, _flat_values(content, where)) for where, content in files]
     if any(str(values.get("MODEL.ARCHITECTURE")) in RELEASED_ARCHITECTURES for _, values in flat):
         flat.insert(0, ("the released program", RELEASED_VALUES))
     for where, values in flat:
         _refuse_both_names(values, where)
         for key, value in values.items():
             _set(cfg, key, value, where)
+
+
+def _flat_values(content: dict, where: str) -> dict[str, object]:
+    """The values by their full names. Raises ConfigError where a key is given both in its section and by its full name."""
+    values: dict[str, object] = {}
+    for key, value in _flatten(content):
+        if key in values:
+            raise ConfigError(f"{where} sets {key} twice, in its section and by its full name: keep one")
+        values[key] = value
+    return values
 
 
 def _flatten(node: dict, prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from mmn.utils.errors import ConfigError, nearest
+from mmn.utils.text_files import parse_yaml, read_text
 
 
 @dataclass(frozen=True)
@@ -126,13 +127,16 @@ def load_catalog(path: str = "") -> dict[str, CatalogEntry | TubeEntry]:
     if Path(path).suffix not in (".yaml", ".yml"):
         raise ConfigError(f"PATHS_CATALOG {path} is not a yaml file: write its entries as yaml (see dataset/README.md)")
     try:
-        entries = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        entries = parse_yaml(read_text(path))
     except OSError as error:
         raise ConfigError(f"PATHS_CATALOG {path} cannot be read ({error.strerror}): check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"PATHS_CATALOG {path} is not valid yaml: {' '.join(str(error).split())}") from error
     if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
         raise ConfigError(f"PATHS_CATALOG {path} must hold entries like `my_train: {{annotation: ..., features: ...}}`")
+    names = [str(name) for name in entries]
+    if repeated := [name for name in names if names.count(name) > 1]:  # the text "1" and the number 1
+        raise ConfigError(f"PATHS_CATALOG {path} has the entry {repeated[0]} twice: rename one")
     for name, entry in entries.items():
         catalog[str(name)] = _parse_entry(f"entry {name} of {path}", entry)
     return catalog

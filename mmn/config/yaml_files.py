@@ -1,10 +1,10 @@
 """Reading config files, and the files that they build on, as plain dictionaries."""
 
 import os
-from pathlib import Path
 
 import yaml
 
+from mmn.utils import text_files
 from mmn.utils.errors import ConfigError
 
 BASE_KEY = "_BASE_"  # as in detectron2 and fvcore: the file that a config file builds on, relative to itself
@@ -39,7 +39,7 @@ def _base_path(path: str, base: object) -> str:
 
 def _read_text(path: str, remedy: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return text_files.read_text(path)
     except OSError as error:
         raise ConfigError(f"the config file {path} cannot be read ({error.strerror}): {remedy}") from error
     except UnicodeDecodeError as error:
@@ -51,7 +51,7 @@ def _read_text(path: str, remedy: str) -> str:
 def parse_yaml(text: str, where: str) -> dict:
     """The mapping that a yaml text holds, {} for an empty one. Raises ConfigError, which names `where`, for any other."""
     try:
-        content = yaml.safe_load(text)
+        content = text_files.parse_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2024-13-01
         raise ConfigError(f"{where} is not valid yaml: {' '.join(str(error).split())}") from error
     if content is None:

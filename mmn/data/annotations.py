@@ -1,13 +1,14 @@
 """Reading annotation files (SPEC section 1)."""
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from mmn.data.annotation_forms import EXPECTED, form_of_json, form_of_text, is_json_lines
 from mmn.utils.errors import DataError
+from mmn.utils.text_files import parse_json, read_text
 
 SHORTEST, LONGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)  # seconds that float32 holds
 
@@ -60,26 +61,24 @@ def read_annotation_json(path: str) -> dict[str, dict]:
 def read_json_object(path: str) -> dict[str, object]:
     """Entries of any kind from an annotation file."""
     try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file, object_pairs_hook=lambda pairs: _unique_keys(pairs, path))
+        text = read_text(path)
+        form = "JSON lines, one object per line" if is_json_lines(text) else form_of_text(text)
+        if form is not None:
+            raise DataError(f"the annotation file {path} is {form}: {EXPECTED}")
+        content = parse_json(text)
     except OSError as error:
         raise DataError(
             f"the annotation file {path} cannot be read ({error.strerror}): see dataset/README.md for the expected tree"
         ) from error
-    except (ValueError, RecursionError) as error:  # no json, no UTF-8, or nested beyond all use
-        raise DataError(f"the annotation file {path} is not valid json: {error}; fetch it again") from error
+    except ValueError as error:  # no json, no UTF-8, nested beyond all use, or a key twice
+        raise DataError(
+            f"the annotation file {path} is not valid json: {error}; correct it, or fetch it again"
+        ) from error
+    if (form := form_of_json(content)) is not None:
+        raise DataError(f"the annotation file {path} is {form}: {EXPECTED}")
     if not isinstance(content, dict) or not content:
         kind = "an empty object" if isinstance(content, dict) else f"a {type(content).__name__}"
         raise DataError(f"the annotation file {path} holds {kind}: it must map video ids to entries")
-    return content
-
-
-def _unique_keys(pairs: list[tuple[str, object]], path: str) -> dict:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"the annotation file {path} has {twice!r} twice: merge the two entries into one")
     return content
 
 

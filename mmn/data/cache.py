@@ -10,6 +10,7 @@ import numpy as np
 from mmn.structures.recipe import FeatureRecipe
 from mmn.utils.errors import DataError
 from mmn.utils.files import atomic_path
+from mmn.utils.text_files import parse_json, read_text
 
 
 class SharedClipCache:
@@ -120,8 +121,7 @@ class ClipFile:
         return None if recipe is None else FeatureRecipe.from_dict(recipe, f"the clip cache {self.index_path}")
 
     def _read_index(self) -> dict:
-        with open(self.index_path, encoding="utf-8") as file:
-            return json.load(file)
+        return parse_json(read_text(self.index_path))
 
     def _unreadable(self, error: Exception) -> DataError:
         return DataError(

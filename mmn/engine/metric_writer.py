@@ -12,6 +12,7 @@ from mmn.engine.tracking import Tracker
 from mmn.utils.errors import UserError
 from mmn.utils.files import atomic_path
 from mmn.utils.logger import get_logger
+from mmn.utils.text_files import parse_json
 
 METRICS_FILE = "metrics.jsonl"
 LINE_SECONDS = 10.0  # between two lines of the log
@@ -48,7 +49,7 @@ class MetricWriter:
         with open(self.path, encoding="utf-8", errors="replace") as file:
             for line in file:
                 try:
-                    row = json.loads(line) if line.endswith("\n") else {}
+                    row = parse_json(line) if line.endswith("\n") else {}
                     position = row["epoch"], row["step"]
                 except (ValueError, KeyError, TypeError):
                     get_logger().warning("%s has a damaged row, which is dropped", self.path)

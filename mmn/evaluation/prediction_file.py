@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmn.data.annotation_forms import form_of_text, form_of_whole_json
 from mmn.evaluation.query_identity import by_identity, pair_queries
 from mmn.utils.errors import DataError
 from mmn.utils.files import atomic_path
@@ -124,10 +125,11 @@ def _read_lines(path: str, kind: str, advice: str) -> list[_Line]:
         raise DataError(f"the {kind} {path} cannot be read ({error.strerror}): check the path") from error
     except UnicodeDecodeError as error:
         raise DataError(f"the {kind} {path} is no UTF-8 text: {advice}") from error
-    lines = [_parse_line(f"line {number} of {path}", line) for number, line in numbered_lines(text)]
-    if not lines:
+    if not text.strip():
         raise DataError(f"the {kind} {path} has no line: {advice}")
-    return lines
+    if (form := form_of_text(text) or form_of_whole_json(text)) is not None:
+        raise DataError(f"the {kind} {path} is {form}, but JSON lines are expected, one object per query: {advice}")
+    return [_parse_line(f"line {number} of {path}", line) for number, line in numbered_lines(text)]
 
 
 def _parse_line(where: str, text: str) -> _Line:

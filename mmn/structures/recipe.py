@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmn.utils.errors import DataError
+from mmn.utils.text_files import parse_json
 
 PREFIX = "recipe_"  # of the attributes in an HDF5 file
 
@@ -98,7 +99,7 @@ class FeatureRecipe:
         if values.get("fps") == "every frame":
             values["fps"] = None
         try:
-            values["versions"] = json.loads(values.get("versions", "{}"))
+            values["versions"] = parse_json(values.get("versions", "{}"))
         except (TypeError, ValueError):
             values["versions"] = None  # refused below
         return cls.from_dict(values, where)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mmn.utils.errors import CheckpointError, listed
 from mmn.utils.files import atomic_path
 from mmn.utils.logger import get_logger
+from mmn.utils.text_files import parse_json
 
 LAST_FILE = "last_checkpoint"  # names the newest checkpoint of its folder; empty for a run that has none yet
 SAFETENSORS = ".safetensors"
@@ -99,7 +100,7 @@ def _load_safetensors(path: str) -> dict:
         metadata = file.metadata() or {}
     for name in DESCRIPTION:
         if name in metadata:
-            content[name] = metadata[name] if name == "config" else json.loads(metadata[name])
+            content[name] = metadata[name] if name == "config" else parse_json(metadata[name])
     return content
 
 

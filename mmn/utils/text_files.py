@@ -1,8 +1,10 @@
-"""Reading text and json as people and other programs write them."""
+"""Reading text, json and yaml as people and other programs write them."""
 
 import json
 from collections.abc import Iterator
 from typing import Any
+
+import yaml
 
 
 def read_text(path: str) -> str:
@@ -29,6 +31,35 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         repeated = next(name for name in content if names.count(name) > 1)
         raise ValueError(f"the key {repeated!r} stands twice in one object")
     return content
+
+
+MERGE_TAG = "tag:yaml.org,2002:merge"  # of `<<`, of which yaml merges as many as there are
+
+
+class UniqueKeyLoader(yaml.SafeLoader):
+    """A yaml loader that refuses a mapping with a key in it twice, of which one would be lost.
+
+    It raises yaml.YAMLError, with the key and its lines, from `yaml.compose` as from `yaml.load`.
+    """
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        """The mapping that the parser has come to."""
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            name, line = (key.tag, str(key.value)), key.start_mark.line + 1
+            if name in lines and key.tag != MERGE_TAG:
+                raise yaml.YAMLError(f"the key {key.value!r} of line {line} stands on line {lines[name]} already")
+            lines[name] = line
+        return node
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a yaml text, None for an empty one. Raises yaml.YAMLError, also where a mapping has a key twice.
+
+    ValueError, as for a date such as 2024-13-01, and RecursionError come from the library.
+    """
+    return yaml.load(text, Loader=UniqueKeyLoader)
 
 
 def numbered_lines(text: str) -> Iterator[tuple[int, str]]:

@@ -118,3 +118,15 @@ def test_missing_file_is_named():
 def test_unknown_split_is_an_error_with_the_nearest():
     with pytest.raises(ConfigError, match="'charades_tain' .* did you mean charades_train"):
         get_entry("charades_tain", CATALOG)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x: {annotation: a, features: b}\nx: {annotation: c, features: d}\n",
+        "1: {annotation: a, features: b}\n'1': {annotation: c, features: d}\n",
+    ],
+)
+def test_entry_that_stands_twice_is_refused(write, text):
+    with pytest.raises(ConfigError, match="twice|line 1 already"):
+        load_catalog(write(text))

@@ -322,3 +322,16 @@ def test_overriding_leaves_the_config_alone():
     changed = override_config(cfg, ["SOLVER.LR", "0.25"])
     assert (cfg.SOLVER.LR, changed.SOLVER.LR) == (0.01, 0.25)
     assert changed.is_frozen()
+
+
+@pytest.mark.parametrize(
+    "text, named",
+    [
+        ("SOLVER:\n  LR: 0.002\nMODEL: {}\nSOLVER:\n  MAX_EPOCH: 3\n", ("SOLVER", "line 1", "line 4")),
+        ("SOLVER: {LR: 0.002}\nSOLVER.LR: 0.1\n", ("SOLVER.LR",)),
+    ],
+)
+def test_section_or_key_that_stands_twice_is_refused(write, text, named):
+    with pytest.raises(ConfigError) as error:
+        load_config(write(text))
+    assert all(name in str(error.value) for name in named)

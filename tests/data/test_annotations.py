@@ -118,7 +118,7 @@ def test_file_that_is_no_object_of_objects_is_refused(write, content):
 
 
 def test_repeated_video_is_named(write):
-    assert "'twice' twice" in refusal(write, '{"once": {}, "twice": {}, "twice": {}}')
+    assert "'twice' stands twice" in refusal(write, '{"once": {}, "twice": {}, "twice": {}}')
 
 
 def test_file_without_any_valid_sentence_is_refused(write):
@@ -128,3 +128,31 @@ def test_file_without_any_valid_sentence_is_refused(write):
 def test_missing_file_is_an_error_that_names_it():
     with pytest.raises(DataError, match="nowhere.json"):
         read_annotations("nowhere.json")
+
+
+def test_byte_order_mark_is_read_over(tmp_path):
+    path = tmp_path / "split.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps({"a": entry([0, 1])}).encode())
+    assert read_annotations(str(path))[0].video_id == "a"
+
+
+RECORD = '{"qid": 1, "query": "x", "vid": "a", "duration": 9, "relevant_windows": [[0, 2]]}'
+
+
+@pytest.mark.parametrize(
+    "text, name",
+    [
+        ("AO8RW 0.0 6.9##a person is putting a book on a shelf.\n", "Charades-STA"),
+        ("vid,start,end,sentence\na,0,2,he runs, then sits\n", "csv"),
+        ("vid\tstart\tend\na\t0\t2\n", "csv"),
+        (f"{RECORD}\n{RECORD}\n", "JSON lines"),
+        (f"{RECORD}\n", "JSON lines"),
+        (f"[{RECORD}]", "list of records"),
+        ('{"version": "1.3", "database": {"a": {"duration": 9}}, "taxonomy": []}', "'database'"),
+        ("", "empty"),
+    ],
+)
+def test_file_of_another_known_form_is_named_with_the_expected_one(write, text, name):
+    message = refusal(write, text)
+    assert name in message
+    assert "{video id: entry}" in message

@@ -123,3 +123,19 @@ def test_a_byte_order_mark_is_read_over(write, tmp_path):
 def test_bad_id_or_duration_is_named(write, field):
     with pytest.raises(DataError, match=f"line 1 of .*the {next(iter(field))}"):
         read_predictions(write(line([], **field)))
+
+
+@pytest.mark.parametrize(
+    "text, name",
+    [
+        ("vid,start,end\na,0,2\n", "csv"),
+        ('[{"qid": 1, "query": "x"}]', "list of records"),
+        ('{"a": {"duration": 9, "timestamps": [[0, 1]]}}', "one json object"),
+        ('{\n "a": {\n  "duration": 9}}', "one json object"),
+    ],
+)
+def test_file_of_another_form_is_named(tmp_path, text, name):
+    path = tmp_path / "predictions.jsonl"
+    path.write_text(text)
+    with pytest.raises(DataError, match=f"{name}.*JSON lines are expected"):
+        read_predictions(str(path))

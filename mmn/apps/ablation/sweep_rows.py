@@ -5,13 +5,13 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import yaml
 from yacs.config import CfgNode
 
 from mmn.config import load_config, validate
 from mmn.utils.errors import ConfigError
+from mmn.utils.text_files import UniqueKeyLoader, read_text
 
 BASELINE = "baseline"  # the name, and the folder, of what changes nothing
 # Set for each run, or the same for all rows, which are compared on the same queries.
@@ -100,7 +100,7 @@ def read_rows(path: str) -> list[Row]:
     Raises ConfigError where the file cannot be read or has another form.
     """
     try:
-        root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        root = yaml.compose(read_text(path), Loader=UniqueKeyLoader)
     except OSError as error:
         raise ConfigError(f"the file of rows {path} cannot be read ({error.strerror}): check --runs") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

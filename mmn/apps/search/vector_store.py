@@ -23,6 +23,7 @@ from mmn.apps.search.store_names import STORES
 from mmn.structures.query_vectors import HEADS, QueryVectors
 from mmn.utils.errors import ConfigError, DataError, UserError, nearest
 from mmn.utils.files import atomic_path
+from mmn.utils.text_files import parse_json, read_text
 
 INFO_FILE = "index.json"  # in an index's folder: the store's name, as "engine", and the description
 EVERYTHING = MomentFilter()
@@ -225,8 +226,7 @@ def read_folder_info(place: str) -> tuple[str, IndexInfo]:
     if not os.path.exists(path):
         raise DataError(f"there is no index at {place}: correct the place, or build one by tools/build_index.py")
     try:
-        with open(path, encoding="utf-8") as file:
-            values = json.load(file)
+        values = parse_json(read_text(path))
         name = values.pop("engine")
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise DataError(f"the description {path} is damaged ({error!r}): build the index again") from error

@@ -1,6 +1,5 @@
 """Training curves from a run's metrics.jsonl."""
 
-import json
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ import numpy as np
 from mmn.apps.visual.style import SERIES, TRUTH
 from mmn.evaluation.recall import SELECTION_METRIC
 from mmn.utils.errors import DataError
+from mmn.utils.text_files import parse_json, read_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,14 +25,13 @@ def read_metrics(path: str) -> list[dict]:
     A last line that a crash has cut off is left out. Raises DataError where the file cannot be read or has no row.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read().splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"the metrics file {path} cannot be read ({error}): name a run's metrics.jsonl") from error
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(_checked_row(json.loads(line)))
+            rows.append(_checked_row(parse_json(line)))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             if number == len(lines) and rows:
                 break
