@@ -6,11 +6,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from yacs.config import CfgNode
 
 from mmn.structures.recipe import FeatureRecipe
 from mmn.utils.errors import DataError
 from mmn.utils.files import atomic_path
 from mmn.utils.text_files import parse_json, read_text
+
+GIGABYTE = 1024**3
 
 
 class SharedClipCache:
@@ -132,3 +135,21 @@ class ClipFile:
     def get(self, video: int, compute: Callable[[], np.ndarray]) -> np.ndarray:
         """The clips [P, D] float32 of video number `video`; `compute` is never needed."""
         return self.clips[video].astype(np.float32)
+
+
+def build_cache(
+    cfg: CfgNode, split: str, names: Sequence[str], input_size: int, sources: Sequence[str]
+) -> SharedClipCache | ClipFile:
+    """The split's file in DATALOADER.CACHE_DIR, which then stands for its features, or a cache in memory over them.
+
+    Args:
+        names: of the videos or tubes, in the dataset's order.
+        input_size: D.
+        sources: the files that the clips are made from.
+    """
+    loader, num_clips = cfg.DATALOADER, cfg.INPUT.NUM_PRE_CLIPS
+    if loader.CACHE_DIR:
+        cache = ClipFile(loader.CACHE_DIR, split, sources)
+        cache.open(names, (num_clips, input_size))
+        return cache
+    return SharedClipCache(len(names), num_clips, input_size, loader.CACHE_GB * GIGABYTE, loader.CACHE_DTYPE)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from transformers import AutoConfig, AutoTokenizer
+from yacs.config import CfgNode
 
 from mmn.utils.errors import ConfigError
 from mmn.utils.logger import get_logger
@@ -67,3 +68,8 @@ class QueryTokenizer:
         backend.no_padding()
         backend.no_truncation()
         return [encoding.ids for encoding in backend.encode_batch_fast(sentences)]
+
+
+def build_tokenizer(cfg: CfgNode) -> QueryTokenizer:
+    """The tokenizer of MODEL.MMN.TEXT_ENCODER.PRETRAINED."""
+    return QueryTokenizer(cfg.MODEL.MMN.TEXT_ENCODER.PRETRAINED)

@@ -1,29 +1,22 @@
 """Splits of HC-STVG: one sentence per video, candidate tubes with features, and perhaps the truth (SPEC section 8)."""
 
 import functools
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from tqdm import tqdm
-from yacs.config import CfgNode
 
-from mmn.config.paths_catalog import TubeEntry
-from mmn.config.validate import input_sizes
-from mmn.data.annotations import read_annotation_json
 from mmn.data.cache import ClipFile, SharedClipCache
 from mmn.data.collate import Collator
 from mmn.data.features import FeatureFile, resample_clips
-from mmn.data.loaders import GIGABYTE, annotation_path, find_entry
 from mmn.data.tokenizer import QueryTokenizer
-from mmn.data.tube_annotations import TubeAnnotation, TubeFile, parse_annotation, read_tube_annotations
+from mmn.data.tube_annotations import TubeAnnotation, TubeFile
 from mmn.structures.batch import RowLayout, TubeBatch
 from mmn.structures.proposals import ProposalCells
 from mmn.structures.tubes import Tubes, tube_iou_maps
-from mmn.utils.errors import ConfigError, DataError
+from mmn.utils.errors import DataError
 
 
 class TubeFeatures:
@@ -194,105 +187,3 @@ class TubeCollator(Collator):
             lengths=torch.cat([sample.lengths for sample in samples]),
             ious=torch.cat([sample.ious for sample in samples]),
         )
-
-
-# ---- cfg -> all of the above -----------------------------------------------------------------------------------------
-
-
-def build_tube_dataset(cfg: CfgNode, split: str, cells: ProposalCells, tokenizer: QueryTokenizer) -> TubeDataset:
-    """The split of this name in the catalog. Reads annotations and tubes, and checks that the features are there."""
-    entry = find_entry(cfg, split, TubeEntry)
-    videos = read_tube_annotations(annotation_path(cfg, entry))
-    features = tube_features(cfg, entry)
-    if cfg.DATALOADER.CACHE_DIR:
-        features.tubes.check([video.video_id for video in videos])
-    else:
-        features.check([video.video_id for video in videos])
-    make_cache = functools.partial(_build_cache, cfg, split, features)
-    return TubeDataset(split, videos, features, tokenizer, cells, cfg.INPUT.NUM_PRE_CLIPS, entry.thresholds, make_cache)
-
-
-def tube_features(cfg: CfgNode, entry: TubeEntry) -> TubeFeatures:
-    """The files of a catalog entry, unopened. Raises ConfigError unless INPUT_SIZE has a width for each track."""
-    sizes = input_sizes(cfg)
-    if len(sizes) != len(entry.tracks):
-        raise ConfigError(
-            f"MODEL.MMN.FEATPOOL.INPUT_SIZE is {cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE}, but the split has "
-            f"{len(entry.tracks)} feature tracks ({', '.join(entry.tracks)}): give the width of each"
-        )
-    root = cfg.DATASETS.ROOT
-    tracks = [
-        FeatureFile(os.path.join(root, path), entry.feature_key, size)
-        for path, size in zip(entry.tracks, sizes, strict=True)
-    ]
-    return TubeFeatures(TubeFile(os.path.join(root, entry.tubes), entry.feature_key), tracks)
-
-
-def _build_cache(cfg: CfgNode, split: str, features: TubeFeatures, names: list[str]) -> SharedClipCache | ClipFile:
-    loader, num_clips = cfg.DATALOADER, cfg.INPUT.NUM_PRE_CLIPS
-    if loader.CACHE_DIR:
-        cache = ClipFile(loader.CACHE_DIR, split, features.paths)
-        cache.open(names, (num_clips, features.input_size))
-        return cache
-    budget = loader.CACHE_GB * GIGABYTE
-    return SharedClipCache(len(names), num_clips, features.input_size, budget, loader.CACHE_DTYPE)
-
-
-def check_tube_files(cfg: CfgNode, split: str) -> None:
-    """Raise DataError unless the split can be scored: its truth is known, and its tubes and features are there."""
-    entry = find_entry(cfg, split, TubeEntry)
-    videos = read_tube_annotations(annotation_path(cfg, entry))
-    if any(video.truth is None for video in videos):
-        raise DataError(
-            f"the split {split} has sentences without their truth, so training cannot end with its table: name another "
-            "split in DATASETS.TEST, or add --skip-test"
-        )
-    video_ids = [video.video_id for video in videos]
-    features = tube_features(cfg, entry)
-    features.tubes.check(video_ids)
-    if not cfg.DATALOADER.CACHE_DIR:
-        features.check(video_ids)
-
-
-def write_tube_clip_file(cfg: CfgNode, split: str) -> None:
-    """Resample the features of a split's tubes into DATALOADER.CACHE_DIR (tools/cache_features.py)."""
-    entry, num_clips = find_entry(cfg, split, TubeEntry), cfg.INPUT.NUM_PRE_CLIPS
-    videos, features = read_tube_annotations(annotation_path(cfg, entry)), tube_features(cfg, entry)
-    features.check([video.video_id for video in videos])
-    tubes = [features.tubes.read_tubes(video.video_id) for video in videos]
-    clips = (
-        resample_tube(rows, num_clips)
-        for video, own in zip(tqdm(videos, desc=split), tubes, strict=True)
-        for rows in zip(*features.read(video.video_id, own), strict=True)
-    )
-    ClipFile(cfg.DATALOADER.CACHE_DIR, split, features.paths).write(
-        tube_names(videos, tubes), clips, (num_clips, features.input_size), cfg.DATALOADER.CACHE_DTYPE
-    )
-
-
-def tube_problems(cfg: CfgNode, split: str) -> Iterator[str]:
-    """One sentence per problem of a split's annotations, tubes and features; each video is looked at."""
-    entry = find_entry(cfg, split, TubeEntry)
-    path, features = annotation_path(cfg, entry), tube_features(cfg, entry)
-    try:
-        content = read_annotation_json(path)
-    except DataError as error:
-        yield str(error)
-        return
-    files = (features.tubes, *features.tracks)
-    try:
-        for file in files:
-            file.waits = ()  # a damaged file has many videos that cannot be read
-            file.open()
-    except DataError as error:
-        yield str(error)
-        return
-    for video_id, fields in tqdm(content.items(), desc=split, leave=False):
-        try:
-            parse_annotation(f"video {video_id} of {path}", video_id, fields)
-        except DataError as error:
-            yield str(error)
-        try:
-            features.read(video_id, features.tubes.read_tubes(video_id))
-        except DataError as error:
-            yield str(error)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from yacs.config import CfgNode
 
+from mmn.data.splits import Split
 from mmn.engine.tasks import Task
 from mmn.structures.recipe import FeatureRecipe
 from mmn.utils.errors import DataError
@@ -18,7 +19,7 @@ def checkpoint_recipe(checkpoint: Mapping | None, source: str | None) -> Feature
     return None if recipe is None else FeatureRecipe.from_dict(recipe, str(source))
 
 
-def shared_recipe(task: Task, cfg: CfgNode, splits: Sequence[str]) -> FeatureRecipe | None:
+def shared_recipe(task: Task, cfg: CfgNode, splits: Sequence[Split]) -> FeatureRecipe | None:
     """The recipe of all splits that say how their features were made; None where none does.
 
     Raises DataError, naming both, where two splits differ.
@@ -30,25 +31,32 @@ def shared_recipe(task: Task, cfg: CfgNode, splits: Sequence[str]) -> FeatureRec
             continue
         if recipe is not None and found != recipe:
             raise DataError(
-                f"the features of the split {known} are {recipe}, but those of {split} are {found}, which differs in "
+                f"the features of the split {known} are {recipe}, but those of {split.name} are {found}, which differs in "
                 f"{recipe.differences(found)}: a model sees features of one kind, so extract them alike"
             )
-        recipe, known = found, split
+        recipe, known = found, split.name
     return recipe
 
 
 def training_recipe(
-    task: Task, cfg: CfgNode, evaluated: Sequence[str], checkpoint: Mapping | None, source: str | None, resumes: bool
+    task: Task,
+    cfg: CfgNode,
+    splits: Sequence[Split],
+    evaluated: Sequence[Split],
+    checkpoint: Mapping | None,
+    source: str | None,
+    resumes: bool,
 ) -> dict[str, dict]:
     """The entry of a run's checkpoints about its features, {} or {KEY: a recipe as plain values}.
 
     Args:
-        evaluated: splits that the run's model is going to meet besides those of DATASETS.TRAIN.
+        splits: the splits that the run's model is trained on.
+        evaluated: the splits that it is going to meet besides.
         checkpoint, source: the checkpoint that the run begins with, if any, and its file.
         resumes: whether the run of that checkpoint goes on.
     Raises DataError where these do not go together, see `shared_recipe` and `check_recipes`.
     """
-    trained, splits = checkpoint_recipe(checkpoint, source), cfg.DATASETS.TRAIN
+    trained = checkpoint_recipe(checkpoint, source)
     if checkpoint is not None:
         check_recipes(task, cfg, splits, trained, str(source))
     recipe = shared_recipe(task, cfg, splits) or (trained if resumes else None)
@@ -56,13 +64,15 @@ def training_recipe(
     return {} if recipe is None else {KEY: recipe.to_dict()}
 
 
-def check_recipes(task: Task, cfg: CfgNode, splits: Sequence[str], trained: FeatureRecipe | None, source: str) -> None:
+def check_recipes(
+    task: Task, cfg: CfgNode, splits: Sequence[Split], trained: FeatureRecipe | None, source: str
+) -> None:
     """Raise DataError where a split has features of another recipe than a model was trained on, naming both.
 
     Where only one of the two is known, the log says so and nothing is refused.
 
     Args:
-        splits: names of the splits that the model is going to meet.
+        splits: the splits that the model is going to meet.
         trained: the model's recipe, see `checkpoint_recipe`.
         source: the model's file, for messages.
     """
@@ -70,10 +80,12 @@ def check_recipes(task: Task, cfg: CfgNode, splits: Sequence[str], trained: Feat
         found = task.feature_recipe(cfg, split)
         if found is not None and trained is not None and found != trained:
             raise DataError(
-                f"{source} is trained on features of {trained}, but those of the split {split} are {found}, which "
+                f"{source} is trained on features of {trained}, but those of the split {split.name} are {found}, which "
                 f"differs in {trained.differences(found)}: extract its features by the model's recipe"
             )
         if found is not None and trained is None:
-            get_logger().info("%s does not say which features it is trained on; %s has %s", source, split, found)
+            get_logger().info("%s does not say which features it is trained on; %s has %s", source, split.name, found)
         if found is None and trained is not None:
-            get_logger().info("the features of %s do not say how they were made; %s wants %s", split, source, trained)
+            get_logger().info(
+                "the features of %s do not say how they were made; %s wants %s", split.name, source, trained
+            )

@@ -15,7 +15,7 @@ from yacs.config import CfgNode
 from mmn.config import load_config, validate
 from mmn.config.validate import untrained_score
 from mmn.data import build_test_loader, build_train_loader
-from mmn.data.loaders import split_names
+from mmn.data.splits import Split, Splits
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.engine.feature_recipes import check_recipes, checkpoint_recipe, training_recipe
 from mmn.engine.machine_errors import machine_errors_explained
@@ -81,14 +81,17 @@ def train(cfg: CfgNode, device: torch.device, partial: bool = False, will_test: 
     task = find_task(cfg)
     if warning := untrained_score(cfg):
         get_logger().warning(warning)
-    tested = split_names(cfg, "TEST") if will_test else ()
-    for name in tested:
-        task.check_files(cfg, name)
+    splits = Splits(cfg)
+    tested = splits.named("TEST") if will_test else []
+    for split in tested:
+        task.check_files(cfg, split)
     with machine_errors_explained(cfg, "SOLVER.BATCH_SIZE"):
-        _build_trainer(task, cfg, device, partial, tested).train()
+        _build_trainer(task, cfg, device, partial, splits, tested).train()
 
 
-def _build_trainer(task: Task, cfg: CfgNode, device: torch.device, partial: bool, tested: Sequence[str]) -> Trainer:
+def _build_trainer(
+    task: Task, cfg: CfgNode, device: torch.device, partial: bool, splits: Splits, tested: Sequence[Split]
+) -> Trainer:
     """The run of a config, up to where it starts or goes on. Called on all processes.
 
     Args:
@@ -97,11 +100,12 @@ def _build_trainer(task: Task, cfg: CfgNode, device: torch.device, partial: bool
     start = find_starting_point(cfg)
     checkpoint, tokenizer = start.load(), task.build_tokenizer(cfg)
     began = time.perf_counter()
-    datasets = [_labelled_dataset(task, cfg, name, tokenizer) for name in split_names(cfg, "TRAIN")]
+    trained, validated = splits.named("TRAIN"), _validation_split(splits)
+    datasets = [_labelled_dataset(task, cfg, split, tokenizer) for split in trained]
     loader = build_train_loader(cfg, datasets, task.build_collator(cfg, tokenizer))
-    labelled = _labelled_dataset(task, cfg, _validation_split(cfg), tokenizer)
+    labelled = _labelled_dataset(task, cfg, validated, tokenizer)
     validation = build_test_loader(cfg, labelled, task.build_collator(cfg, tokenizer))
-    recipe = training_recipe(task, cfg, [labelled.name, *tested], checkpoint, start.source, start.resumes)
+    recipe = training_recipe(task, cfg, trained, [validated, *tested], checkpoint, start.source, start.resumes)
     seconds = time.perf_counter() - began
     get_logger().info("data ready after %.1f s: %d training videos", seconds, len(loader.dataset))
 
@@ -126,21 +130,21 @@ def _build_trainer(task: Task, cfg: CfgNode, device: torch.device, partial: bool
     return trainer
 
 
-def _validation_split(cfg: CfgNode) -> str:
+def _validation_split(splits: Splits) -> Split:
     """The split on which the best checkpoint is picked."""
-    if cfg.DATASETS.VAL:
-        return cfg.DATASETS.VAL[0]
-    name = split_names(cfg, "TEST")[0]
-    get_logger().info("the best checkpoint is picked on %s, as released; DATASETS.VAL names another split", name)
-    return name
+    if splits.cfg.DATASETS.VAL:
+        return splits.named("VAL")[0]
+    split = splits.named("TEST")[0]
+    get_logger().info("the best checkpoint is picked on %s, as released; DATASETS.VAL names another split", split.name)
+    return split
 
 
-def _labelled_dataset(task: Task, cfg: CfgNode, split: str, tokenizer: QueryTokenizer) -> Dataset:
+def _labelled_dataset(task: Task, cfg: CfgNode, split: Split, tokenizer: QueryTokenizer) -> Dataset:
     """A split to train on, or to pick the best checkpoint on."""
     dataset = task.build_dataset(cfg, split, tokenizer)
     if not dataset.has_truth:
         raise ConfigError(
-            f"the split {split} has sentences without their truth, which training needs: name other splits in "
+            f"the split {split.name} has sentences without their truth, which training needs: name other splits in "
             "DATASETS.TRAIN, and in DATASETS.VAL for picking the best checkpoint"
         )
     return dataset
@@ -159,7 +163,7 @@ def _build_model(
 
 
 def load_model(
-    cfg: CfgNode, device: torch.device, splits: Sequence[str], ckpt: str | None = None, partial: bool = False
+    cfg: CfgNode, device: torch.device, splits: Sequence[Split], ckpt: str | None = None, partial: bool = False
 ) -> nn.Module:
     """The network of a config on `device`, with the weights of a checkpoint.
 
@@ -190,13 +194,13 @@ def test(
         partial: load what fits the model, and say what does not.
         map_request: also write the score maps; with several test splits, one file per split.
     """
-    task, splits = find_task(cfg), split_names(cfg, "TEST")
+    task, splits = find_task(cfg), Splits(cfg).named("TEST")
     if map_request is not None and not isinstance(task.build_ranker(cfg), MomentRanker):
         raise ConfigError(
             f"--dump-maps: MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE} has no score maps to write, leave it out"
         )
     model = load_model(cfg, device, splits, ckpt, partial)
-    for loader in _test_loaders(task, cfg):
+    for loader in _test_loaders(task, cfg, splits):
         name = loader.dataset.name
         maps = None
         if map_request is not None:
@@ -205,11 +209,11 @@ def test(
             _test_split(task, cfg, device, model, loader, path_of_split(dump, name, len(splits)), maps)
 
 
-def _test_loaders(task: Task, cfg: CfgNode) -> Iterator[DataLoader]:
-    """A loader for each split of DATASETS.TEST, made when it is asked for."""
+def _test_loaders(task: Task, cfg: CfgNode, splits: Sequence[Split]) -> Iterator[DataLoader]:
+    """A loader for each split, made when it is asked for."""
     tokenizer = task.build_tokenizer(cfg)
-    for name in split_names(cfg, "TEST"):
-        dataset = task.build_dataset(cfg, name, tokenizer)
+    for split in splits:
+        dataset = task.build_dataset(cfg, split, tokenizer)
         yield build_test_loader(cfg, dataset, task.build_collator(cfg, tokenizer))
 
 
@@ -266,7 +270,7 @@ def sweep(
         ckpt, partial: see `test`.
         out: write the rows of the table there, as csv or json; with several test splits, one file per split.
     """
-    task, splits = find_task(cfg), split_names(cfg, "TEST")
+    task, splits = find_task(cfg), Splits(cfg).named("TEST")
     if not isinstance(task.build_ranker(cfg), MomentRanker):
         raise ConfigError(f"--sweep is for MODEL.ARCHITECTURE MMN, not {cfg.MODEL.ARCHITECTURE}: test one by one")
     if out is not None:
@@ -275,7 +279,7 @@ def sweep(
     for _, varied in grid:
         validate(varied, comm.get_world_size(), training=False)
     model = load_model(cfg, device, splits, ckpt, partial)
-    for loader in _test_loaders(task, cfg):
+    for loader in _test_loaders(task, cfg, splits):
         with machine_errors_explained(cfg, "TEST.BATCH_SIZE"):
             rows = _sweep_split(task, device, model, loader, grid)
         if comm.get_rank() == 0:

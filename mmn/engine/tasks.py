@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from yacs.config import CfgNode
 
-from mmn.data import check_split, loaders, tube_dataset
+from mmn.data import loaders, moment_files, tokenizer, tube_files
 from mmn.data.collate import Collator
 from mmn.data.dataset import MomentDataset, summarise_durations
+from mmn.data.splits import Split
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.data.tube_dataset import TubeCollator, TubeDataset
 from mmn.evaluation import moment_metrics, tube_metrics
@@ -30,7 +31,7 @@ from mmn.structures.recipe import FeatureRecipe
 from mmn.utils.errors import ConfigError, unknown_choice
 
 
-def no_recipe(cfg: CfgNode, split: str) -> FeatureRecipe | None:
+def no_recipe(cfg: CfgNode, split: Split) -> FeatureRecipe | None:
     """None, for feature files that do not say how they were made."""
     return None
 
@@ -44,7 +45,7 @@ def no_facts(datasets: Sequence[Dataset]) -> dict[str, object]:
 class Task:
     """Description of one architecture, all of it functions of the config.
 
-    `split` is a name in DATASETS.TRAIN, VAL or TEST. Datasets have `name`, `num_sentences` and `has_truth`; batches are
+    Datasets have `name`, `num_sentences` and `has_truth`; batches are
     `mmn.structures.batch.Batch`.
 
     Attributes:
@@ -67,13 +68,13 @@ class Task:
 
     check_config: Callable[[CfgNode], None]
     # Data
-    check_files: Callable[[CfgNode, str], None]
-    split_problems: Callable[[CfgNode, str], Iterator[str]]
-    write_clip_file: Callable[[CfgNode, str], None]
-    build_tokenizer: Callable[[CfgNode], QueryTokenizer] = loaders.build_tokenizer
-    build_dataset: Callable[[CfgNode, str, QueryTokenizer], Dataset]
+    check_files: Callable[[CfgNode, Split], None]
+    split_problems: Callable[[CfgNode, Split], Iterator[str]]
+    write_clip_file: Callable[[CfgNode, Split], None]
+    build_tokenizer: Callable[[CfgNode], QueryTokenizer] = tokenizer.build_tokenizer
+    build_dataset: Callable[[CfgNode, Split, QueryTokenizer], Dataset]
     build_collator: Callable[[CfgNode, QueryTokenizer], Collator]
-    feature_recipe: Callable[[CfgNode, str], FeatureRecipe | None] = no_recipe
+    feature_recipe: Callable[[CfgNode, Split], FeatureRecipe | None] = no_recipe
     training_facts: Callable[[Sequence[Dataset]], dict[str, object]] = no_facts
     # Network
     build_model: Callable[[CfgNode, bool], nn.Module]
@@ -106,12 +107,12 @@ def moment_facts(datasets: Sequence[MomentDataset]) -> dict[str, object]:
 
 MMN_TASK = Task(
     check_config=check_moment_config,
-    check_files=loaders.check_files,
-    split_problems=check_split.split_problems,
-    write_clip_file=loaders.write_clip_file,
-    build_dataset=loaders.build_dataset,
+    check_files=moment_files.check_files,
+    split_problems=moment_files.split_problems,
+    write_clip_file=moment_files.write_clip_file,
+    build_dataset=moment_files.build_dataset,
     build_collator=loaders.build_collator,
-    feature_recipe=loaders.feature_recipe,
+    feature_recipe=moment_files.feature_recipe,
     training_facts=moment_facts,
     build_model=build_model,
     build_criterion=build_criterion,
@@ -132,8 +133,8 @@ def check_tube_config(cfg: CfgNode) -> None:
         )
 
 
-def build_tube_dataset(cfg: CfgNode, split: str, tokenizer: QueryTokenizer) -> TubeDataset:
-    return tube_dataset.build_tube_dataset(cfg, split, build_proposal_cells(cfg), tokenizer)
+def build_tube_dataset(cfg: CfgNode, split: Split, tokenizer: QueryTokenizer) -> TubeDataset:
+    return tube_files.build_tube_dataset(cfg, split, build_proposal_cells(cfg), tokenizer)
 
 
 def build_tube_collator(cfg: CfgNode, tokenizer: QueryTokenizer) -> Collator:
@@ -150,9 +151,9 @@ def build_tube_ranker(cfg: CfgNode) -> TubeRanker:
 
 STVG_TASK = Task(
     check_config=check_tube_config,
-    check_files=tube_dataset.check_tube_files,
-    split_problems=tube_dataset.tube_problems,
-    write_clip_file=tube_dataset.write_tube_clip_file,
+    check_files=tube_files.check_tube_files,
+    split_problems=tube_files.tube_problems,
+    write_clip_file=tube_files.write_tube_clip_file,
     build_dataset=build_tube_dataset,
     build_collator=build_tube_collator,
     build_model=build_tube_model,

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from mmn.data.cache import ClipFile, SharedClipCache
-from mmn.data.loaders import build_dataset, build_tokenizer
+from mmn.data.moment_files import build_dataset
+from mmn.data.splits import Splits
+from mmn.data.tokenizer import build_tokenizer
 from mmn.engine.data_files import cache_features
 from mmn.utils.errors import DataError
 
@@ -131,9 +133,9 @@ def test_missing_clip_file_is_a_sentence(tmp_path):
 
 def test_dataset_reads_clips_made_by_the_tool(tiny_cfg, tmp_path):
     tokenizer = build_tokenizer(tiny_cfg)
-    direct = build_dataset(tiny_cfg, "synthetic_val", tokenizer)
+    direct = build_dataset(tiny_cfg, Splits(tiny_cfg).find("synthetic_val"), tokenizer)
     tiny_cfg.DATALOADER.CACHE_DIR = str(tmp_path / "clips")
     cache_features(tiny_cfg)
-    cached = build_dataset(tiny_cfg, "synthetic_val", tokenizer)
+    cached = build_dataset(tiny_cfg, Splits(tiny_cfg).find("synthetic_val"), tokenizer)
     for index in range(len(direct)):
         assert np.array_equal(cached.clips(index), direct.clips(index))

@@ -12,7 +12,8 @@ from torch.testing import assert_close
 from mmn.apps.benchmark.tubes import plain_iou_map
 from mmn.config.paths_catalog import TubeEntry, load_catalog
 from mmn.data.features import FeatureFile, resample_clips
-from mmn.data.loaders import build_tokenizer
+from mmn.data.splits import Splits
+from mmn.data.tokenizer import build_tokenizer
 from mmn.data.tube_annotations import TubeFile, read_tube_annotations, write_entries, write_tables
 from mmn.data.tube_dataset import TubeFeatures, resample_tube
 from mmn.engine.data_files import check_data
@@ -30,7 +31,7 @@ def task(stvg_cfg):
 
 @pytest.fixture
 def dataset(stvg_cfg, task):
-    return task.build_dataset(stvg_cfg, SPLIT, build_tokenizer(stvg_cfg))
+    return task.build_dataset(stvg_cfg, Splits(stvg_cfg).find(SPLIT), build_tokenizer(stvg_cfg))
 
 
 def naive_resampling(rows, num_clips):

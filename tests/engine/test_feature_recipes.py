@@ -11,7 +11,8 @@ import torch
 from tiny import tiny_config
 
 from mmn.data.features import FeatureFile
-from mmn.data.loaders import feature_recipe, write_clip_file
+from mmn.data.moment_files import feature_recipe, write_clip_file
+from mmn.data.splits import Splits
 from mmn.engine.run import test as run_test
 from mmn.engine.run import train
 from mmn.structures.recipe import FeatureRecipe
@@ -110,19 +111,19 @@ def test_feature_file_gives_its_recipe(root):
 def test_clip_cache_keeps_the_recipe_without_the_feature_file(root, tmp_path):
     mark(root, RECIPE)
     cfg = make_config(root, "DATALOADER.CACHE_DIR", str(tmp_path / "clips"))
-    write_clip_file(cfg, "own_train")
+    write_clip_file(cfg, Splits(cfg).find("own_train"))
     (root / "synthetic" / "train.hdf5").unlink()
-    assert feature_recipe(cfg, "own_train") == RECIPE
+    assert feature_recipe(cfg, Splits(cfg).find("own_train")) == RECIPE
 
 
 def test_clip_cache_of_an_earlier_version_has_no_recipe(root, tmp_path):
     cfg = make_config(root, "DATALOADER.CACHE_DIR", str(tmp_path / "clips"))
-    write_clip_file(cfg, "own_train")
+    write_clip_file(cfg, Splits(cfg).find("own_train"))
     path = tmp_path / "clips" / "own_train.json"
     index = json.loads(path.read_text())
     del index["recipe"]
     path.write_text(json.dumps(index))
-    assert feature_recipe(cfg, "own_train") is None
+    assert feature_recipe(cfg, Splits(cfg).find("own_train")) is None
 
 
 def test_checkpoints_and_exported_weights_carry_the_recipe(trained, tmp_path):

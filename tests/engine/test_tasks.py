@@ -4,6 +4,7 @@ import pytest
 from tiny import ROOT
 
 from mmn.config import load_config
+from mmn.data.splits import Splits
 from mmn.engine.tasks import MMN_TASK, STVG_TASK, find_task
 from mmn.utils.errors import ConfigError
 
@@ -37,15 +38,15 @@ def test_split_of_moments_is_refused_for_tubes(stvg_cfg):
     with pytest.raises(
         ConfigError, match="'charades_train' is one of moments, but MODEL.ARCHITECTURE 'STVG' reads tubes"
     ):
-        STVG_TASK.build_dataset(stvg_cfg, "charades_train", None)
+        STVG_TASK.build_dataset(stvg_cfg, Splits(stvg_cfg).find("charades_train"), None)
 
 
 def test_split_of_tubes_is_refused_for_moments(tiny_cfg):
     with pytest.raises(ConfigError, match="'stvg_train' is one of tubes, but MODEL.ARCHITECTURE 'MMN' reads moments"):
-        MMN_TASK.check_files(tiny_cfg, "stvg_train")
+        MMN_TASK.check_files(tiny_cfg, Splits(tiny_cfg).find("stvg_train"))
 
 
 def test_widths_that_are_not_one_per_track_are_refused_for_tubes(stvg_cfg):
     stvg_cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE = [8, 8, 8]
     with pytest.raises(ConfigError, match="the split has 2 feature tracks"):
-        STVG_TASK.check_files(stvg_cfg, "synthetic_stvg_train")
+        STVG_TASK.check_files(stvg_cfg, Splits(stvg_cfg).find("synthetic_stvg_train"))

@@ -8,7 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmn.data.loaders import build_test_loader, build_tokenizer
+from mmn.data.loaders import build_test_loader
+from mmn.data.splits import Splits
+from mmn.data.tokenizer import build_tokenizer
 from mmn.data.tube_annotations import parse_tube
 from mmn.engine.data_files import cache_features, check_data
 from mmn.engine.tasks import STVG_TASK
@@ -51,7 +53,7 @@ def test_best_piece_is_that_of_looking_at_every_cell(first, second, data):
 
 
 def test_predicting_the_truth_scores_its_best_candidate(stvg_cfg, tokenizer):
-    dataset = STVG_TASK.build_dataset(stvg_cfg, "synthetic_stvg_test", tokenizer)
+    dataset = STVG_TASK.build_dataset(stvg_cfg, Splits(stvg_cfg).find("synthetic_stvg_test"), tokenizer)
     cells = ProposalCells(16, [15])
     rows = []
     for number in range(len(dataset)):
@@ -68,7 +70,7 @@ def test_predicting_the_truth_scores_its_best_candidate(stvg_cfg, tokenizer):
 
 
 def predict_test_split(cfg, tokenizer):
-    dataset = STVG_TASK.build_dataset(cfg, "synthetic_stvg_test", tokenizer)
+    dataset = STVG_TASK.build_dataset(cfg, Splits(cfg).find("synthetic_stvg_test"), tokenizer)
     loader = build_test_loader(cfg, dataset, STVG_TASK.build_collator(cfg, tokenizer))
     torch.manual_seed(0)
     model = STVG_TASK.build_model(cfg, True)
@@ -104,7 +106,7 @@ def test_cache_of_other_tubes_is_refused(stvg_cfg, tokenizer, tmp_path):
     index = tmp_path / "clips" / "synthetic_stvg_val.json"
     index.write_text((tmp_path / "clips" / "synthetic_stvg_test.json").read_text())
     with pytest.raises(UserError, match="is not of the videos"):
-        STVG_TASK.build_dataset(stvg_cfg, "synthetic_stvg_val", tokenizer)
+        STVG_TASK.build_dataset(stvg_cfg, Splits(stvg_cfg).find("synthetic_stvg_val"), tokenizer)
 
 
 def test_data_without_a_problem_is_said_to_be(stvg_cfg, capsys):

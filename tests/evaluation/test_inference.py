@@ -8,10 +8,10 @@ from tiny import without_biases
 from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
-from mmn.data import build_dataset
+from mmn.data import Splits, build_dataset
 from mmn.data.collate import Collator
-from mmn.data.loaders import build_tokenizer
 from mmn.data.samplers import ShardSampler
+from mmn.data.tokenizer import build_tokenizer
 from mmn.evaluation.inference import MomentRanker, Predictions, predict
 from mmn.evaluation.moment_metrics import evaluate, write_predictions
 from mmn.modeling import build_model, build_proposal_cells
@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def dataset(tiny_cfg):
-    return build_dataset(tiny_cfg, "synthetic_test", build_tokenizer(tiny_cfg))
+    return build_dataset(tiny_cfg, Splits(tiny_cfg).find("synthetic_test"), build_tokenizer(tiny_cfg))
 
 
 @pytest.fixture

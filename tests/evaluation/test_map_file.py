@@ -5,8 +5,8 @@ import pytest
 import torch
 from processes import run_in_group
 
-from mmn.data import build_dataset
-from mmn.data.loaders import build_tokenizer
+from mmn.data import Splits, build_dataset
+from mmn.data.tokenizer import build_tokenizer
 from mmn.evaluation.inference import MomentRanker
 from mmn.evaluation.map_file import FORMAT, MapFile, MapRecorder, MapRequest, write_maps
 from mmn.modeling.scoring import final_score
@@ -79,7 +79,7 @@ def test_recorders_of_several_processes_merge_to_the_whole():
 
 @pytest.fixture
 def dataset(tiny_cfg):
-    return build_dataset(tiny_cfg, "synthetic_test", build_tokenizer(tiny_cfg))
+    return build_dataset(tiny_cfg, Splits(tiny_cfg).find("synthetic_test"), build_tokenizer(tiny_cfg))
 
 
 @pytest.fixture

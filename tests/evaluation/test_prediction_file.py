@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mmn.data import build_dataset
-from mmn.data.loaders import build_tokenizer
+from mmn.data import Splits, build_dataset
+from mmn.data.tokenizer import build_tokenizer
 from mmn.evaluation.inference import Predictions
 from mmn.evaluation.moment_metrics import write_predictions
 from mmn.evaluation.prediction_file import read_predictions
@@ -32,7 +32,7 @@ def write(tmp_path):
 
 @pytest.mark.parametrize("query", ['tab\tand "quotes"', "naïve café", "line\u2028separator", "next\x85line", "a\nb"])
 def test_any_query_survives_writing_and_reading(tiny_cfg, tmp_path, query):
-    dataset = build_dataset(tiny_cfg, "synthetic_test", build_tokenizer(tiny_cfg))
+    dataset = build_dataset(tiny_cfg, Splits(tiny_cfg).find("synthetic_test"), build_tokenizer(tiny_cfg))
     first = dataset.videos[0]
     dataset.videos = [replace(first, sentences=[query], moments=first.moments[:1])]
     predictions = Predictions(torch.tensor([0]), torch.tensor([[[0.0, 1.0]]]), torch.tensor([[0.5]]))

@@ -14,7 +14,7 @@ from mmn.apps.ablation.resampling import Resampling
 from mmn.apps.ablation.run_queue import CONSOLE_FILE, Failure, Run, Step, run_all, share_environments
 from mmn.apps.ablation.sweep_rows import Row, describe_changes, folder_name, run_config
 from mmn.config import load_config
-from mmn.data.loaders import find_entry, split_names
+from mmn.data.splits import Splits, split_names
 from mmn.engine.output_dir import CHANGEABLE, refuse_other_config
 from mmn.engine.run import path_of_split
 from mmn.engine.tasks import MMN_TASK, find_task
@@ -136,7 +136,8 @@ def ablate(
         raise ConfigError(
             f"ablations compare moments of sentences, which MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE} does not find"
         )
-    for split in {*split_names(cfg, "TRAIN"), *split_names(cfg, "TEST")}:
+    splits = Splits(cfg)
+    for split in {*splits.named("TRAIN"), *splits.named("TEST")}:
         task.check_files(cfg, split)
     environments = share_environments(cfg.MODEL.DEVICE, num_jobs)
     log(f"{len(sweep.rows)} rows x {sweep.num_seeds} seeds: {len(runs)} trainings, {len(environments)} at a time")
@@ -160,7 +161,7 @@ def _read_rows(sweep: Sweep, split: str, runs: Mapping[Path, Run], log: Callable
             path = sweep.predictions(row, seed)[split]
             if not any(path in step.products for step in runs[sweep.run_folder(row, seed)].pending()):
                 files[row.name, seed] = str(path)
-    thresholds = find_entry(sweep.base_config(), split).thresholds
+    thresholds = Splits(sweep.base_config()).find(split).entry.thresholds
     scores = dict(zip(files, read_scores(list(files.values()), thresholds), strict=True))
     rows, trained = [], set()
     for row in sweep.rows:

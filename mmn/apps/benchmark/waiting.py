@@ -19,8 +19,10 @@ from mmn.apps.benchmark.forms import Workload
 from mmn.apps.benchmark.settings import measured_config
 from mmn.apps.synthetic.tiny_encoder import write_tiny_encoder
 from mmn.config.paths_catalog import CatalogEntry
-from mmn.data.loaders import annotation_path, build_collator, build_dataset, build_train_loader, find_entry
+from mmn.data.loaders import build_collator, build_train_loader
+from mmn.data.moment_files import build_dataset
 from mmn.data.prefetch import on_device
+from mmn.data.splits import Split, Splits
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.engine.meter import Meter
 
@@ -55,20 +57,20 @@ def measure_waiting(setting: Setting, encoder: str, options: list[str], device: 
     with tempfile.TemporaryDirectory() as root:
         overrides = ["DATASETS.ROOT", root, "SOLVER.BATCH_SIZE", str(setting.num_videos), *options]
         cfg = measured_config(setting, encoder, overrides)
-        entry = find_entry(cfg, cfg.DATASETS.TRAIN[0])
-        write_split(cfg, entry, setting)
+        split = Splits(cfg).named("TRAIN")[0]
+        write_split(cfg, split.entry, setting)
         tokenizer = QueryTokenizer(os.path.join(root, "tokenizer"))
-        rates = [_rate(loader) for loader in [train_loader(cfg, tokenizer)] for _ in range(2)]
+        rates = [_rate(loader) for loader in [train_loader(cfg, split, tokenizer)] for _ in range(2)]
         workload = Workload(cfg, setting, device, training=True)
         workload.step()  # buffers and indices are made in the first
-        loader = train_loader(cfg, tokenizer)
+        loader = train_loader(cfg, split, tokenizer)
         (first_batch, first_wait), (_, later_wait) = (_wait_share(loader, workload, device) for _ in range(2))
     return Waiting(first_batch, first_wait, later_wait, *rates)
 
 
-def train_loader(cfg: CfgNode, tokenizer: QueryTokenizer) -> DataLoader:
-    """The loader of the training split, with nothing cached yet."""
-    dataset = build_dataset(cfg, cfg.DATASETS.TRAIN[0], tokenizer)
+def train_loader(cfg: CfgNode, split: Split, tokenizer: QueryTokenizer) -> DataLoader:
+    """The loader of a training split, with nothing cached yet."""
+    dataset = build_dataset(cfg, split, tokenizer)
     return build_train_loader(cfg, [dataset], build_collator(cfg, tokenizer))
 
 
@@ -106,11 +108,11 @@ def write_split(cfg: CfgNode, entry: CatalogEntry, setting: Setting) -> None:
             "timestamps": bounds.tolist(),
             "sentences": [" ".join(rng.choice(WORDS, rng.integers(6, 21))) for _ in range(setting.num_sentences)],
         }
-    path = Path(annotation_path(cfg, entry))
+    path = Path(entry.annotation)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
     shape = (round(setting.duration * ROWS_PER_SECOND), cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE)
-    with h5py.File(root / entry.features, "w") as file:
+    with h5py.File(entry.features, "w") as file:
         for video_id in content:
             file[entry.feature_key.replace("{vid}", video_id)] = rng.random(shape, dtype=np.float32)
     write_tiny_encoder(root / "tokenizer", [" ".join(WORDS)])

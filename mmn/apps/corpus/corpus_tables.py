@@ -32,8 +32,9 @@ from mmn.apps.corpus.corpus_recall import (
 from mmn.apps.corpus.evaluated_rules import EVALUATED
 from mmn.apps.search.ranking_rules import DEFAULT_PER_VIDEO, RankingRule
 from mmn.data import build_test_loader
-from mmn.data.annotations import read_annotations
-from mmn.data.loaders import annotation_path, find_entry, split_names
+from mmn.data.annotations import VideoAnnotation
+from mmn.data.moment_files import read_split
+from mmn.data.splits import Split, Splits
 from mmn.engine.machine_errors import machine_errors_explained
 from mmn.engine.run import load_model, path_of_split
 from mmn.engine.tasks import MMN_TASK, Task, find_task
@@ -91,22 +92,23 @@ def evaluate_corpus(
     """
     task = _checked_task(cfg, per_video, out)
     listing = Listing(cfg.TEST.CONTRASTIVE_SCORE_POW, cfg.TEST.NMS_THRESH, per_video)
-    splits, tokenizer = split_names(cfg, "TEST"), task.build_tokenizer(cfg)
-    for split in splits:
+    splits, tokenizer = Splits(cfg), task.build_tokenizer(cfg)
+    tested = splits.named("TEST")
+    for split in tested:
         dataset = task.build_dataset(cfg, split, tokenizer)
         loader = build_test_loader(cfg, dataset, task.build_collator(cfg, tokenizer))
         rows: dict[str, list[CorpusScores]] = {}
         for training in trainings:
             for checkpoint in training.checkpoints:
-                scores = _score_checkpoint(cfg, device, loader, checkpoint, rules, listing)
+                scores = _score_checkpoint(cfg, device, split, loader, checkpoint, rules, listing)
                 for rule, score in scores.items():
                     rows.setdefault(_row_name(training, rule, trainings), []).append(score)
-        rows[PRIOR] = [_score_prior(cfg, split, listing)]
-        title = f"{cfg.DATASETS.NAME} {split}".strip()
+        rows[PRIOR] = [_score_prior(cfg, splits.named("TRAIN"), dataset.videos, listing)]
+        title = f"{cfg.DATASETS.NAME} {split.name}".strip()
         facts = describe(find_answers(dataset.videos), len(dataset), len(build_proposal_cells(cfg)), rows, listing)
         table = CorpusTable(title, facts, rows, resampling)
         print(format_corpus(table), flush=True)
-        path = path_of_split(out, split, len(splits))
+        path = path_of_split(out, split.name, len(tested))
         if path is not None:
             write_corpus(path, table)
             get_logger().info("wrote %s", path)
@@ -161,12 +163,13 @@ def _row_name(training: Training, rule: str, trainings: Sequence[Training]) -> s
 def _score_checkpoint(
     cfg: CfgNode,
     device: torch.device,
+    split: Split,
     loader: DataLoader,
     checkpoint: str | None,
     rules: Sequence[RankingRule],
     listing: Listing,
 ) -> dict[str, CorpusScores]:
-    model = load_model(cfg, device, [loader.dataset.name], checkpoint)
+    model = load_model(cfg, device, [split], checkpoint)
     cells, start = build_proposal_cells(cfg), time.perf_counter()
     with machine_errors_explained(cfg, "TEST.BATCH_SIZE"):
         corpus, queries = encode_split(model, loader, cells, device)
@@ -174,19 +177,16 @@ def _score_checkpoint(
         ranks = rank_corpus(corpus, queries, rules, listing)
     get_logger().info(
         "%s: %d moments encoded in %.1f s, %d queries ranked under %d rules in %.1f s",
-        *(loader.dataset.name, corpus.num_moments, encoded - start),
+        *(split.name, corpus.num_moments, encoded - start),
         *(len(queries), len(ranks), time.perf_counter() - encoded),
     )
     return {name: score_ranks(rank) for name, rank in ranks.items()}
 
 
-def _score_prior(cfg: CfgNode, split: str, listing: Listing) -> CorpusScores:
-    def annotations(name: str) -> list:
-        entry = find_entry(cfg, name)
-        return read_annotations(annotation_path(cfg, entry), entry.time_unit)
-
-    train = [video for name in split_names(cfg, "TRAIN") for video in annotations(name)]
-    videos = annotations(split)
+def _score_prior(
+    cfg: CfgNode, trained: Sequence[Split], videos: Sequence[VideoAnnotation], listing: Listing
+) -> CorpusScores:
+    train = [video for split in trained for video in read_split(cfg, split)]
     return score_prior(train, videos, find_answers(videos), build_proposal_cells(cfg), listing)
 
 

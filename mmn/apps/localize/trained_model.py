@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from yacs.config import CfgNode
 
 from mmn.config import load_config, load_config_text, override_config, validate
-from mmn.data.loaders import build_tokenizer
 from mmn.data.tokenizer import PRETRAINED_KEY as TEXT_ENCODER_KEY
-from mmn.data.tokenizer import QueryTokenizer
+from mmn.data.tokenizer import QueryTokenizer, build_tokenizer
 from mmn.engine.feature_recipes import checkpoint_recipe
 from mmn.modeling import build_model
 from mmn.modeling.mmn import MMN

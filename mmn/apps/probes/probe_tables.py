@@ -11,8 +11,9 @@ from yacs.config import CfgNode
 
 from mmn.apps.probes import priors
 from mmn.apps.probes.similar_sentences import chance_in_batch, count_like_videos, highest_overlaps
-from mmn.data.annotations import VideoAnnotation, iterate_sentences, read_annotations
-from mmn.data.loaders import annotation_path, find_entry, split_names
+from mmn.data.annotations import VideoAnnotation, iterate_sentences
+from mmn.data.moment_files import read_split
+from mmn.data.splits import Splits
 from mmn.evaluation.prediction_file import read_predictions
 from mmn.evaluation.query_identity import pair_queries
 from mmn.evaluation.score_file import best_ious
@@ -132,16 +133,11 @@ def build_probe(cfg: CfgNode) -> Probe:
         raise ConfigError(
             f"MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE} has no probes, which are about moments: give a config of MMN"
         )
-    train = [video for split in split_names(cfg, "TRAIN") for video in _read(cfg, split)]
-    split = split_names(cfg, "TEST")[0]
-    thresholds = find_entry(cfg, split).thresholds
-    test = _read(cfg, split)
-    return Probe(cfg.DATASETS.NAME, train, test, split, thresholds, cfg.TEST.NMS_THRESH, cfg.SOLVER.BATCH_SIZE)
-
-
-def _read(cfg: CfgNode, split: str) -> list[VideoAnnotation]:
-    entry = find_entry(cfg, split)
-    return read_annotations(annotation_path(cfg, entry), entry.time_unit)
+    splits = Splits(cfg)
+    train = [video for split in splits.named("TRAIN") for video in read_split(cfg, split)]
+    split = splits.named("TEST")[0]
+    test, thresholds = read_split(cfg, split), split.entry.thresholds
+    return Probe(cfg.DATASETS.NAME, train, test, split.name, thresholds, cfg.TEST.NMS_THRESH, cfg.SOLVER.BATCH_SIZE)
 
 
 def describe(

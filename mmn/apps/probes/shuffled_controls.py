@@ -16,7 +16,7 @@ from yacs.config import CfgNode
 
 from mmn.data import build_test_loader
 from mmn.data.dataset import MomentDataset, VideoSample
-from mmn.data.loaders import split_names
+from mmn.data.splits import Splits
 from mmn.engine.run import load_model
 from mmn.engine.tasks import find_task
 from mmn.evaluation.inference import predict
@@ -87,7 +87,7 @@ def run_controls(
     Raises ConfigError where the config's task has no moments of sentences in videos.
     """
     task = find_task(cfg)
-    splits, tokenizer, ranker = split_names(cfg, "TEST"), task.build_tokenizer(cfg), task.build_ranker(cfg)
+    splits, tokenizer, ranker = Splits(cfg).named("TEST"), task.build_tokenizer(cfg), task.build_ranker(cfg)
     model, results = load_model(cfg, device, splits, ckpt), {}
     for split in splits:
         dataset = task.build_dataset(cfg, split, tokenizer)
@@ -95,8 +95,8 @@ def run_controls(
             raise ConfigError(
                 f"MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE} has no shuffled controls: give a config of MMN"
             )
-        results[split] = {}
+        results[split.name] = {}
         for name, control in CONTROLS.items():
             loader = build_test_loader(cfg, control(dataset, seed), task.build_collator(cfg, tokenizer))
-            results[split][name] = task.evaluate(predict(model, loader, ranker, device), dataset)
+            results[split.name][name] = task.evaluate(predict(model, loader, ranker, device), dataset)
     return results

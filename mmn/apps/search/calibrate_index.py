@@ -18,8 +18,9 @@ from mmn.apps.search.model_identity import model_identity
 from mmn.apps.search.moment_index import check_model
 from mmn.apps.search.vector_store import open_store
 from mmn.apps.search.video_collections import FeatureCollection
-from mmn.data.annotations import VideoAnnotation, read_annotations
-from mmn.data.loaders import annotation_path, feature_file, find_entry, split_names
+from mmn.data.annotations import VideoAnnotation
+from mmn.data.moment_files import feature_file, read_split
+from mmn.data.splits import Split, Splits, split_names
 from mmn.utils.errors import ConfigError
 from mmn.utils.logger import get_logger
 
@@ -43,17 +44,17 @@ def calibrate_index(
         measured: splits to measure rates on besides; by default DATASETS.TEST.
     Raises ConfigError where there is no such split, or the index is of another model.
     """
-    split = split or _validation_split(cfg)
+    splits, split = Splits(cfg), split or _validation_split(cfg)
     measured = split_names(cfg, "TEST") if measured is None else measured
     with open_store(place) as index:
         check_model(index, localizer, model_identity(localizer))
         settings = BuildSettings.of(index.info.build)
-        best, is_own = _compare(localizer, cfg, split, settings)
+        best, is_own = _compare(localizer, cfg, splits.find(split), settings)
         calibration = fit_calibration(split, best, is_own)
         rates = _rates(calibration, split, best, is_own)
         for other in measured:
             if other != split:
-                rates += _rates(calibration, other, *_compare(localizer, cfg, other, settings))
+                rates += _rates(calibration, other, *_compare(localizer, cfg, splits.find(other), settings))
         calibration = replace(calibration, rates=tuple(map(asdict, rates)))
         print(format_rates(rates), flush=True)
         index.refresh()  # another process may have changed the description meanwhile
@@ -72,15 +73,11 @@ def _validation_split(cfg: CfgNode) -> str:
 
 
 def _compare(
-    localizer: MomentLocalizer, cfg: CfgNode, split: str, settings: BuildSettings
+    localizer: MomentLocalizer, cfg: CfgNode, split: Split, settings: BuildSettings
 ) -> tuple[np.ndarray, np.ndarray]:
     """`best_cosines` [Q, V] of a split's sentences in its videos, and `own_videos` [Q, V]."""
-    entry = find_entry(cfg, split)
-    annotations = annotation_path(cfg, entry)
-    videos = read_annotations(annotations, entry.time_unit)
-    features = FeatureCollection(
-        feature_file(cfg, entry).path, entry.feature_key, cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE, annotations
-    )
+    videos, file = read_split(cfg, split), feature_file(cfg, split)
+    features = FeatureCollection(file.path, file.feature_key, file.input_size, split.entry.annotation)
     queries = localizer.encode_queries([sentence for video in videos for sentence in video.sentences])
     with tempfile.TemporaryDirectory() as folder:
         place = os.path.join(folder, "index")

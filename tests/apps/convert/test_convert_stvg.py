@@ -11,8 +11,9 @@ from processes import launch
 from mmn.apps.convert.stvg import convert_split, parse_tracks
 from mmn.config.paths_catalog import CATALOG, TubeEntry
 from mmn.data.features import FeatureFile
+from mmn.data.splits import Splits
 from mmn.data.tube_annotations import TubeFile, read_tube_annotations
-from mmn.data.tube_dataset import check_tube_files
+from mmn.data.tube_files import check_tube_files
 from mmn.utils.errors import ConfigError, DataError
 
 WIDTHS = {"csn": 3, "flow": 2}
@@ -96,7 +97,7 @@ def test_feature_rows_belong_to_the_rows_of_the_tubes(source, name):
 def test_converted_split_is_what_the_catalog_expects(source, stvg_cfg):
     out = convert(source)
     stvg_cfg.DATASETS.ROOT, stvg_cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE = str(out.parent), list(WIDTHS.values())
-    check_tube_files(stvg_cfg, "stvg_train")
+    check_tube_files(stvg_cfg, Splits(stvg_cfg).find("stvg_train"))
 
 
 def test_names_without_the_extension_are_found(source):

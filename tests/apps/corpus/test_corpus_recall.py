@@ -27,6 +27,7 @@ from mmn.apps.corpus.corpus_recall import (
 from mmn.apps.corpus.evaluated_rules import EVALUATED, PRODUCT_OF_ALL
 from mmn.apps.search.ranking_rules import RULES
 from mmn.data.annotations import VideoAnnotation
+from mmn.data.splits import Splits
 from mmn.structures.moments import cell_moments
 from mmn.structures.proposals import ProposalCells
 
@@ -213,11 +214,13 @@ def test_queries_without_a_second_answer_have_no_padding_that_counts():
 
 def test_split_is_encoded_as_an_index_holds_it(tiny_cfg):
     from mmn.data import build_test_loader
-    from mmn.data.loaders import build_collator, build_dataset, build_tokenizer
+    from mmn.data.loaders import build_collator
+    from mmn.data.moment_files import build_dataset
+    from mmn.data.tokenizer import build_tokenizer
     from mmn.modeling import build_model
 
     tokenizer = build_tokenizer(tiny_cfg)
-    dataset = build_dataset(tiny_cfg, "synthetic_test", tokenizer)
+    dataset = build_dataset(tiny_cfg, Splits(tiny_cfg).find("synthetic_test"), tokenizer)
     model = build_model(tiny_cfg).eval()
     loader = build_test_loader(tiny_cfg, dataset, build_collator(tiny_cfg, tokenizer))
     cells = ProposalCells(16, [15])

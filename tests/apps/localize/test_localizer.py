@@ -20,9 +20,9 @@ from mmn import MomentLocalizer
 from mmn.apps.extraction.extractor import FeatureExtractor
 from mmn.apps.localize.search_windows import default_window
 from mmn.config.load import override_config
-from mmn.data import build_dataset
+from mmn.data import Splits, build_dataset
 from mmn.data.collate import Collator
-from mmn.data.loaders import build_tokenizer
+from mmn.data.tokenizer import build_tokenizer
 from mmn.evaluation.inference import MomentRanker, predict
 from mmn.structures.moments import temporal_iou
 from mmn.utils.checkpoint import export_weights
@@ -80,7 +80,7 @@ def values_of(results):
 
 
 def test_moments_are_those_of_evaluation(localizer, cfg):
-    dataset = build_dataset(cfg, "synthetic_test", build_tokenizer(cfg))
+    dataset = build_dataset(cfg, Splits(cfg).find("synthetic_test"), build_tokenizer(cfg))
     ranker = MomentRanker(localizer.cells, cfg.TEST.NMS_THRESH, cfg.TEST.CONTRASTIVE_SCORE_POW, 6)
     loader = DataLoader(dataset, 5, collate_fn=Collator(dataset.pad_id))
     wanted = predict(localizer.model, loader, ranker, torch.device("cpu"))

@@ -11,15 +11,15 @@ from tiny import ROOT, SYNTHETIC_CONFIG, tiny_options
 from mmn.apps.probes.probe_tables import build_probe, describe, group_table
 from mmn.apps.probes.shuffled_controls import CONTROLS, ShuffledSentences, ShuffledVideos, run_controls
 from mmn.config import load_config
-from mmn.data import build_dataset
-from mmn.data.loaders import build_tokenizer
+from mmn.data import Splits, build_dataset
+from mmn.data.tokenizer import build_tokenizer
 from mmn.modeling import build_model
 from mmn.utils.errors import ConfigError, DataError
 
 
 @pytest.fixture
 def dataset(tiny_cfg):
-    return build_dataset(tiny_cfg, "synthetic_test", build_tokenizer(tiny_cfg))
+    return build_dataset(tiny_cfg, Splits(tiny_cfg).find("synthetic_test"), build_tokenizer(tiny_cfg))
 
 
 @pytest.fixture

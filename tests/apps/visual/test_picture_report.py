@@ -15,8 +15,8 @@ from matplotlib.image import imread
 from mmn.apps.visual import picture_report as report
 from mmn.apps.visual.picture_report import write_report
 from mmn.apps.visual.query_choice import QueryChoice
-from mmn.data import build_dataset
-from mmn.data.loaders import build_tokenizer
+from mmn.data import Splits, build_dataset
+from mmn.data.tokenizer import build_tokenizer
 from mmn.evaluation.inference import MomentRanker, Predictions
 from mmn.evaluation.map_file import write_maps
 from mmn.evaluation.moment_metrics import write_predictions
@@ -36,7 +36,7 @@ def no_charts(monkeypatch):
 
 @pytest.fixture
 def dataset(tiny_cfg):
-    return build_dataset(tiny_cfg, "synthetic_test", build_tokenizer(tiny_cfg))
+    return build_dataset(tiny_cfg, Splits(tiny_cfg).find("synthetic_test"), build_tokenizer(tiny_cfg))
 
 
 @pytest.fixture

@@ -1,0 +1,103 @@
+"""The files of a split of HC-STVG: annotations, tubes and feature tracks, read, checked, cached."""
+
+import functools
+from collections.abc import Iterator
+
+from tqdm import tqdm
+from yacs.config import CfgNode
+
+from mmn.config.paths_catalog import TubeEntry
+from mmn.config.validate import input_sizes
+from mmn.data.annotations import read_annotation_json
+from mmn.data.cache import ClipFile, build_cache
+from mmn.data.features import FeatureFile
+from mmn.data.splits import Split
+from mmn.data.tokenizer import QueryTokenizer
+from mmn.data.tube_annotations import TubeFile, parse_annotation, read_tube_annotations
+from mmn.data.tube_dataset import TubeDataset, TubeFeatures, resample_tube, tube_names
+from mmn.structures.proposals import ProposalCells
+from mmn.utils.errors import ConfigError, DataError
+
+
+def tube_features(cfg: CfgNode, split: Split) -> TubeFeatures:
+    """The tubes and feature tracks of a split, unopened.
+
+    Raises ConfigError unless FEATPOOL.INPUT_SIZE has a width for each track.
+    """
+    entry, sizes = split.entry_of(TubeEntry, cfg), input_sizes(cfg)
+    if len(sizes) != len(entry.tracks):
+        raise ConfigError(
+            f"MODEL.MMN.FEATPOOL.INPUT_SIZE is {cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE}, but the split has "
+            f"{len(entry.tracks)} feature tracks ({', '.join(entry.tracks)}): give the width of each"
+        )
+    tracks = [FeatureFile(path, entry.feature_key, size) for path, size in zip(entry.tracks, sizes, strict=True)]
+    return TubeFeatures(TubeFile(entry.tubes, entry.feature_key), tracks)
+
+
+def build_tube_dataset(cfg: CfgNode, split: Split, cells: ProposalCells, tokenizer: QueryTokenizer) -> TubeDataset:
+    """The dataset of a split. Reads annotations and tubes, tokenises, and checks that the features are there."""
+    entry, features = split.entry_of(TubeEntry, cfg), tube_features(cfg, split)
+    videos = read_tube_annotations(entry.annotation)
+    _needed_files(cfg, features).check([video.video_id for video in videos])
+    make_cache = functools.partial(build_cache, cfg, split.name, input_size=features.input_size, sources=features.paths)
+    return TubeDataset(
+        split.name, videos, features, tokenizer, cells, cfg.INPUT.NUM_PRE_CLIPS, entry.thresholds, make_cache
+    )
+
+
+def _needed_files(cfg: CfgNode, features: TubeFeatures) -> TubeFeatures | TubeFile:
+    """What must be there: tubes and tracks, or the tubes alone where clips of DATALOADER.CACHE_DIR stand for the tracks."""
+    return features.tubes if cfg.DATALOADER.CACHE_DIR else features
+
+
+def check_tube_files(cfg: CfgNode, split: Split) -> None:
+    """Raise DataError unless the split can be scored: its truth is known, and its tubes and features are there."""
+    videos = read_tube_annotations(split.entry_of(TubeEntry, cfg).annotation)
+    if any(video.truth is None for video in videos):
+        raise DataError(
+            f"the split {split.name} has sentences without their truth, so training cannot end with its table: name "
+            "another split in DATASETS.TEST, or add --skip-test"
+        )
+    _needed_files(cfg, tube_features(cfg, split)).check([video.video_id for video in videos])
+
+
+def write_tube_clip_file(cfg: CfgNode, split: Split) -> None:
+    """Resample the features of a split's tubes into DATALOADER.CACHE_DIR (tools/cache_features.py)."""
+    features, num_clips = tube_features(cfg, split), cfg.INPUT.NUM_PRE_CLIPS
+    videos = read_tube_annotations(split.entry_of(TubeEntry, cfg).annotation)
+    features.check([video.video_id for video in videos])
+    tubes = [features.tubes.read_tubes(video.video_id) for video in videos]
+    clips = (
+        resample_tube(rows, num_clips)
+        for video, own in zip(tqdm(videos, desc=split.name), tubes, strict=True)
+        for rows in zip(*features.read(video.video_id, own), strict=True)
+    )
+    ClipFile(cfg.DATALOADER.CACHE_DIR, split.name, features.paths).write(
+        tube_names(videos, tubes), clips, (num_clips, features.input_size), cfg.DATALOADER.CACHE_DTYPE
+    )
+
+
+def tube_problems(cfg: CfgNode, split: Split) -> Iterator[str]:
+    """One sentence per problem of a split's annotations, tubes and features; each video is looked at."""
+    path, features = split.entry_of(TubeEntry, cfg).annotation, tube_features(cfg, split)
+    try:
+        content = read_annotation_json(path)
+    except DataError as error:
+        yield str(error)
+        return
+    try:
+        for file in (features.tubes, *features.tracks):
+            file.waits = ()  # a damaged file has many videos that cannot be read
+            file.open()
+    except DataError as error:
+        yield str(error)
+        return
+    for video_id, fields in tqdm(content.items(), desc=split.name, leave=False):
+        try:
+            parse_annotation(f"video {video_id} of {path}", video_id, fields)
+        except DataError as error:
+            yield str(error)
+        try:
+            features.read(video_id, features.tubes.read_tubes(video_id))
+        except DataError as error:
+            yield str(error)
