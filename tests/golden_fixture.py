@@ -1,5 +1,6 @@
 """Reading the recorded fixtures (SPEC section 9) from the folder named by MMN_GOLDEN, by default `tests/golden`."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -70,12 +71,16 @@ class GoldenFixture:
     def checkpoint(self, file: str = "checkpoint.pth") -> Path:
         return self.folder / file
 
-    def model(self, file: str = "checkpoint.pth") -> torch.nn.Module:
+    def digest(self) -> str:
+        """A name for the recorded training run."""
+        return hashlib.sha256((self.folder / "trajectory.npz").read_bytes()).hexdigest()[:12]
+
+    def model(self, file: str = "checkpoint.pth", dtype: torch.dtype = torch.float32) -> torch.nn.Module:
         """The network with the weights of a checkpoint of the fixture, in training mode."""
         model = build_model(self.cfg, pretrained_text=False)
         path = str(self.checkpoint(file))
         load_weights(model, load_checkpoint(path)["model"], path)
-        return model
+        return model.to(dtype)
 
     @staticmethod
     def _config(values: dict):
@@ -98,7 +103,7 @@ class GoldenFixture:
         cfg.SOLVER.FREEZE_BERT, cfg.SOLVER.ONLY_IOU, cfg.SOLVER.MAX_EPOCH = 1, 2, 4
         return cfg
 
-    def batch(self, number: int) -> GroundingBatch:
+    def batch(self, number: int, dtype: torch.dtype = torch.float32) -> GroundingBatch:
         """Batch 0 or 1; the sentences, padded per video in the fixture, are padded here over the whole batch."""
         videos = [f"b{number}_v{video}" for video in range(self.videos_per_batch)]
         counts = [len(self.arrays[f"{video}_moments"]) for video in videos]
@@ -108,7 +113,7 @@ class GoldenFixture:
         for row, (ids, length) in enumerate(zip(rows, lengths, strict=True)):
             tokens[row, :length] = ids[:length]
         return GroundingBatch(
-            feats=torch.stack([self.arrays[f"{video}_pooled"] for video in videos]),
+            feats=torch.stack([self.arrays[f"{video}_pooled"] for video in videos]).to(dtype),
             tokens=tokens,
             token_mask=(torch.arange(tokens.shape[1]) < lengths[:, None]).long(),
             token_rows=torch.arange(len(lengths)),

@@ -1,4 +1,7 @@
-"""Print, per fixture, the largest differences from the recorded values: `python tests/parity_report.py`."""
+"""Print, per fixture, the largest differences from the recorded values: `python tests/parity_report.py`.
+
+With --sensitivity, print instead how much rounding can change the recorded training runs, see tests/rounding.py.
+"""
 
 import sys
 from pathlib import Path
@@ -21,5 +24,11 @@ def print_report() -> None:
                 print(f"  {kind:<58} {error:.1e}")
 
 
+def print_sensitivity() -> None:
+    for name in MMN_FIXTURES:
+        changes = parity.rounding_changes(name)
+        print(f"{name} {parity.fixture(name).digest()}", changes)
+
+
 if __name__ == "__main__":
-    print_report()
+    print_sensitivity() if "--sensitivity" in sys.argv[1:] else print_report()
