@@ -143,7 +143,7 @@ def build_cache(
     """The split's file in DATALOADER.CACHE_DIR, which then stands for its features, or a cache in memory over them.
 
     Args:
-        names: of the videos or tubes, in the dataset's order.
+        names: the videos or tubes, in the dataset's order.
         input_size: D.
         sources: the files that the clips are made from.
     """

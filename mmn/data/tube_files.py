@@ -46,7 +46,7 @@ def build_tube_dataset(cfg: CfgNode, split: Split, cells: ProposalCells, tokeniz
 
 
 def _needed_files(cfg: CfgNode, features: TubeFeatures) -> TubeFeatures | TubeFile:
-    """What must be there: tubes and tracks, or the tubes alone where clips of DATALOADER.CACHE_DIR stand for the tracks."""
+    """Tubes and tracks, or the tubes alone where DATALOADER.CACHE_DIR has clips that stand for the tracks."""
     return features.tubes if cfg.DATALOADER.CACHE_DIR else features
 
 
