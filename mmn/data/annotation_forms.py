@@ -23,7 +23,7 @@ def form_of_text(text: str) -> str | None:
 
 
 def is_json_lines(text: str) -> bool:
-    """Whether the first two lines are json objects each."""
+    """Tell whether the first two lines are json objects each."""
     lines = list(itertools.islice((line for _, line in numbered_lines(text)), 2))
     return len(lines) == 2 and all(map(_is_object, lines))
 
