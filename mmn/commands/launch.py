@@ -11,7 +11,6 @@ from mmn.commands import test, train
 from mmn.commands.frame import CommandParser, WrongArguments, build_parser
 
 COMMANDS = {"train": train, "test": test}
-FILES = {"train_net.py": "train", "test_net.py": "test"}
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -36,7 +35,9 @@ def add_arguments(parser: CommandParser) -> None:
 def run(args: argparse.Namespace) -> None:
     if args.master_port is None and args.nodes > 1:
         raise WrongArguments("--master-port is needed with several machines: a port that is free on node 0")
-    command = FILES.get(os.path.basename(args.tool), args.tool)
+    command = args.tool
+    if command.endswith(".py"):  # a program that takes the arguments of one of the two
+        command = "train" if "train" in os.path.basename(command) else "test"
     if command not in COMMANDS:
         raise WrongArguments(f"{args.tool!r} cannot be launched: give train or test")
     # The command's own parser says which of its arguments are KEY VALUE pairs; they come last.
