@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmn.data.annotation_forms import EXPECTED, form_of_json, form_of_text, is_json_lines
+from mmn.structures.annotation_forms import EXPECTED, form_of_json, form_of_text, is_json_lines
 from mmn.utils.errors import DataError
 from mmn.utils.text_files import parse_json, read_text
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmn.data.annotation_forms import form_of_text, form_of_whole_json
 from mmn.evaluation.query_identity import by_identity, pair_queries
+from mmn.structures.annotation_forms import form_of_text, form_of_whole_json
 from mmn.utils.errors import DataError
 from mmn.utils.files import atomic_path
 from mmn.utils.logger import get_logger
