@@ -1,6 +1,7 @@
 """Score a prediction file without a model. The moments of a query are ranked by their scores, the first first where equal.
 
 mmn evaluate --predictions FILE [--truth FILE] [--split NAME]
+mmn evaluate --predictions FILE --truth FILE --metrics qvhighlights [--metrics-out FILE]
 mmn evaluate --predictions FILE --annotations JSON       tubes (HC-STVG) by the json file with their truth
 """
 
@@ -15,6 +16,14 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument("--thresholds", nargs="+", type=float, metavar="IOU", help="of the recall; default 0.3 0.5 0.7")
     parser.add_argument("--annotations", metavar="FILE", help="of HC-STVG, the truth of predicted tubes")
     parser.add_argument("--split", help="take the thresholds of this catalog entry, e.g. tacos_test")
+    parser.add_argument(
+        "--metrics",
+        choices=("recall", "qvhighlights"),
+        default="recall",
+        help="recall, mIoU and mAP (the default), or the official metrics of QVHighlights: R@1 by the first window of a "
+        "line, mAP by scores, highlights",
+    )
+    parser.add_argument("--metrics-out", metavar="FILE", help="write the official metrics file of QVHighlights")
     parser.add_argument("--examples", type=int, default=0, metavar="N", help="also show N queries")
 
 
@@ -25,6 +34,11 @@ def run(args: Namespace) -> None:
         raise WrongArguments(
             "--missing-as-wrong goes with --truth FILE or --annotations FILE, which say what is missing"
         )
+    if args.metrics == "qvhighlights":
+        _score_qvhighlights(args)
+        return
+    if args.metrics_out:
+        raise WrongArguments("--metrics-out goes with --metrics qvhighlights")
     thresholds = get_entry(args.split, load_catalog()).thresholds if args.split else args.thresholds
     count, as_wrong = args.examples, args.missing_as_wrong
     if args.annotations:
@@ -35,3 +49,16 @@ def run(args: Namespace) -> None:
         from mmn.evaluation.score_file import score_file
 
         score_file(args.predictions, thresholds or CatalogEntry.thresholds, count, args.truth, as_wrong)
+
+
+def _score_qvhighlights(args: Namespace) -> None:
+    from mmn.evaluation.qvhighlights_file import score_qvhighlights_file
+
+    if not args.truth:
+        raise WrongArguments("--metrics qvhighlights needs --truth FILE, the annotations of the split")
+    if args.missing_as_wrong or args.thresholds or args.annotations or args.examples:
+        raise WrongArguments(
+            "the official metrics are of all queries at fixed thresholds: leave out --missing-as-wrong, --thresholds, "
+            "--annotations and --examples"
+        )
+    score_qvhighlights_file(args.predictions, args.truth, args.metrics_out)

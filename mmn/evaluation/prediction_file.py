@@ -90,11 +90,11 @@ def read_predictions(path: str, truth_path: str | None = None, missing_as_wrong:
     Raises DataError naming the line where one does not follow the schema, and the queries where one is missing, twice or
     not of that truth.
     """
-    lines = _read_lines(path, "prediction file", "write it by test_net.py --dump")
+    lines = read_query_lines(path, "prediction file", "write it by test_net.py --dump")
     if truth_path is None:
         by_identity(lines, path)
         return [_query(line, line) for line in lines]
-    truth = _read_lines(truth_path, "annotation file", "name one with qid and relevant_windows")
+    truth = read_query_lines(truth_path, "annotation file", "name one with qid and relevant_windows")
     pairs = pair_queries(lines, path, truth, truth_path, allow_missing=missing_as_wrong)
     num_missing = sum(line is None for line, _ in pairs)
     if num_missing:
@@ -107,7 +107,7 @@ def read_predictions(path: str, truth_path: str | None = None, missing_as_wrong:
 
 
 @dataclass(frozen=True)
-class _Line:
+class QueryLine:
     """A line of a prediction or annotation file: where it stands, its json object, and whose query it is about."""
 
     where: str
@@ -117,7 +117,7 @@ class _Line:
     video_id: str
 
 
-def _read_lines(path: str, kind: str, advice: str) -> list[_Line]:
+def read_query_lines(path: str, kind: str, advice: str) -> list[QueryLine]:
     """Every line that is not blank; at least one."""
     try:
         text = read_text(path)
@@ -132,7 +132,7 @@ def _read_lines(path: str, kind: str, advice: str) -> list[_Line]:
     return [_parse_line(f"line {number} of {path}", line) for number, line in numbered_lines(text)]
 
 
-def _parse_line(where: str, text: str) -> _Line:
+def _parse_line(where: str, text: str) -> QueryLine:
     try:
         record = parse_json(text)
     except ValueError as error:
@@ -142,10 +142,10 @@ def _parse_line(where: str, text: str) -> _Line:
     qid = record.get("qid")
     if isinstance(qid, bool) or not isinstance(qid, (int, str, type(None))):
         raise DataError(f"{where} has the qid {qid!r}: it must be a whole number or a text")
-    return _Line(where, record, qid, str(record.get("query") or ""), str(record.get("vid") or ""))
+    return QueryLine(where, record, qid, str(record.get("query") or ""), str(record.get("vid") or ""))
 
 
-def _query(line: _Line | None, annotation: _Line) -> QueryPrediction:
+def _query(line: QueryLine | None, annotation: QueryLine) -> QueryPrediction:
     """The prediction of `line`, None for no moment at all, with the truth of `annotation`, which may be the same line."""
     known = [found for found in (line, annotation) if found is not None]
     duration = next((_duration(found) for found in known if found.record.get("duration") is not None), None)
@@ -165,21 +165,21 @@ def _query(line: _Line | None, annotation: _Line) -> QueryPrediction:
     )
 
 
-def _duration(line: _Line) -> float:
+def _duration(line: QueryLine) -> float:
     value = line.record["duration"]
-    if not _is_number(value) or value <= 0:
+    if not is_finite_number(value) or value <= 0:
         raise DataError(f"{line.where} has the duration {value!r}: it must be seconds above 0")
     return float(value)
 
 
-def _true_windows(line: _Line, duration: float | None) -> list[list[float]]:
+def _true_windows(line: QueryLine, duration: float | None) -> list[list[float]]:
     """The true moments of a line, cut to the video as training cuts them (SPEC section 1)."""
     if "relevant_windows" in line.record and line.record["relevant_windows"] is None:
         raise DataError(
             f"{line.where} has relevant_windows null, as datasets of highlights without moments do (TVSum, YouTube "
             "Highlights): it cannot be scored by moments"
         )
-    windows = _windows(line, "relevant_windows", "[start, end]", 2) if "relevant_windows" in line.record else []
+    windows = read_windows(line, "relevant_windows", "[start, end]", 2) if "relevant_windows" in line.record else []
     if not windows:
         raise DataError(
             f"{line.where} has no relevant_windows, so its true moments are not known: name a file that has them by --truth"
@@ -188,13 +188,13 @@ def _true_windows(line: _Line, duration: float | None) -> list[list[float]]:
     return [[max(start, 0), end if duration is None else min(end, duration)] for start, end in windows]
 
 
-def _predicted_windows(line: _Line, duration: float | None) -> list[list[float]]:
-    windows = _windows(line, "pred_relevant_windows", "[start, end, score]", 3)
+def _predicted_windows(line: QueryLine, duration: float | None) -> list[list[float]]:
+    windows = read_windows(line, "pred_relevant_windows", "[start, end, score]", 3)
     _refuse_outside(line, windows, duration)
     return windows
 
 
-def _windows(line: _Line, key: str, columns: str, width: int) -> list[list[float]]:
+def read_windows(line: QueryLine, key: str, columns: str, width: int) -> list[list[float]]:
     windows = line.record.get(key)
     if not isinstance(windows, list):
         raise DataError(f"{line.where} has no list {key!r} of {columns}: write the file by test_net.py --dump")
@@ -203,12 +203,12 @@ def _windows(line: _Line, key: str, columns: str, width: int) -> list[list[float
             raise DataError(
                 f"{line.where} has {window!r} in {key!r} without a score: write {columns}, the score the higher the better"
             )
-        if not isinstance(window, list) or len(window) != width or not all(map(_is_number, window)):
+        if not isinstance(window, list) or len(window) != width or not all(map(is_finite_number, window)):
             raise DataError(f"{line.where} has {window!r} in {key!r}, which must be {columns} in finite numbers")
     return windows
 
 
-def _refuse_outside(line: _Line, windows: Sequence[Sequence[float]], duration: float | None) -> None:
+def _refuse_outside(line: QueryLine, windows: Sequence[Sequence[float]], duration: float | None) -> None:
     for start, end, *_ in windows:
         if start >= end:
             raise DataError(f"{line.where} has the window {start} to {end}: a moment must start before it ends")
@@ -219,7 +219,7 @@ def _refuse_outside(line: _Line, windows: Sequence[Sequence[float]], duration: f
             )
 
 
-def _refuse_other_truth(line: _Line, own: list[list[float]], truth: list[list[float]]) -> None:
+def _refuse_other_truth(line: QueryLine, own: list[list[float]], truth: list[list[float]]) -> None:
     if not same_moments(np.array(own), np.array(truth)):
         raise DataError(
             f"{line.where} says that the true moments are {own}, but the file with the truth says {truth}: leave one out"
@@ -232,5 +232,5 @@ def same_moments(one: np.ndarray, other: np.ndarray) -> bool:
     return one.shape == other.shape and np.allclose(one, other, rtol=0, atol=TRUTH_TOLERANCE)
 
 
-def _is_number(value: object) -> bool:
+def is_finite_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

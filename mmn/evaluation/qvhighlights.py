@@ -77,7 +77,7 @@ def _with_length(
     for truth, prediction in pairs:
         lengths = truth.windows[:, 1] - truth.windows[:, 0]
         windows = truth.windows[(lengths > shortest) & (lengths <= longest)]
-        if len(windows):
+        if len(windows) and prediction.windows is not None:
             chosen.append((windows, prediction.windows))
     return chosen
 
@@ -96,7 +96,7 @@ def _brief(metrics: Mapping[str, dict]) -> dict[str, float]:
     return brief
 
 
-def percent(share: float) -> float:
+def percent(share: float | np.floating) -> float:
     """A share as a percentage with two decimals, rounded as the official file is: by printing."""
     return float(f"{100 * share:.2f}")
 
@@ -171,7 +171,8 @@ def highlight_metrics(
     """HL-mAP and HL-Hit1, in percent, where a clip is a highlight from `least_score` on."""
     precisions, hits = [], []
     for truth, prediction in pairs:
-        positive, saliency = truth.highlights(least_score), prediction.saliency
+        positive = truth.highlights(least_score)
+        saliency = np.zeros(0) if prediction.saliency is None else prediction.saliency
         top = int(np.argmax(saliency)) if len(saliency) else len(positive)
         hits.append(top < len(positive) and positive[top].any())
         fitted = np.zeros(len(positive))

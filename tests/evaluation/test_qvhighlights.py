@@ -16,40 +16,25 @@ from mmn.evaluation.qvhighlights import (
     qvhighlights_metrics,
     window_average_precision,
 )
+from mmn.evaluation.qvhighlights_file import score_qvhighlights_file
+from mmn.utils.errors import DataError
 
+PREDICTIONS = "sample_val_preds.jsonl"
 RECORDED = ROOT.parent / "shared" / "qvhighlights"
 SECONDS = st.integers(0, 75).map(lambda clip: 2.0 * clip)
 WINDOW = st.tuples(SECONDS, SECONDS).filter(lambda window: window[0] < window[1])
 SCORE = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9])
 
 
-def read_lines(name):
-    return [json.loads(line) for line in (RECORDED / name).read_text().splitlines()]
-
-
 @pytest.mark.skipif(
     not RECORDED.is_dir(), reason="the recorded predictions of QVHighlights are not beside the checkout"
 )
-def test_recorded_predictions_have_the_recorded_metrics():
-    truths = {line["qid"]: line for line in read_lines("highlight_val_release.jsonl")}
-    pairs = []
-    for line in read_lines("sample_val_preds.jsonl"):
-        truth = truths.pop(line["qid"])
-        pairs.append(
-            (
-                HighlightTruth(
-                    np.array(truth["relevant_windows"], float),
-                    int(truth["duration"] / 2),
-                    np.array(truth["relevant_clip_ids"]),
-                    np.array(truth["saliency_scores"]),
-                ),
-                HighlightPrediction(
-                    np.array(line["pred_relevant_windows"], float), np.array(line["pred_saliency_scores"], float)
-                ),
-            )
-        )
-    assert not truths
-    assert qvhighlights_metrics(pairs) == json.loads((RECORDED / "sample_val_preds_metrics_raw.json").read_text())
+def test_recorded_predictions_have_the_recorded_metrics(tmp_path, capsys):
+    out = tmp_path / "metrics.json"
+    score_qvhighlights_file(*(str(RECORDED / name) for name in (PREDICTIONS, "highlight_val_release.jsonl")), str(out))
+    recorded = json.loads((RECORDED / "sample_val_preds_metrics_raw.json").read_text())
+    assert json.loads(out.read_text()) == recorded
+    assert "53.94" in capsys.readouterr().out
 
 
 def naive_window_precision(truth, windows, threshold):
@@ -121,3 +106,39 @@ def test_recall_goes_by_the_first_window_and_precision_by_the_scores():
     metrics = one_query(windows=np.array([[10.0, 20.0, 0.1], [0.0, 4.0, 0.9]]))["full"]
     assert metrics["MR-R1"]["0.5"] == 0.0
     assert metrics["MR-mAP"]["average"] == 100.0
+
+
+TRUTH = {
+    "qid": 1,
+    "vid": "v",
+    "query": "q",
+    "duration": 10,
+    "relevant_windows": [[0, 4]],
+    "relevant_clip_ids": [0, 1],
+    "saliency_scores": [[4, 4, 4], [3, 2, 1]],
+}
+FOUND = {"qid": 1, "vid": "v", "query": "q", "pred_relevant_windows": [[0, 4, 1.0]], "pred_saliency_scores": [1, 0.5]}
+
+
+@pytest.mark.parametrize(
+    "found, truth, named",
+    [
+        ([FOUND, FOUND], [TRUTH], r"queries more than once \(qid 1\)"),
+        ([FOUND | {"qid": 2}], [TRUTH], r"1 of the 1 queries of .* are not in .*\(qid 2\)"),
+        ([FOUND], [TRUTH, TRUTH | {"qid": 2}], r"lacks 1 of the 2 queries of .*\(qid 2\)"),
+        ([{"qid": 1}], [TRUTH], "has neither pred_relevant_windows nor pred_saliency_scores"),
+        (
+            [FOUND, {"qid": 2, "pred_saliency_scores": [1]}],
+            [TRUTH, TRUTH | {"qid": 2}],
+            "in 1 of its 2 lines, first in line 2",
+        ),
+        ([FOUND | {"pred_saliency_scores": [1, None]}], [TRUTH], "line 1 of .*no list of finite numbers"),
+        ([FOUND], [TRUTH | {"relevant_clip_ids": [0, 5]}], "line 1 of .*relevant_clip_ids from 0 to 4"),
+        ([FOUND], [{"qid": 1, "duration": 10}], "line 1 of .*relevant_windows"),
+    ],
+)
+def test_files_that_cannot_be_scored_are_refused(tmp_path, found, truth, named):
+    for name, lines in (("found.jsonl", found), ("truth.jsonl", truth)):
+        (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(DataError, match=named):
+        score_qvhighlights_file(str(tmp_path / "found.jsonl"), str(tmp_path / "truth.jsonl"))
