@@ -20,7 +20,7 @@ def annotations(**changes):
 ANNOTATIONS = {
     "not json": ("{", "not valid json"),
     "no text at all": ("\udcff", "not valid json"),
-    "an empty file": ("", "not valid json"),
+    "an empty file": ("", "an empty file"),
     "an empty object": ("{}", "an empty object"),
     "a list": ("[]", "a list"),
     "a number": ("3", "a int"),
@@ -41,7 +41,7 @@ ANNOTATIONS = {
     "an empty sentence": (annotations(sentences=[""]), "sentence 0"),
     "a sentence of blanks": (annotations(sentences=[" \t"]), "sentence 0"),
     "a sentence that is a number": (annotations(sentences=[3]), "sentence 0"),
-    "a video twice": ('{"video": {}, "video": {}}', "'video' twice"),
+    "a video twice": ('{"video": {}, "video": {}}', "'video' stands twice"),
     "nested too deeply": ("[" * 100000, "not valid json"),
 }
 

@@ -386,7 +386,7 @@ def test_threads_search_while_videos_come_and_go(place, localizer, videos):
 
 
 def test_device_that_is_not_there_is_a_sentence(place, localizer):
-    with pytest.raises(ConfigError, match="device 'cuda:99' cannot be used"):
+    with pytest.raises(ConfigError, match="the device is 'cuda:99', but"):
         MomentIndex.open(place, localizer, device="cuda:99")
 
 
