@@ -69,7 +69,7 @@ def test_released_values_are_the_defaults():
 
 @pytest.mark.parametrize("name", MMN_FIXTURES)
 def test_released_trajectory_with_every_factor_spelled_out(name, monkeypatch):
-    """Every loss, gradient norm, rate and final weight is bit for bit that of the defaults, which the parity suite checks."""
+    """Losses, gradient norms, rates and final weights are bit for bit those of the defaults, which test_parity checks."""
     history, weights, moments = parity.trajectory(name, torch.float32)
     spelled_out = parity.fixture(name)
     cfg = override_config(spelled_out.cfg, RELEASED_OPTIONS)
