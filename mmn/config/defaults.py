@@ -37,10 +37,13 @@ _C.MODEL.MMN.FEAT2D.POOLING_COUNTS = [15, 8, 8, 8]  # steps per group; group g h
 
 _C.MODEL.MMN.TEXT_ENCODER = CN()
 _C.MODEL.MMN.TEXT_ENCODER.NAME = "BERT"
-# New. A hub name or a local folder of any Hugging Face encoder with a last_hidden_state, and its tokenizer.
+# New. A hub name or a local folder of any Hugging Face encoder with a last_hidden_state, and its tokenizer. Of a dual
+# encoder such as CLIP or SigLIP the text half is taken.
 _C.MODEL.MMN.TEXT_ENCODER.PRETRAINED = "distilbert-base-uncased"
-_C.MODEL.MMN.TEXT_ENCODER.POOLING = "mean"  # new: over the tokens, or "cls", the first token's state alone
-CHOICES["MODEL.MMN.TEXT_ENCODER.POOLING"] = ("mean", "cls")
+# New. Mean over the tokens; "cls" or "end", the first or the last token's state alone; or "own", the vector that the
+# encoder was trained to give: of CLIP and SigLIP the one shared with images, of sentence-transformers its own pooling.
+_C.MODEL.MMN.TEXT_ENCODER.POOLING = "mean"
+CHOICES["MODEL.MMN.TEXT_ENCODER.POOLING"] = ("mean", "cls", "end", "own")
 # New. How many of the encoder's last layers train after FREEZE_BERT; -1: all of them, and the embeddings; 0: none.
 _C.MODEL.MMN.TEXT_ENCODER.TRAIN_LAYERS = -1
 

@@ -13,6 +13,8 @@ from mmn.utils.pretrained import load_pretrained
 PRETRAINED_KEY = "MODEL.MMN.TEXT_ENCODER.PRETRAINED"  # for messages
 # A tokenizer may leave a few rows of the embedding unused (padding to a round size), never most of them.
 SMALLEST_VOCABULARY_SHARE = 0.9
+# Families whose text encoders were trained on sentences padded to full length, without a mask over the padding.
+PADDED_FAMILIES = ("siglip", "siglip2")
 
 
 class QueryTokenizer:
@@ -23,7 +25,8 @@ class QueryTokenizer:
     """
 
     def __init__(self, pretrained: str):
-        encoder = load_pretrained(AutoConfig, pretrained, "text encoder", PRETRAINED_KEY)
+        config = load_pretrained(AutoConfig, pretrained, "text encoder", PRETRAINED_KEY)
+        encoder = config.get_text_config()  # of a dual encoder its text half, else itself
 
         def fits(tokenizer) -> bool:
             return SMALLEST_VOCABULARY_SHARE * encoder.vocab_size <= len(tokenizer) <= encoder.vocab_size
@@ -37,11 +40,13 @@ class QueryTokenizer:
         self.pad_id = self.tokenizer.pad_token_id or 0
         limits = (self.tokenizer.model_max_length, getattr(encoder, "max_position_embeddings", None))
         self.max_length = min(limit for limit in limits if limit)
+        self.fills_up = config.model_type in PADDED_FAMILIES
 
     def __call__(self, sentences: Sequence[str]) -> list[np.ndarray]:
         """One int32 array of token ids per sentence, [CLS] and [SEP] included.
 
-        Sentences beyond what the encoder can read are cut there, with a warning; equal ones are tokenised once.
+        Sentences beyond what the encoder can read are cut there, with a warning; equal ones are tokenised once. For an
+        encoder that was trained so (PADDED_FAMILIES) all are padded to that length, and the padding counts as tokens.
         """
         distinct = list(dict.fromkeys(sentences))
         encoded = self._encode(distinct)
@@ -56,6 +61,8 @@ class QueryTokenizer:
             cut = self.tokenizer([distinct[number] for number in too_long], truncation=True, max_length=self.max_length)
             for number, ids in zip(too_long, cut["input_ids"], strict=True):
                 encoded[number] = ids
+        if self.fills_up:
+            encoded = [[*ids, *[self.pad_id] * (self.max_length - len(ids))] for ids in encoded]
         ids_of = {sentence: np.array(ids, dtype=np.int32) for sentence, ids in zip(distinct, encoded, strict=True)}
         return [ids_of[sentence] for sentence in sentences]
 

@@ -48,7 +48,7 @@ def build_model(
     """
     mmn = cfg.MODEL.MMN
     cells = build_proposal_cells(cfg)
-    encoder, encoder_size = load_encoder(mmn.TEXT_ENCODER.PRETRAINED, with_weights=pretrained_text)
+    encoder, encoder_size = load_encoder(mmn.TEXT_ENCODER.PRETRAINED, pretrained_text, mmn.TEXT_ENCODER.POOLING)
     last_layers(encoder, mmn.TEXT_ENCODER.TRAIN_LAYERS)  # refuses a number that does not fit
     return MMN(
         make_featpool(cfg),

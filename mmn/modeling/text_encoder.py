@@ -6,23 +6,28 @@ from transformers import AutoConfig, AutoModel
 
 from mmn.modeling.fast.length_groups import encode_in_groups
 from mmn.modeling.fast.packed_linear import pack_linears
+from mmn.modeling.sentence_towers import end_token, first_token, is_dual, mean_of_tokens, sentence_tower
 from mmn.utils.errors import ConfigError
 from mmn.utils.pretrained import load_pretrained
 from mmn.utils.torchvision import explains_torchvision
 
 PRETRAINED_KEY = "MODEL.MMN.TEXT_ENCODER.PRETRAINED"  # for messages
+POOLING_KEY = "MODEL.MMN.TEXT_ENCODER.POOLING"
+OWN = "own"
+POOLINGS = {"mean": mean_of_tokens, "cls": first_token, "end": end_token}  # and OWN
 
 
 class TextEncoder(nn.Module):
-    """A Hugging Face encoder, mean over its tokens, LayerNorm and a linear projection per head (SPEC section 2).
+    """A Hugging Face encoder, pooled over its tokens, LayerNorm and a linear projection per head (SPEC section 2).
 
     With `shared_heads` one projection, `fc_out1`, makes the vectors of both joint spaces.
 
     Args:
-        bert: any encoder whose output has `last_hidden_state` [S, L, hidden_size].
-        hidden_size: width of the encoder.
+        bert: any encoder whose output has `last_hidden_state` [S, L, hidden_size]; for the pooling "own" one that has
+            `sentence_vectors`, see `mmn.modeling.sentence_towers`.
+        hidden_size: width of the pooled vectors.
         joint_space_size: C.
-        pooling: "mean" or "cls", see MODEL.MMN.TEXT_ENCODER.POOLING.
+        pooling: a name in POOLINGS, or OWN, see MODEL.MMN.TEXT_ENCODER.POOLING.
     """
 
     def __init__(
@@ -39,7 +44,7 @@ class TextEncoder(nn.Module):
         self.fc_out1 = nn.Linear(hidden_size, joint_space_size)
         self.fc_out2 = None if shared_heads else nn.Linear(hidden_size, joint_space_size)
         self.layernorm = nn.LayerNorm(hidden_size)
-        self.pool = {"mean": mean_of_tokens, "cls": first_token}[pooling]
+        self.pool = None if pooling == OWN else POOLINGS[pooling]
 
     def forward(self, tokens: Tensor, token_mask: Tensor) -> tuple[Tensor, Tensor]:
         """tokens, token_mask [U, L] int64 -> sentence features (contrastive, iou), each [U, C]."""
@@ -49,19 +54,10 @@ class TextEncoder(nn.Module):
 
     def pooled_hidden_state(self, tokens: Tensor, token_mask: Tensor) -> Tensor:
         """The encoder's last hidden states, pooled over the tokens of each sentence: [U, L] -> [U, hidden_size]."""
+        if self.pool is None:
+            return self.bert.sentence_vectors(tokens, token_mask)
         hidden = self.bert(input_ids=tokens, attention_mask=token_mask).last_hidden_state
         return self.pool(hidden, token_mask)
-
-
-def mean_of_tokens(hidden: Tensor, token_mask: Tensor) -> Tensor:
-    """States [U, L, hidden_size] -> their mean over the real tokens, [CLS] and [SEP] included, [U, hidden_size]."""
-    weight = token_mask.to(hidden.dtype)[..., None]
-    return (hidden * weight).sum(dim=1) / weight.sum(dim=1)
-
-
-def first_token(hidden: Tensor, token_mask: Tensor) -> Tensor:
-    """States [U, L, hidden_size] -> that of the first token, [CLS] in BERT's family, [U, hidden_size]."""
-    return hidden[:, 0]
 
 
 def last_layers(encoder: nn.Module, num_layers: int) -> list[nn.Parameter]:
@@ -90,20 +86,35 @@ def last_layers(encoder: nn.Module, num_layers: int) -> list[nn.Parameter]:
 
 
 @explains_torchvision()
-def load_encoder(pretrained: str, with_weights: bool) -> tuple[nn.Module, int]:
-    """The encoder and its hidden size.
+def load_encoder(pretrained: str, with_weights: bool, pooling: str = "mean") -> tuple[nn.Module, int]:
+    """The encoder and the width of its pooled vectors.
 
     Args:
-        pretrained: hub name or local folder.
+        pretrained: hub name or local folder, of a text encoder or of a dual encoder, whose text half is taken.
         with_weights: False builds it from its config alone, for a checkpoint that brings the weights.
+        pooling: as in `TextEncoder`, which gets what this returns.
     Its linear layers are packed ones: the same parameters, faster in inference on a CPU.
     """
     config = load_pretrained(AutoConfig, pretrained, "text encoder", PRETRAINED_KEY)
     # float32 whatever the file holds: the optimizer's steps are too small for less.
     if with_weights:
-        encoder = load_pretrained(AutoModel, pretrained, "text encoder", PRETRAINED_KEY, dtype=torch.float32)
+        model = load_pretrained(AutoModel, pretrained, "text encoder", PRETRAINED_KEY, dtype=torch.float32)
     else:
-        encoder = AutoModel.from_config(config).float()
+        model = AutoModel.from_config(config).float()
+    if pooling == OWN:
+        tower = sentence_tower(model, pretrained, POOLING_KEY)
+        return pack_linears(tower), _width(tower)
+    encoder = model.text_model if is_dual(config) else model
+    # Heads over one token: their parameters would have no gradient.
     if getattr(encoder, "pooler", None) is not None:
-        encoder.pooler = None  # BERT's own head over [CLS]: it would be a parameter without a gradient
-    return pack_linears(encoder), config.hidden_size
+        encoder.pooler = None
+    if isinstance(getattr(encoder, "head", None), nn.Linear):
+        encoder.head = nn.Identity()
+    return pack_linears(encoder), encoder.config.hidden_size
+
+
+@torch.no_grad()
+def _width(tower: nn.Module) -> int:
+    """The width of an encoder's own sentence vectors, by a forward of one sentence of two tokens."""
+    tokens = torch.zeros(1, 2, dtype=torch.int64)
+    return tower.sentence_vectors(tokens, torch.ones_like(tokens)).shape[1]

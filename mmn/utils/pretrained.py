@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mmn.utils.errors import ConfigError
+from mmn.utils.text_files import parse_json, read_text
 from mmn.utils.torchvision import explains_torchvision
 
 HUB_TIMEOUT = 8.0  # seconds that the hub gets to answer at all
@@ -48,6 +49,28 @@ def load_pretrained(
     if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") or not _hub_answers():
         raise ConfigError(_how_to_get(name, what, key))
     return _load(auto_class, name, _how_to_get(name, what, key), kwargs, local_files_only=False)
+
+
+def read_pretrained_json(name: str, file: str) -> Any | None:
+    """A json file of a pretrained model, a hub name or a folder; None where the model has none, or it cannot be had.
+
+    Raises ConfigError where it is damaged.
+    """
+    from transformers.utils import cached_file
+
+    path: str | None = os.path.join(name, file)
+    if not os.path.isdir(name):
+        options = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+        offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
+        path = cached_file(name, file, local_files_only=True, **options)
+        if path is None and not offline and _hub_answers():
+            path = cached_file(name, file, **options)
+    if path is None or not os.path.isfile(path):
+        return None
+    try:
+        return parse_json(read_text(path))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}): fetch {name} again") from error
 
 
 def _load(auto_class: Any, name: str, message: str, kwargs: dict, local_files_only: bool = True):
