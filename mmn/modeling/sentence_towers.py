@@ -5,6 +5,7 @@ trained it would. Shapes: see the legend in `mmn.modeling`; U counts sentences.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +60,7 @@ class SentenceTransformer(nn.Module):
         return F.normalize(vectors, dim=-1) if self.normalises else vectors
 
 
-def features_of(output: Tensor | object) -> Tensor:
+def features_of(output: Any) -> Tensor:
     """What `get_text_features` and `get_image_features` give: a tensor, or from transformers 5 on an output around it."""
     return output if isinstance(output, Tensor) else output.pooler_output
 
