@@ -61,7 +61,7 @@ class SentenceTransformer(nn.Module):
 
 
 def features_of(output: Any) -> Tensor:
-    """What `get_text_features` and `get_image_features` give: a tensor, or from transformers 5 on an output around it."""
+    """The tensor that `get_text_features` or `get_image_features` gives, from transformers 5 on inside an output."""
     return output if isinstance(output, Tensor) else output.pooler_output
 
 
