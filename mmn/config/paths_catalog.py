@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from mmn.structures.annotation_forms import FORMS
 from mmn.utils.errors import ConfigError, nearest
 from mmn.utils.text_files import parse_yaml, read_text
 
@@ -15,11 +16,13 @@ class CatalogEntry:
     """Place of one split and the way it is read. Paths are relative to DATASETS.ROOT.
 
     Attributes:
-        annotation: json file `{video_id: {...}}` (SPEC section 1).
+        annotation: file with the sentences and their moments (SPEC sections 1 and 11).
         features: HDF5 file.
         feature_key: HDF5 path of a video's [T0, D] dataset, with `{vid}` for the video id.
         time_unit: "seconds" (the entry has `duration`) or "frames" (it has `fps` and `num_frames`).
         thresholds: the IoU values of the recall table.
+        format: form of the annotation file, a key of `FORMS`; "" finds it out.
+        durations: file with the seconds of each video, for annotations that do not say them; "" for none.
     """
 
     annotation: str
@@ -27,6 +30,8 @@ class CatalogEntry:
     feature_key: str = "{vid}"
     time_unit: str = "seconds"
     thresholds: tuple[float, ...] = (0.3, 0.5, 0.7)
+    format: str = ""
+    durations: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,8 @@ def load_catalog(path: str = "") -> dict[str, CatalogEntry | TubeEntry]:
           feature_key: "{vid}"
           time_unit: seconds
           thresholds: [0.3, 0.5, 0.7]
+          format: json
+          durations: ""
 
     An entry with `tubes` is a `TubeEntry`, which has `tracks`, a list of files, in place of `features` and `time_unit`.
 
@@ -153,6 +160,10 @@ def _parse_entry(where: str, entry: dict) -> CatalogEntry | TubeEntry:
             raise ConfigError(f"{where} needs {key!r}, the path of a file relative to DATASETS.ROOT")
     if entry.get("time_unit", "seconds") not in ("seconds", "frames"):
         raise ConfigError(f"{where} has time_unit {entry['time_unit']!r}: it must be seconds or frames")
+    if (form := entry.get("format", "")) not in ("", *FORMS):
+        raise ConfigError(f"{where} has format {form!r}: it must be one of {', '.join(FORMS)}, or left out")
+    if not isinstance(entry.get("durations", ""), str):
+        raise ConfigError(f"{where} has durations {entry['durations']!r}: it must be the path of a file")
     if "{vid}" not in str(entry.get("feature_key", "{vid}")):
         raise ConfigError(f"{where} has feature_key {entry['feature_key']!r}: it must contain {{vid}}")
     thresholds = entry.get("thresholds", list(kind.thresholds))

@@ -1,19 +1,22 @@
-"""Reading annotation files (SPEC section 1)."""
+"""The annotations of a split: its sentences by video, their moments clamped into it (SPEC sections 1 and 11)."""
 
-import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import functools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from mmn.structures.annotation_forms import EXPECTED, form_of_json, form_of_text, is_json_lines
-from mmn.utils.errors import DataError
-from mmn.utils.text_files import parse_json, read_text
+from mmn.data.annotation_files import SentenceEntry, read_durations, read_sentences
+from mmn.utils.errors import DataError, listed
 
 SHORTEST, LONGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)  # seconds that float32 holds
+SAME_DURATION = 1.0  # seconds by which two lines may differ on their video's duration: some are rounded
+TOO_LATE = 2  # durations: where most moments end later, they are not in seconds
+ONLY_START_BELOW_END, OUTSIDE, WITHOUT = "start >= end", "outside the video", "without a moment"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VideoAnnotation:
     """One video of a split.
 
@@ -21,119 +24,220 @@ class VideoAnnotation:
         video_id: its name in the annotation and feature files.
         duration: seconds.
         sentences: S texts.
-        moments: [S, 2] float32 seconds; starts at least 0, ends at most the duration.
+        windows: S arrays [G, 2] float64 seconds, the moments that each sentence describes; starts at least 0, ends at most
+            the duration. G is 0 where a split has no truth.
+        qids: S ids that the file gives its sentences; None where it gives none.
     """
 
     video_id: str
     duration: float
     sentences: list[str]
-    moments: np.ndarray
+    windows: Sequence[np.ndarray]
+    qids: Sequence[int | str] | None = None
+
+    @functools.cached_property
+    def moments(self) -> np.ndarray:
+        """[W, 2] float32 seconds, the moments of all sentences, those of a sentence one after another."""
+        return np.concatenate([np.zeros((0, 2)), *self.windows]).astype(np.float32)
+
+    @functools.cached_property
+    def moments_by_sentence(self) -> list[np.ndarray]:
+        """S arrays [G, 2] float32 seconds."""
+        return [windows.astype(np.float32) for windows in self.windows]
+
+    @functools.cached_property
+    def moment_counts(self) -> np.ndarray:
+        """[S] int64, how many of `moments` are a sentence's."""
+        return np.array([len(windows) for windows in self.windows], dtype=np.int64)
 
 
-def read_annotations(path: str, time_unit: str = "seconds") -> list[VideoAnnotation]:
-    """The videos of an annotation json file, in file order; those without a sentence left are dropped.
+@dataclass
+class AnnotationCounts:
+    """Counts of the sentences of an annotation file, for its reader to know what was done to them.
 
-    A sentence is kept only where start < end in the file's own unit; then both are clamped into the video.
+    Attributes:
+        sentences: those that are used.
+        left_out: those that are not, by reason.
+        clamped: those of which a moment began before the video or ended after it.
+        moments_left_out: moments of used sentences that are not used, by reason.
+    """
+
+    sentences: int = 0
+    left_out: Counter = field(default_factory=Counter)
+    clamped: int = 0
+    moments_left_out: Counter = field(default_factory=Counter)
+
+    def __str__(self) -> str:
+        text = f"{self.sentences} sentences, {_reasons(self.left_out, 'left out')}, {self.clamped} clamped"
+        if self.moments_left_out:
+            text += f"; of their moments {_reasons(self.moments_left_out, 'left out')}"
+        return text
+
+
+def _reasons(counts: Counter, what: str) -> str:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items())
+    return f"{counts.total()} {what}" + (f" ({reasons})" if counts else "")
+
+
+@dataclass(frozen=True)
+class AnnotationFile:
+    """The content of an annotation file.
+
+    Attributes:
+        videos: in file order; those without a sentence left are dropped.
+        counts: use of the file's sentences.
+        has_truth: True where the moments are known; a blind test set has none.
+    """
+
+    videos: list[VideoAnnotation]
+    counts: AnnotationCounts
+    has_truth: bool
+
+
+def read_annotation_file(path: str, time_unit: str = "seconds", form: str = "", durations: str = "") -> AnnotationFile:
+    """Read and check an annotation file.
+
+    A moment is kept only where start < end in the file's own unit (SPEC section 1), and is clamped into the video; where
+    nothing of it is left, it is not used. A sentence without a moment left is not used.
 
     Args:
-        time_unit: "seconds" (entries have `duration`) or "frames" (`fps` and `num_frames`; times are frames).
-    Raises:
-        DataError: the file, or one of its entries, is not what SPEC section 1 describes.
+        time_unit, form: see `read_sentences`.
+        durations: file with the seconds of each video, for a form that does not say them; see `read_durations`.
+    Raises DataError for the first part of the file that is wrong, or where nothing in it can be used.
     """
-    videos = [parse_video(path, *item, time_unit) for item in read_annotation_json(path).items()]
-    videos = [video for video in videos if video.sentences]
+    entries: list[SentenceEntry] = []
+    for part in read_sentences(path, form, time_unit):
+        if isinstance(part, DataError):
+            raise part
+        entries += part
+    return collect_sentences(path, entries, durations)
+
+
+def read_annotations(
+    path: str, time_unit: str = "seconds", form: str = "", durations: str = ""
+) -> list[VideoAnnotation]:
+    """The videos of an annotation file, see `read_annotation_file`."""
+    return read_annotation_file(path, time_unit, form, durations).videos
+
+
+def collect_sentences(path: str, entries: Sequence[SentenceEntry], durations: str = "") -> AnnotationFile:
+    """The sentences of an annotation file by video, in the order in which the file first names these.
+
+    Raises DataError where they contradict each other, or where nothing can be used.
+    """
+    has_truth = _has_truth(path, entries)
+    refuse_repeated_qids(path, [entry.qid for entry in entries])
+    seconds = _durations(path, entries, durations)
+    _refuse_other_units(path, entries, seconds)
+    by_video: dict[str, list[SentenceEntry]] = {}
+    for entry in entries:
+        by_video.setdefault(entry.video_id, []).append(entry)
+    counts, videos = AnnotationCounts(), []
+    for video_id, group in by_video.items():
+        duration = seconds[video_id]
+        used = [(entry, _used_windows(entry, duration, counts)) for entry in group]
+        kept = [(entry, windows) for entry, windows in used if windows is not None]
+        if kept:
+            qids = [entry.qid for entry, _ in kept if entry.qid is not None]
+            texts, windows = [entry.text for entry, _ in kept], [windows for _, windows in kept]
+            videos.append(VideoAnnotation(video_id, duration, texts, windows, qids or None))
     if not videos:
+        reasons = _reasons(counts.left_out, "left out")
         raise DataError(
-            f"the annotation file {path} holds no sentence with start < end: check that it is the right one"
+            f"the annotation file {path} holds no sentence with start < end inside its video ({reasons}): check that it is "
+            "the right one"
         )
-    return videos
+    return AnnotationFile(videos, counts, has_truth)
 
 
-def read_annotation_json(path: str) -> dict[str, dict]:
-    """The raw `{video_id: entry}`; raises DataError where the file is not a json object of objects, or ids repeat."""
-    content = read_json_object(path)
-    for video_id, entry in content.items():
-        if not isinstance(entry, dict):
-            raise DataError(f"video {video_id} of {path} must be an object, its fields by their names")
-    return content
-
-
-def read_json_object(path: str) -> dict[str, object]:
-    """Entries of any kind from an annotation file."""
-    try:
-        text = read_text(path)
-        form = "JSON lines, one object per line" if is_json_lines(text) else form_of_text(text)
-        if form is not None:
-            raise DataError(f"the annotation file {path} is {form}: {EXPECTED}")
-        content = parse_json(text)
-    except OSError as error:
+def _has_truth(path: str, entries: Sequence[SentenceEntry]) -> bool:
+    without = [entry for entry in entries if entry.windows is None]
+    if without and len(without) < len(entries):
         raise DataError(
-            f"the annotation file {path} cannot be read ({error.strerror}): see dataset/README.md for the expected tree"
-        ) from error
-    except ValueError as error:  # no json, no UTF-8, nested beyond all use, or a key twice
+            f"{without[0].where} has no relevant_windows, as {len(without)} of the {len(entries)} sentences of {path}: "
+            "give them to all, or to none for a set without truth"
+        )
+    return not without
+
+
+def refuse_repeated_qids(path: str, qids: Sequence[int | str | None]) -> None:
+    """Raise DataError where some sentences have a qid and others none, or where one stands twice (7 and "7" are one)."""
+    known = [str(qid) for qid in qids if qid is not None]
+    if known and len(known) < len(qids):
+        raise DataError(f"{path} has a qid in {len(known)} of its {len(qids)} sentences: give all of them one, or none")
+    repeated = [qid for qid, count in Counter(known).items() if count > 1]
+    if repeated:
         raise DataError(
-            f"the annotation file {path} is not valid json: {error}; correct it, or fetch it again"
-        ) from error
-    if (form := form_of_json(content)) is not None:
-        raise DataError(f"the annotation file {path} is {form}: {EXPECTED}")
-    if not isinstance(content, dict) or not content:
-        kind = "an empty object" if isinstance(content, dict) else f"a {type(content).__name__}"
-        raise DataError(f"the annotation file {path} holds {kind}: it must map video ids to entries")
-    return content
+            f"{path} has {len(repeated)} qids more than once ({listed(repeated)}): give each sentence its own"
+        )
 
 
-def parse_video(path: str, video_id: str, entry: dict, time_unit: str) -> VideoAnnotation:
-    """One entry of the annotation file `path`; raises DataError naming what is wrong with it."""
-    where = f"video {video_id} of {path}"
-    duration, unit = _duration_and_unit(where, entry, time_unit)
-    sentences, timestamps = _field(where, entry, "sentences"), _field(where, entry, "timestamps")
-    if not isinstance(sentences, list) or not isinstance(timestamps, list) or len(sentences) != len(timestamps):
-        raise DataError(f"{where} must have lists of equal length as timestamps and sentences: correct the entry")
-    kept = []
-    for number, (sentence, times) in enumerate(zip(sentences, timestamps, strict=True)):
-        if not isinstance(times, list) or len(times) != 2 or not all(is_number(time) for time in times):
-            raise DataError(
-                f"{where} has {times!r} as timestamp {number}: it must be two finite numbers, start and end"
+def _durations(path: str, entries: Iterable[SentenceEntry], durations: str) -> dict[str, float]:
+    """Seconds of each video, which all its sentences must agree on."""
+    elsewhere = read_durations(durations) if durations else {}
+    seconds: dict[str, float] = {}
+    for entry in entries:
+        duration = elsewhere.get(entry.video_id) if entry.duration is None else entry.duration
+        if duration is None:
+            reason = (
+                f"{durations} lacks it" if durations else "a file with durations is the catalog entry's `durations`"
             )
-        if not isinstance(sentence, str) or not sentence.strip() or not is_unicode(sentence):
-            raise DataError(f"{where} has {sentence!r} as sentence {number}: it must be a text that is not empty")
-        if times[0] < times[1]:
-            kept.append((sentence, max(times[0] / unit, 0), min(times[1] / unit, duration)))
-    moments = np.array([moment for _, *moment in kept], dtype=np.float32).reshape(-1, 2)
-    return VideoAnnotation(video_id, duration, [sentence for sentence, *_ in kept], moments)
+            raise DataError(f"{entry.where} says no duration of video {entry.video_id}: {reason}")
+        if not SHORTEST <= duration <= LONGEST:
+            raise DataError(f"{entry.where} has a duration of {duration} seconds: correct it")
+        if abs(seconds.setdefault(entry.video_id, duration) - duration) > SAME_DURATION:
+            raise DataError(
+                f"{entry.where} says that video {entry.video_id} lasts {duration} s, an earlier one "
+                f"{seconds[entry.video_id]} s: correct one of them"
+            )
+    return seconds
 
 
-def _duration_and_unit(where: str, entry: dict, time_unit: str) -> tuple[float, float]:
-    """Duration in seconds, and how many units of the file's timestamps make a second."""
-    keys = ["num_frames", "fps"] if time_unit == "frames" else ["duration"]
-    for key in keys:
-        value = _field(where, entry, key)
-        if not is_number(value) or value <= 0:
-            raise DataError(f"{where} has {key} {value!r}: it must be a finite number above 0")
-    duration, unit = (
-        (entry["num_frames"] / entry["fps"], entry["fps"]) if time_unit == "frames" else (entry[keys[0]], 1)
-    )
-    if not SHORTEST <= duration <= LONGEST:
-        raise DataError(f"{where} has a duration of {duration} seconds: correct {' and '.join(keys)}")
-    return duration, unit
+def _refuse_other_units(path: str, entries: Iterable[SentenceEntry], seconds: dict[str, float]) -> None:
+    """Raise DataError where the times of most moments cannot be seconds of their videos."""
+    ends = [
+        (end / entry.rate, seconds[entry.video_id])
+        for entry in entries
+        for start, end in entry.windows or ()
+        if start < end
+    ]
+    ratios = np.array([min(end / duration, LONGEST) for end, duration in ends])
+    late = int((ratios >= TOO_LATE).sum())
+    if 2 * late > len(ratios):
+        unit = "milliseconds" if np.median(ratios) > 100 else "frames (which time_unit: frames reads, with fps)"
+        raise DataError(
+            f"the annotation file {path} has {late} of its {len(ratios)} moments end at {TOO_LATE} times their video's "
+            f"duration or later: are its times {unit}? write seconds"
+        )
+    if len(ends) >= 5 and all(end <= 1 and duration >= 10 for end, duration in ends):
+        raise DataError(
+            f"the annotation file {path} has no moment that ends after the first second of its video: are its times "
+            "shares of the duration? write seconds"
+        )
 
 
-def _field(where: str, entry: dict, key: str) -> object:
-    if key not in entry:
-        raise DataError(f"{where} has no {key!r}: add it, or check the catalog entry's time_unit")
-    return entry[key]
-
-
-def is_number(value: object) -> bool:
-    """Tell whether it is a number that a float can hold."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return False
-    return abs(value) <= sys.float_info.max
-
-
-def is_unicode(text: str) -> bool:
-    """False for lone surrogates, which json can spell but no tokenizer reads."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+def _used_windows(entry: SentenceEntry, duration: float, counts: AnnotationCounts) -> np.ndarray | None:
+    """The moments [G, 2] of a sentence in seconds, clamped into its video; None, and counted, where none is left."""
+    if entry.windows is None:
+        counts.sentences += 1
+        return np.zeros((0, 2))
+    kept, unused, is_clamped = [], Counter[str](), False
+    for first, last in entry.windows:
+        start, end = max(first / entry.rate, 0), min(last / entry.rate, duration)
+        if not first < last:
+            unused[ONLY_START_BELOW_END] += 1
+        elif not np.float32(start) < np.float32(end):  # what losses and metrics compute with
+            unused[OUTSIDE] += 1
+        else:
+            kept.append((start, end))
+            is_clamped |= first < 0 or last / entry.rate > duration
+    if not kept:
+        counts.left_out[next(iter(unused), WITHOUT)] += 1
+        return None
+    counts.sentences += 1
+    counts.clamped += is_clamped
+    counts.moments_left_out += unused
+    return np.array(kept, dtype=np.float64)
 
 
 def count_sentences(videos: Sequence[VideoAnnotation]) -> int:

@@ -10,6 +10,7 @@ from mmn.data.annotations import VideoAnnotation
 from mmn.data.cache import ClipFile, SharedClipCache
 from mmn.data.features import FeatureFile, resample_clips
 from mmn.data.tokenizer import QueryTokenizer
+from mmn.utils.errors import DataError
 
 
 @dataclass
@@ -40,9 +41,10 @@ class MomentDataset(Dataset):
         num_pre_clips: P.
         cache: where resampled features are kept.
         thresholds: IoU values of the recall table.
+        has_truth: True where the moments are known.
+    Attributes:
+        qids: ids of the sentences: those of the annotation file, else the positions in annotation order.
     """
-
-    has_truth = True
 
     def __init__(
         self,
@@ -53,17 +55,23 @@ class MomentDataset(Dataset):
         num_pre_clips: int,
         cache: SharedClipCache | ClipFile,
         thresholds: tuple[float, ...],
+        has_truth: bool = True,
     ):
         self.name = name
         self.videos = videos
         self.features = features
         self.num_pre_clips = num_pre_clips
         self.thresholds = thresholds
+        self.has_truth = has_truth
         self.pad_id = tokenizer.pad_id
         counts = [len(video.sentences) for video in videos]
         self.first_sentence = np.cumsum([0, *counts])
         self.tokens = tokenizer([sentence for video in videos for sentence in video.sentences])
+        if any((video.moment_counts > 1).any() for video in videos):
+            raise DataError(f"the split {name} has sentences with several moments, which is not supported yet")
         self.cache = cache
+        named = [qid for video in videos for qid in video.qids or ()]
+        self.qids: Sequence[int | str] = named or range(self.num_sentences)
 
     @property
     def num_sentences(self) -> int:

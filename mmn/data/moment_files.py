@@ -6,20 +6,26 @@ from tqdm import tqdm
 from yacs.config import CfgNode
 
 from mmn.config.paths_catalog import CatalogEntry
-from mmn.data.annotations import VideoAnnotation, parse_video, read_annotation_json, read_annotations
+from mmn.data.annotation_files import SentenceEntry, read_sentences
+from mmn.data.annotations import AnnotationFile, VideoAnnotation, collect_sentences, read_annotation_file
 from mmn.data.cache import ClipFile, build_cache
 from mmn.data.dataset import MomentDataset
 from mmn.data.features import FeatureFile, resample_clips
-from mmn.data.splits import Split
+from mmn.data.splits import Note, Split
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.structures.recipe import FeatureRecipe
 from mmn.utils.errors import DataError
+from mmn.utils.logger import get_logger
 
 
 def read_split(cfg: CfgNode, split: Split) -> list[VideoAnnotation]:
-    """The annotations of a split, see `read_annotations`."""
+    """The videos of a split, see `read_annotation_file`."""
+    return _annotation_file(cfg, split).videos
+
+
+def _annotation_file(cfg: CfgNode, split: Split) -> AnnotationFile:
     entry = split.entry_of(CatalogEntry, cfg)
-    return read_annotations(entry.annotation, entry.time_unit)
+    return read_annotation_file(entry.annotation, entry.time_unit, entry.format, entry.durations)
 
 
 def feature_file(cfg: CfgNode, split: Split) -> FeatureFile:
@@ -30,13 +36,21 @@ def feature_file(cfg: CfgNode, split: Split) -> FeatureFile:
 
 def build_dataset(cfg: CfgNode, split: Split, tokenizer: QueryTokenizer) -> MomentDataset:
     """The dataset of a split. Reads annotations, tokenises, and checks that the features are there."""
-    videos, features = read_split(cfg, split), feature_file(cfg, split)
-    video_ids = [video.video_id for video in videos]
+    annotations, features = _annotation_file(cfg, split), feature_file(cfg, split)
+    get_logger().info("%s: %s", split.name, annotations.counts)
+    video_ids = [video.video_id for video in annotations.videos]
     if not cfg.DATALOADER.CACHE_DIR:
         features.check(video_ids)
     cache = build_cache(cfg, split.name, video_ids, features.input_size, [features.path])
     return MomentDataset(
-        split.name, videos, features, tokenizer, cfg.INPUT.NUM_PRE_CLIPS, cache, split.entry.thresholds
+        split.name,
+        annotations.videos,
+        features,
+        tokenizer,
+        cfg.INPUT.NUM_PRE_CLIPS,
+        cache,
+        split.entry.thresholds,
+        annotations.has_truth,
     )
 
 
@@ -67,28 +81,28 @@ def feature_recipe(cfg: CfgNode, split: Split) -> FeatureRecipe | None:
 
 
 def split_problems(cfg: CfgNode, split: Split) -> Iterator[str]:
-    """One sentence per problem of a split's annotations and features; each video is looked at."""
+    """One sentence per problem of a split's annotations and features, and a `Note` on the sentences; each video is looked
+    at."""
     entry, features = split.entry_of(CatalogEntry, cfg), feature_file(cfg, split)
+    sentences: list[SentenceEntry] = []
     try:
-        content = read_annotation_json(entry.annotation)
+        for part in tqdm(read_sentences(entry.annotation, entry.format, entry.time_unit), desc=split.name, leave=False):
+            if isinstance(part, DataError):
+                yield str(part)
+            else:
+                sentences += part
+        if sentences:
+            yield Note(collect_sentences(entry.annotation, sentences, entry.durations).counts)
     except DataError as error:
         yield str(error)
-        return
-    num_sentences = 0
-    for video_id, fields in tqdm(content.items(), desc=split.name, leave=False):
-        try:
-            num_sentences += len(parse_video(entry.annotation, video_id, fields, entry.time_unit).sentences)
-        except DataError as error:
-            yield str(error)
-    if not num_sentences:
-        yield f"the annotation file {entry.annotation} holds no sentence with start < end"
     features.waits = ()  # a damaged file has many such videos
     try:
         features.open()
     except DataError as error:
         yield str(error)
         return
-    for video_id in tqdm(content, desc=f"{split.name} features", leave=False):
+    video_ids = dict.fromkeys(sentence.video_id for sentence in sentences)
+    for video_id in tqdm(video_ids, desc=f"{split.name} features", leave=False):
         try:
             features.read(video_id)
         except DataError as error:

@@ -30,6 +30,10 @@ class Split:
         return self.entry
 
 
+class Note(str):
+    """A fact about a split's files that is no problem, among the sentences about their problems."""
+
+
 class Splits:
     """The splits of a config, found in the catalog, which is read once, here.
 
@@ -67,4 +71,5 @@ def _below(root: str, entry: CatalogEntry | TubeEntry) -> CatalogEntry | TubeEnt
     if isinstance(entry, TubeEntry):
         tracks = tuple(os.path.join(root, path) for path in entry.tracks)
         return replace(entry, annotation=annotation, tubes=os.path.join(root, entry.tubes), tracks=tracks)
-    return replace(entry, annotation=annotation, features=os.path.join(root, entry.features))
+    durations = os.path.join(root, entry.durations) if entry.durations else ""
+    return replace(entry, annotation=annotation, features=os.path.join(root, entry.features), durations=durations)

@@ -8,11 +8,12 @@ import h5py
 import numpy as np
 import torch
 
-from mmn.data.annotations import is_number, is_unicode, read_annotation_json
+from mmn.data.annotation_files import read_annotation_json
 from mmn.data.features import FeatureFile
 from mmn.structures.tubes import Tubes
 from mmn.utils.errors import DataError
 from mmn.utils.files import atomic_path
+from mmn.utils.text_files import is_number, is_unicode
 
 COLUMNS = ("tube", "frame", "x1", "y1", "x2", "y2")  # of a table of candidate tubes
 TRUTH_KEYS = ("st_frame", "ed_frame", "bbox")

@@ -8,7 +8,7 @@ from yacs.config import CfgNode
 
 from mmn.config.paths_catalog import TubeEntry
 from mmn.config.validate import input_sizes
-from mmn.data.annotations import read_annotation_json
+from mmn.data.annotation_files import read_annotation_json
 from mmn.data.cache import ClipFile, build_cache
 from mmn.data.features import FeatureFile
 from mmn.data.splits import Split

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from yacs.config import CfgNode
 
-from mmn.data.splits import Splits
+from mmn.data.splits import Note, Splits
 from mmn.engine.tasks import find_task
 from mmn.utils.errors import ConfigError, UserError
 
@@ -28,14 +28,14 @@ def report_problems(problems: Mapping[str, Iterable[str]]) -> None:
     """Print every problem of every split; raises UserError with their number if there are any.
 
     Args:
-        problems: split name -> one sentence per problem.
+        problems: split name -> one sentence per problem, and any `Note`, which is printed and not counted.
     """
     count = 0
     for split, sentences in problems.items():
         found = 0
         for sentence in sentences:
             print(f"{split}: {sentence}")
-            found += 1
+            found += not isinstance(sentence, Note)
         if not found:
             print(f"{split}: no problem")
         count += found

@@ -38,11 +38,11 @@ def write_predictions(path: str, dataset: MomentDataset, predictions: Prediction
         path,
         (
             prediction_record(
-                sentence_id,
+                dataset.qids[sentence_id],
                 video.sentences[number],
                 video.video_id,
                 video.duration,
-                [video.moments[number].tolist()],
+                video.moments_by_sentence[number].tolist(),
                 [[*moment, score] for moment, score in zip(moments, scores, strict=True) if score > 0],
             )
             for (video, number), sentence_id, moments, scores in rows

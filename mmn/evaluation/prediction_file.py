@@ -8,18 +8,18 @@ moments may stand in a file of their own, as QVHighlights has them. Nothing here
 """
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mmn.evaluation.query_identity import by_identity, pair_queries
-from mmn.structures.annotation_forms import form_of_text, form_of_whole_json
+from mmn.structures.annotation_forms import FORMS, JSON_LINES, form_of_text, form_of_whole_json
+from mmn.structures.query_lines import TRUE_WINDOWS, QueryLine, parse_query_line, read_windows
 from mmn.utils.errors import DataError
 from mmn.utils.files import atomic_path
 from mmn.utils.logger import get_logger
-from mmn.utils.text_files import numbered_lines, parse_json, read_text
+from mmn.utils.text_files import is_number, numbered_lines, read_text
 
 TRUTH_TOLERANCE = 0.01  # seconds by which two files may differ on a true moment: some tools round
 
@@ -54,7 +54,7 @@ class QueryPrediction:
 
 
 def prediction_record(
-    qid: int, query: str, video_id: str, duration: float, truth: list[list[float]], predicted: list[list[float]]
+    qid: int | str, query: str, video_id: str, duration: float, truth: list[list[float]], predicted: list[list[float]]
 ) -> dict[str, object]:
     """One line of a prediction file.
 
@@ -106,17 +106,6 @@ def read_predictions(path: str, truth_path: str | None = None, missing_as_wrong:
     return [_query(line, annotation) for line, annotation in pairs]
 
 
-@dataclass(frozen=True)
-class QueryLine:
-    """A line of a prediction or annotation file: where it stands, its json object, and whose query it is about."""
-
-    where: str
-    record: dict
-    qid: int | str | None
-    query: str
-    video_id: str
-
-
 def read_query_lines(path: str, kind: str, advice: str) -> list[QueryLine]:
     """Every line that is not blank; at least one."""
     try:
@@ -127,22 +116,10 @@ def read_query_lines(path: str, kind: str, advice: str) -> list[QueryLine]:
         raise DataError(f"the {kind} {path} is no UTF-8 text: {advice}") from error
     if not text.strip():
         raise DataError(f"the {kind} {path} has no line: {advice}")
-    if (form := form_of_text(text) or form_of_whole_json(text)) is not None:
+    form = form_of_text(text) or form_of_whole_json(text)
+    if form not in (None, FORMS[JSON_LINES]):
         raise DataError(f"the {kind} {path} is {form}, but JSON lines are expected, one object per query: {advice}")
-    return [_parse_line(f"line {number} of {path}", line) for number, line in numbered_lines(text)]
-
-
-def _parse_line(where: str, text: str) -> QueryLine:
-    try:
-        record = parse_json(text)
-    except ValueError as error:
-        raise DataError(f"{where} is not valid json ({error}): write the file again") from error
-    if not isinstance(record, dict):
-        raise DataError(f"{where} must be a json object with relevant_windows and pred_relevant_windows")
-    qid = record.get("qid")
-    if isinstance(qid, bool) or not isinstance(qid, (int, str, type(None))):
-        raise DataError(f"{where} has the qid {qid!r}: it must be a whole number or a text")
-    return QueryLine(where, record, qid, str(record.get("query") or ""), str(record.get("vid") or ""))
+    return [parse_query_line(f"line {number} of {path}", line) for number, line in numbered_lines(text)]
 
 
 def _query(line: QueryLine | None, annotation: QueryLine) -> QueryPrediction:
@@ -167,19 +144,14 @@ def _query(line: QueryLine | None, annotation: QueryLine) -> QueryPrediction:
 
 def _duration(line: QueryLine) -> float:
     value = line.record["duration"]
-    if not is_finite_number(value) or value <= 0:
+    if not is_number(value) or value <= 0:
         raise DataError(f"{line.where} has the duration {value!r}: it must be seconds above 0")
     return float(value)
 
 
 def _true_windows(line: QueryLine, duration: float | None) -> list[list[float]]:
     """The true moments of a line, cut to the video as training cuts them (SPEC section 1)."""
-    if "relevant_windows" in line.record and line.record["relevant_windows"] is None:
-        raise DataError(
-            f"{line.where} has relevant_windows null, as datasets of highlights without moments do (TVSum, YouTube "
-            "Highlights): it cannot be scored by moments"
-        )
-    windows = read_windows(line, "relevant_windows", "[start, end]", 2) if "relevant_windows" in line.record else []
+    windows = read_windows(line, TRUE_WINDOWS, "[start, end]", 2) if TRUE_WINDOWS in line.record else []
     if not windows:
         raise DataError(
             f"{line.where} has no relevant_windows, so its true moments are not known: name a file that has them by --truth"
@@ -191,20 +163,6 @@ def _true_windows(line: QueryLine, duration: float | None) -> list[list[float]]:
 def _predicted_windows(line: QueryLine, duration: float | None) -> list[list[float]]:
     windows = read_windows(line, "pred_relevant_windows", "[start, end, score]", 3)
     _refuse_outside(line, windows, duration)
-    return windows
-
-
-def read_windows(line: QueryLine, key: str, columns: str, width: int) -> list[list[float]]:
-    windows = line.record.get(key)
-    if not isinstance(windows, list):
-        raise DataError(f"{line.where} has no list {key!r} of {columns}: write the file by test_net.py --dump")
-    for window in windows:
-        if width == 3 and isinstance(window, list) and len(window) == 2:
-            raise DataError(
-                f"{line.where} has {window!r} in {key!r} without a score: write {columns}, the score the higher the better"
-            )
-        if not isinstance(window, list) or len(window) != width or not all(map(is_finite_number, window)):
-            raise DataError(f"{line.where} has {window!r} in {key!r}, which must be {columns} in finite numbers")
     return windows
 
 
@@ -230,7 +188,3 @@ def same_moments(one: np.ndarray, other: np.ndarray) -> bool:
     """Tell whether two sets of moments [G, 2] are equal but for their order and for rounding by TRUTH_TOLERANCE."""
     one, other = one[one[:, 0].argsort(kind="stable")], other[other[:, 0].argsort(kind="stable")]
     return one.shape == other.shape and np.allclose(one, other, rtol=0, atol=TRUTH_TOLERANCE)
-
-
-def is_finite_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from mmn.evaluation.prediction_file import QueryLine, is_finite_number, read_query_lines, read_windows
+from mmn.evaluation.prediction_file import read_query_lines
 from mmn.evaluation.query_identity import pair_queries
 from mmn.evaluation.qvhighlights import CLIP_SECONDS, HighlightPrediction, HighlightTruth, qvhighlights_metrics
 from mmn.evaluation.recall import format_table
+from mmn.structures.query_lines import QueryLine, read_windows
 from mmn.utils.errors import DataError
 from mmn.utils.files import atomic_path
+from mmn.utils.text_files import is_number
 
 WINDOWS, SALIENCY = "pred_relevant_windows", "pred_saliency_scores"
 
@@ -56,7 +58,7 @@ def _prediction(line: QueryLine) -> HighlightPrediction:
         windows = np.array(rows, dtype=np.float64).reshape(-1, 3)
     if SALIENCY in line.record:
         values = line.record[SALIENCY]
-        if not isinstance(values, list) or not all(map(is_finite_number, values)):
+        if not isinstance(values, list) or not all(map(is_number, values)):
             raise DataError(f"{line.where} has {SALIENCY} that is no list of finite numbers, one per clip of 2 s")
         saliency = np.array(values, dtype=np.float64)
     return HighlightPrediction(windows, saliency)
@@ -69,7 +71,7 @@ def _truth(line: QueryLine) -> HighlightTruth:
             f"{line.where} needs relevant_windows that start before they end: is this a file with the truth?"
         )
     duration = line.record.get("duration", 0)
-    if not is_finite_number(duration) or duration <= 0:
+    if not is_number(duration) or duration <= 0:
         raise DataError(f"{line.where} has the duration {duration!r}: it must be seconds above 0")
     num_clips = int(duration / CLIP_SECONDS)
     ids, scores = line.record.get("relevant_clip_ids"), line.record.get("saliency_scores")

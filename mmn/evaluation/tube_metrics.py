@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmn.data.annotations import read_annotation_json
+from mmn.data.annotation_files import read_annotation_json
 from mmn.data.tube_annotations import TubeAnnotation, parse_tube, read_tube_annotations, tube_entry, write_entries
 from mmn.data.tube_dataset import TubeDataset
 from mmn.evaluation.inference import SentencePredictions

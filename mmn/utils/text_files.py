@@ -1,6 +1,7 @@
 """Reading text, json and yaml as people and other programs write them."""
 
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,6 +61,18 @@ def parse_yaml(text: str) -> Any:
     ValueError, as for a date such as 2024-13-01, and RecursionError come from the library.
     """
     return yaml.load(text, Loader=UniqueKeyLoader)
+
+
+def is_number(value: object) -> bool:
+    """Tell whether a value of a json or yaml text is a finite number that a float can hold."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return abs(value) <= sys.float_info.max
+
+
+def is_unicode(text: str) -> bool:
+    """Tell whether a text has no lone surrogates, which json can spell but no tokenizer reads."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def numbered_lines(text: str) -> Iterator[tuple[int, str]]:

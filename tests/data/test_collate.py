@@ -13,7 +13,7 @@ PAD = 9
 
 def sample(name, tokens, first_sentence, duration):
     moments = np.arange(2 * len(tokens), dtype=np.float32).reshape(-1, 2)
-    annotation = VideoAnnotation(name, duration, ["text"] * len(tokens), moments)
+    annotation = VideoAnnotation(name, duration, ["text"] * len(tokens), moments[:, None])
     clips = np.full((4, 3), first_sentence, dtype=np.float32)
     return VideoSample(clips, [np.array(ids, dtype=np.int32) for ids in tokens], annotation, first_sentence)
 

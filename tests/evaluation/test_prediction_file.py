@@ -34,7 +34,7 @@ def write(tmp_path):
 def test_any_query_survives_writing_and_reading(tiny_cfg, tmp_path, query):
     dataset = build_dataset(tiny_cfg, Splits(tiny_cfg).find("synthetic_test"), build_tokenizer(tiny_cfg))
     first = dataset.videos[0]
-    dataset.videos = [replace(first, sentences=[query], moments=first.moments[:1])]
+    dataset.videos = [replace(first, sentences=[query], windows=first.windows[:1])]
     predictions = Predictions(torch.tensor([0]), torch.tensor([[[0.0, 1.0]]]), torch.tensor([[0.5]]))
     write_predictions(str(tmp_path / "dump.jsonl"), dataset, predictions)
     (record,) = read_predictions(str(tmp_path / "dump.jsonl"))

@@ -53,7 +53,7 @@ def construct(folder: str, form: str) -> object:
         return [
             (tokenizer.tokenizer(sentence)["input_ids"], iou_map(torch.from_numpy(moment), video.duration, NUM_CLIPS))
             for video in videos
-            for sentence, moment in zip(video.sentences, video.moments, strict=True)
+            for sentence, (moment,) in zip(video.sentences, video.moments_by_sentence, strict=True)
         ]
     features = FeatureFile(os.path.join(folder, "features.hdf5"), "{vid}/c3d_features", INPUT_SIZE)
     features.check(video.video_id for video in videos)

@@ -54,22 +54,22 @@ def main() -> None:
 
 
 def measure_recall(index: MomentIndex, videos: list[VideoAnnotation]) -> list[float]:
-    """Share of the sentences whose moment is among the first ones of the whole index, for IOUS and RANKS."""
+    """Share of the sentences of which a moment is among the first ones of the whole index, for IOUS and RANKS."""
     asked = [
-        (sentence, video.video_id, moment)
+        (sentence, video.video_id, moments)
         for video in videos
-        for sentence, moment in zip(video.sentences, video.moments, strict=True)
+        for sentence, moments in zip(video.sentences, video.moments_by_sentence, strict=True)
     ]
     results = index.search([sentence for sentence, *_ in asked], top_k=max(RANKS))
     ious = [found_ious(result, *answer) for result, (_, *answer) in zip(results, asked, strict=True)]
     return [float(np.mean([(part[:rank] >= iou).any() for part in ious])) for iou in IOUS for rank in RANKS]
 
 
-def found_ious(result: SearchResult, video_id: str, moment: np.ndarray) -> np.ndarray:
-    """IoU of each found moment with the right one; 0 in another video."""
+def found_ious(result: SearchResult, video_id: str, moments: np.ndarray) -> np.ndarray:
+    """IoU of each found moment with the best of the right ones [G, 2]; 0 in another video."""
     found = np.array([(one.start, one.end) for one in result.moments], np.float32).reshape(-1, 2)
     is_there = np.array([one.video == video_id for one in result.moments], bool)
-    return moment_ious(found, moment[None])[:, 0] * is_there
+    return moment_ious(found, moments).max(axis=1) * is_there
 
 
 if __name__ == "__main__":

@@ -39,6 +39,6 @@ def random_batch(cfg: CfgNode, setting: Setting, seed: int = 0) -> GroundingBatc
         tokens = [torch.randint(1000, 30000, (length,), generator=generator).int().numpy() for length in lengths]
         bounds = torch.rand(setting.num_sentences, 2, generator=generator).sort(dim=1).values * setting.duration
         sentences = [f"sentence {number}" for number in range(setting.num_sentences)]
-        annotation = VideoAnnotation(f"video {video}", setting.duration, sentences, bounds.numpy())
+        annotation = VideoAnnotation(f"video {video}", setting.duration, sentences, bounds[:, None].numpy())
         samples.append(VideoSample(feats.numpy(), tokens, annotation, video * setting.num_sentences))
     return Collator(pad_id=0)(samples)

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mmn.apps.convert.array_pickle import load_array_pickle
-from mmn.data.annotations import is_number, read_json_object
+from mmn.data.annotation_files import read_json_object
 from mmn.data.tube_annotations import (
     TubeAnnotation,
     annotation_entry,
@@ -22,6 +22,7 @@ from mmn.data.tube_annotations import (
     write_tables,
 )
 from mmn.utils.errors import ConfigError, DataError
+from mmn.utils.text_files import is_number
 
 TUBES_SUFFIX = "_tubes.pkl"
 Tables = dict[str, np.ndarray]  # video -> rows of candidate tubes, see `parse_table`

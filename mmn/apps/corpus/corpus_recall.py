@@ -154,8 +154,8 @@ def find_answers(videos: Sequence[VideoAnnotation]) -> Answers:
     """The answers of all sentences of a split, in annotation order."""
     known: dict[str, list[tuple[int, np.ndarray]]] = defaultdict(list)
     for place, video in enumerate(videos):
-        for sentence, moment in zip(video.sentences, video.moments, strict=True):
-            known[spoken(sentence)].append((place, moment))
+        for sentence, moments in zip(video.sentences, video.moments_by_sentence, strict=True):
+            known[spoken(sentence)] += [(place, moment) for moment in moments]
     rows = [known[spoken(sentence)] for video in videos for sentence in video.sentences]
     most = max(len(row) for row in rows)
     places = torch.full((len(rows), most), -1)

@@ -42,7 +42,8 @@ def find_videos(places: Iterable[str], annotations: str | None = None) -> list[L
 
     Args:
         places: video files, and folders whose video files are taken in alphabetical order.
-        annotations: a json file as training uses (SPEC section 1), whose video ids are file names without extension.
+        annotations: an annotation file as training uses (dataset/README.md), whose video ids are file names without
+            extension.
             Of folders, only the videos are taken that it has.
     Raises DataError where a place does not exist or a folder has no video.
     """
@@ -63,7 +64,7 @@ def free_name(name: str, taken: Container[str]) -> str:
 
 
 def read_sentences(annotations: str) -> dict[str, dict[str, tuple[tuple[float, float], ...]]]:
-    """The sentences of a json file as training uses: video id -> sentence -> (start, end) in seconds, one or several."""
+    """The sentences of an annotation file: video id -> sentence -> (start, end) in seconds, one or several."""
     return {video.video_id: _sentences_of(video) for video in read_annotations(annotations)}
 
 
@@ -86,9 +87,9 @@ def _files_of(place: str, wanted: Container[str] | None) -> list[Path]:
 def _sentences_of(video: VideoAnnotation) -> dict[str, tuple[tuple[float, float], ...]]:
     """Sentence -> its moments."""
     sentences: dict[str, tuple[tuple[float, float], ...]] = {}
-    for sentence, moment in zip(video.sentences, video.moments.tolist(), strict=True):
+    for sentence, moments in zip(video.sentences, video.moments_by_sentence, strict=True):
         sentence = sentence.strip()
-        sentences[sentence] = (*sentences.get(sentence, ()), tuple(moment))
+        sentences[sentence] = (*sentences.get(sentence, ()), *map(tuple, moments.tolist()))
     return sentences
 
 

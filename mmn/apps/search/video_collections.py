@@ -11,7 +11,7 @@ from mmn.apps.extraction.video_files import VideoFile, list_videos
 from mmn.apps.localize.encoded_video import PreparedVideo
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.search.indexed_video import BuildSettings, features_source, file_source
-from mmn.data.annotations import read_annotation_json
+from mmn.data.annotation_files import read_annotation_json
 from mmn.data.features import DAMAGE, FeatureFile
 from mmn.structures.recipe import FeatureRecipe
 from mmn.utils.errors import ConfigError, DataError

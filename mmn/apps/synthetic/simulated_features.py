@@ -18,7 +18,8 @@ import h5py
 import numpy as np
 
 from mmn.apps.synthetic.options import SimulationOptions
-from mmn.data.annotations import read_annotation_json, read_annotations
+from mmn.data.annotation_files import read_annotation_json
+from mmn.data.annotations import read_annotations
 from mmn.utils.errors import DataError
 from mmn.utils.files import atomic_path
 
@@ -104,7 +105,8 @@ def collect_videos(annotation_files: Iterable[str | os.PathLike]) -> dict[str, A
                 )
             video.moments.update(
                 (start, end, sentence)
-                for (start, end), sentence in zip(entry.moments.tolist(), entry.sentences, strict=True)
+                for moments, sentence in zip(entry.moments_by_sentence, entry.sentences, strict=True)
+                for start, end in moments.tolist()
             )
     if not videos:
         raise DataError("no annotation file was given: name at least one")

@@ -39,7 +39,7 @@ SMALL = {**EVALUATED, "rerank": replace(RULES["rerank"], depth=40), "product": r
 def video(video_id, *moments, duration=10.0):
     """An annotation from (sentence, start, end)."""
     bounds = np.array([bound for _, *bound in moments], dtype=np.float32).reshape(-1, 2)
-    return VideoAnnotation(video_id, duration, [sentence for sentence, *_ in moments], bounds)
+    return VideoAnnotation(video_id, duration, [sentence for sentence, *_ in moments], bounds[:, None])
 
 
 VIDEOS = [

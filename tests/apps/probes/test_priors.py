@@ -16,7 +16,7 @@ THRESHOLDS = (0.5, 0.7)
 def video(number, duration, *pairs):
     """pairs: (sentence, start, end)."""
     moments = np.array([pair[1:] for pair in pairs], dtype=np.float32)
-    return VideoAnnotation(f"v{number}", duration, [pair[0] for pair in pairs], moments)
+    return VideoAnnotation(f"v{number}", duration, [pair[0] for pair in pairs], moments[:, None])
 
 
 def random_shares(count, seed=0):

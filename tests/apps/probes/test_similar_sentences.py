@@ -20,7 +20,7 @@ def naive_jaccard(one, other):
 
 def make_videos(groups):
     return [
-        VideoAnnotation(f"v{number}", 10.0, list(group), np.tile(np.float32([0, 5]), (len(group), 1)))
+        VideoAnnotation(f"v{number}", 10.0, list(group), np.tile(np.float32([0, 5]), (len(group), 1, 1)))
         for number, group in enumerate(groups)
     ]
 

@@ -241,8 +241,8 @@ def test_rates_are_printed(localizer, checkpoint, place, capsys):
 def test_sentences_that_several_videos_have_are_their_own_in_all_of_them():
     moments = np.zeros((2, 2), np.float32)
     videos = [
-        VideoAnnotation("a", 9.0, ["A man runs.", "He sits"], moments),
-        VideoAnnotation("b", 9.0, ["a man  runs", "She stands."], moments),
+        VideoAnnotation("a", 9.0, ["A man runs.", "He sits"], moments[:, None]),
+        VideoAnnotation("b", 9.0, ["a man  runs", "She stands."], moments[:, None]),
     ]
     assert own_videos(videos).tolist() == [[True, True], [True, False], [True, True], [False, True]]
 

@@ -62,7 +62,7 @@ def test_tacos_frames_are_divided_by_the_frame_rate(tmp_path):
     ("duration", "fps", "num_rows"), [(10.0, 1.0, 10), (10.2, 1.0, 11), (0.3, 1.0, 1), (10.0, 2.5, 25)]
 )
 def test_number_of_rows_is_duration_times_rate_rounded_up(tmp_path, duration, fps, num_rows):
-    entry = {"duration": duration, "timestamps": [[0, 5]], "sentences": ["jump"]}
+    entry = {"duration": duration, "timestamps": [[0, duration / 2]], "sentences": ["jump"]}
     rows = simulate(tmp_path, {"v": entry}, options=SimulationOptions(dim=4, noise=1.0, fps=fps))["v"]
     assert rows.shape == (num_rows, 4)
 
