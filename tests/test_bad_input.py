@@ -8,11 +8,20 @@ import pytest
 from processes import launch
 from tiny import SYNTHETIC_CONFIG, tiny_options
 
+from mmn.apps.ablation.sweep_rows import read_rows
+from mmn.apps.convert.array_pickle import load_array_pickle
+from mmn.apps.localize.model_source import read_recipe
+from mmn.apps.video.decode import probe
+from mmn.apps.visual.training_curves import read_metrics
 from mmn.config import load_config, validate
 from mmn.config.paths_catalog import get_entry, load_catalog
 from mmn.data.annotations import read_annotations
 from mmn.data.features import FeatureFile
 from mmn.data.tokenizer import QueryTokenizer
+from mmn.data.tube_annotations import TubeFile
+from mmn.evaluation.map_file import MapFile
+from mmn.evaluation.prediction_file import read_predictions
+from mmn.utils.checkpoint import load_checkpoint
 from mmn.utils.errors import UserError
 
 
@@ -44,6 +53,32 @@ def test_features_are_refused_before_training(tmp_path, kind):
     with pytest.raises(UserError) as error:
         FeatureFile(str(path), "{vid}", hostile.DIM, waits=()).check(["video"])
     assert_is_a_sentence(error, "features.hdf5", "video", named)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        read_annotations,
+        read_predictions,
+        read_metrics,
+        load_array_pickle,
+        load_checkpoint,
+        load_catalog,
+        load_config,
+        read_rows,
+        probe,
+        MapFile,
+        lambda path: FeatureFile(path, "{vid}", hostile.DIM).check(["video"]),
+        lambda path: TubeFile(path, "{vid}").check(["video"]),
+        read_recipe,
+    ],
+)
+def test_folder_where_a_file_is_expected_is_said_to_be_one(tmp_path, read):
+    path = str(tmp_path / "folder.yaml")
+    (tmp_path / "folder.yaml").mkdir()
+    with pytest.raises(UserError, match="is a folder") as error:
+        read(path)
+    assert_is_a_sentence(error, "folder.yaml")
 
 
 @pytest.mark.parametrize("kind", hostile.CONFIGS)

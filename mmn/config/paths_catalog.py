@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from mmn.structures.annotation_forms import FORMS
-from mmn.utils.errors import ConfigError, nearest
+from mmn.utils.errors import ConfigError, failed_read, nearest
 from mmn.utils.text_files import parse_yaml, read_text
 
 
@@ -136,7 +136,7 @@ def load_catalog(path: str = "") -> dict[str, CatalogEntry | TubeEntry]:
     try:
         entries = parse_yaml(read_text(path))
     except OSError as error:
-        raise ConfigError(f"PATHS_CATALOG {path} cannot be read ({error.strerror}): check the path") from error
+        raise ConfigError(f"PATHS_CATALOG {path} cannot be read ({failed_read(error)}): check the path") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"PATHS_CATALOG {path} is not valid yaml: {' '.join(str(error).split())}") from error
     if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):

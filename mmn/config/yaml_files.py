@@ -5,7 +5,7 @@ import os
 import yaml
 
 from mmn.utils import text_files
-from mmn.utils.errors import ConfigError
+from mmn.utils.errors import ConfigError, failed_read
 
 BASE_KEY = "_BASE_"  # as in detectron2 and fvcore: the file that a config file builds on, relative to itself
 
@@ -41,7 +41,7 @@ def _read_text(path: str, remedy: str) -> str:
     try:
         return text_files.read_text(path)
     except OSError as error:
-        raise ConfigError(f"the config file {path} cannot be read ({error.strerror}): {remedy}") from error
+        raise ConfigError(f"the config file {path} cannot be read ({failed_read(error)}): {remedy}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"the config file {path} is not valid yaml: {error}") from error
     except ValueError as error:  # a path with a zero byte, or of characters that no file name has

@@ -22,7 +22,7 @@ from mmn.structures.annotation_forms import (
     form_of_text,
 )
 from mmn.structures.query_lines import TRUE_WINDOWS, parse_query_line, read_windows
-from mmn.utils.errors import DataError
+from mmn.utils.errors import DataError, failed_read
 from mmn.utils.text_files import is_number, is_unicode, numbered_lines, parse_json, read_text
 
 DURATION_KEYS = ("duration", "video_duration")  # the second in Charades-CD and ActivityNet-CD
@@ -94,7 +94,7 @@ def read_annotation_text(path: str) -> str:
         text = read_text(path)
     except OSError as error:
         raise DataError(
-            f"the annotation file {path} cannot be read ({error.strerror}): see dataset/README.md for the expected tree"
+            f"the annotation file {path} cannot be read ({failed_read(error)}): see dataset/README.md for the expected tree"
         ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"the annotation file {path} is not valid json: it is no UTF-8 text; fetch it again") from error

@@ -1,18 +1,24 @@
 """Reading one video's feature rows and resampling them to a fixed number of clips (SPEC section 1)."""
 
 import os
+import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import h5py
 import numpy as np
 
 from mmn.structures.recipe import FeatureRecipe
+from mmn.utils.attributes import number_attribute
 from mmn.utils.errors import DataError, listed
+from mmn.utils.hdf5 import open_hdf5, reading
 from mmn.utils.logger import get_logger
 
-# What h5py raises for a file that is not as it should be: damaged, or not to be read at the moment.
-DAMAGE = (OSError, RuntimeError, ValueError, TypeError, KeyError, MemoryError)
+T = TypeVar("T")
+VID = "{vid}"  # stands for a video's id in a feature key
+NUMBERS = "fiu"  # kinds of dtype that feature rows may have: real numbers, whole ones too
+SHOWN_IDS = 5  # of a feature file that lacks what is asked for
 
 
 def clip_boundaries(num_rows: int, num_clips: int, uses_last_row: bool = False) -> np.ndarray:
@@ -41,34 +47,51 @@ def resample_clips(rows: np.ndarray, num_clips: int, uses_last_row: bool = False
 
 
 def checked_rows(rows: np.ndarray, input_size: int, where: str) -> np.ndarray:
-    """Feature rows [T0, D] of one video as float32.
+    """Feature rows [T0, D] of one video, of any real or whole numbers, as float32.
 
     Args:
         input_size: D, the width that the model expects.
         where: whose they are, for messages.
     Raises DataError where they have another shape than [T0 > 0, D], or are not finite numbers.
     """
-    if np.ndim(rows) != 2 or rows.shape[1] != input_size or not len(rows):
+    shape = list(np.shape(rows))
+    if len(shape) != 2 or 0 in shape:
+        lack = f"{len(shape)} dimensions" if len(shape) != 2 else "0 rows" if not shape[0] else "0 columns"
         raise DataError(
-            f"{where} has shape {list(np.shape(rows))}, but the model expects [rows, {input_size}]: "
-            "correct MODEL.MMN.FEATPOOL.INPUT_SIZE or the file"
+            f"{where} has shape {shape}, that is, {lack}: it must have at least one row of {input_size} numbers, so make "
+            "its features again"
         )
+    if shape[1] != input_size:
+        raise DataError(
+            f"{where} has shape {shape}, but the model expects [rows, {input_size}]: correct "
+            "MODEL.MMN.FEATPOOL.INPUT_SIZE or the file"
+        )
+    if rows.dtype.kind not in NUMBERS:
+        raise DataError(f"{where} holds values of type {rows.dtype}, not finite numbers: make its features again")
     with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
-        values = rows.astype(np.float32, copy=False) if rows.dtype.kind == "f" else None
-    if values is None or not np.isfinite(values).all():
+        values = rows.astype(np.float32, copy=False)
+    if not np.isfinite(values).all():
         raise DataError(f"{where} holds values that are not finite numbers: extract its features again")
     return values
 
 
 class FeatureFile:
-    """The HDF5 feature file of a split. It is opened on first use in each process, since handles do not survive a fork.
+    """HDF5 file of features, of a split or of another collection of videos.
+
+    It is opened on first use in each process, since handles do not survive a fork.
 
     Args:
         path: HDF5 file.
         feature_key: path of a video's dataset in it, with `{vid}` for the video id.
         input_size: D, the width that the model expects.
         waits: seconds before each further attempt at a read that fails, as network file systems' do for moments.
+    Attributes:
+        kind: name of such a file before its path in messages.
+        missing: remedy where there is none.
     """
+
+    kind = "the feature file"
+    missing = "see dataset/README.md for where it comes from, or rehearse with tools/simulate_features.py"
 
     def __init__(self, path: str, feature_key: str, input_size: int, waits: Sequence[float] = (0.1, 0.5, 2.0)):
         self.path = path
@@ -85,14 +108,14 @@ class FeatureFile:
         """Raise DataError unless the file can be read and has every video, the first one of the right width."""
         file = self.open()
         video_ids = list(video_ids)
-        try:
+        with reading(f"{self.kind} {self.path}"):
             missing = [video_id for video_id in video_ids if self._key(video_id) not in file]
-        except DAMAGE as error:
-            raise DataError(f"the feature file {self.path} is damaged ({error}): fetch or make it again") from error
+            hint = missing and lookalikes(file, self.feature_key, missing[0])
         if missing:
             raise DataError(
-                f"the feature file {self.path} lacks {len(missing)} of {len(video_ids)} videos: {listed(missing)}; "
-                f"looked for them under {self.feature_key!r}, so complete the file or correct the catalog entry"
+                f"{self.kind} {self.path} lacks {len(missing)} of {len(video_ids)} videos: {listed(missing)}; "
+                f"looked for them under {self.feature_key!r}, but {hint}, so complete the file or correct feature_key in "
+                "the catalog entry"
             )
         self.read(video_ids[0])
         self.close()
@@ -102,60 +125,100 @@ class FeatureFile:
 
         Raises DataError where they cannot be read, have another shape than [T0 > 0, D], or are not finite.
         """
-        key = self._key(video_id)
-        rows = self._read_patiently(video_id)
-        where = f"video {video_id} of the feature file {self.path}"
+        rows = self._patiently(lambda dataset: dataset[()], video_id)
+        where = self._where(video_id)
         if rows is None:
-            raise DataError(
-                f"{where} has no dataset at {key!r}: complete the file, or correct feature_key in the catalog entry"
-            )
+            raise self._absent(video_id)
         return self.checked(rows, where)
 
     def checked(self, rows: np.ndarray, where: str) -> np.ndarray:
         """Rows that were read of a video, as float32; see `checked_rows`."""
         return checked_rows(rows, self.input_size, where)
 
+    def duration(self, video_id: str) -> float | None:
+        """Seconds of a video, where the attribute `duration` of its dataset says so, as extraction writes it.
+
+        Raises DataError where it is no number above 0, or there is no such video.
+        """
+        attributes = self._patiently(lambda dataset: {"duration": dataset.attrs.get("duration")}, video_id)
+        if attributes is None:
+            raise self._absent(video_id)
+        seconds = number_attribute(attributes, "duration", self._where(video_id))
+        if seconds is not None and seconds <= 0:
+            raise DataError(f"the attribute duration of {self._where(video_id)} is {seconds}: it must be above 0")
+        return None if seconds is None else float(seconds)
+
     def recipe(self) -> FeatureRecipe | None:
         """Recipe of the features, where the file says so. Raises DataError where it cannot be read."""
-        recipe = FeatureRecipe.from_attributes(self.open().attrs, f"the feature file {self.path}")
+        where = f"{self.kind} {self.path}"
+        with reading(where):
+            recipe = FeatureRecipe.from_attributes(self.open().attrs, where)
         self.close()
         return recipe
 
-    def _read_patiently(self, video_id: str) -> np.ndarray | None:
-        """The rows as they are in the file; None where there is no dataset. Tries again after an error."""
+    def _patiently(self, look: Callable[[h5py.Dataset], T], video_id: str) -> T | None:
+        """Result of `look` on the video's dataset; None where there is no dataset. Tries again after an error."""
         for wait in (*self.waits, None):
             try:
-                dataset = self.open().get(self._key(video_id))
-                return dataset[()] if isinstance(dataset, h5py.Dataset) else None
-            except (*DAMAGE, DataError) as error:
+                with reading(self._where(video_id)):
+                    dataset = self.open().get(self._key(video_id))
+                    return look(dataset) if isinstance(dataset, h5py.Dataset) else None
+            except DataError as error:
                 self.close()
                 if wait is None:
-                    raise DataError(
-                        f"video {video_id} of the feature file {self.path} cannot be read ({error}), after "
-                        f"{1 + len(self.waits)} attempts: fetch or make the file again if it is damaged"
-                    ) from error
-                get_logger().warning("video %s of %s cannot be read (%s), trying again", video_id, self.path, error)
+                    raise DataError(f"{error} (after {1 + len(self.waits)} attempts)") from error
+                get_logger().warning("%s; trying again", error)
                 time.sleep(wait)
         return None  # not reached
 
     def close(self) -> None:
+        """Let go of the file."""
         if self._file is not None and self._pid == os.getpid():
             self._file.close()
         self._file = None
 
     def _key(self, video_id: str) -> str:
-        return self.feature_key.replace("{vid}", video_id)
+        return self.feature_key.replace(VID, video_id)
+
+    def _where(self, video_id: str) -> str:
+        return f"video {video_id} of {self.kind} {self.path}"
+
+    def _absent(self, video_id: str) -> DataError:
+        with reading(f"{self.kind} {self.path}"):
+            hint = lookalikes(self.open(), self.feature_key, video_id)
+        return DataError(
+            f"{self._where(video_id)} has no dataset at {self._key(video_id)!r}, but {hint}: complete the file, or correct "
+            "the name or the feature key"
+        )
 
     def open(self) -> h5py.File:
-        """The file, opened in this process. Raises DataError where it is missing or damaged."""
+        """The file, opened in this process. Raises DataError as `open_hdf5`."""
         if self._file is None or self._pid != os.getpid():
-            if not os.path.isfile(self.path):
-                raise DataError(
-                    f"the feature file {self.path} does not exist: see dataset/README.md for where it comes from, "
-                    "or rehearse with tools/simulate_features.py"
-                )
-            try:
-                self._file, self._pid = h5py.File(self.path, "r"), os.getpid()
-            except DAMAGE as error:
-                raise DataError(f"the feature file {self.path} cannot be opened ({error}): fetch it again") from error
+            self._file, self._pid = open_hdf5(self.path, self.kind, self.missing, "fetch or make it again"), os.getpid()
         return self._file
+
+
+def lookalikes(file: h5py.File, feature_key: str, video_id: str) -> str:
+    """The end of a sentence about a video that a feature file lacks: what it holds that could be meant.
+
+    That is another feature key under which this video stands, a name like the video's, or else some of the names.
+    """
+    names = list(file)
+    whole_word = re.compile(rf"(?<![A-Za-z0-9]){re.escape(video_id)}(?![A-Za-z0-9])")  # not 1 in v_10
+    for group in ("", *(f"{name}/" for name in names[:SHOWN_IDS] if _is_group(file, name))):
+        for name in sorted(filter(whole_word.search, file[group] if group else names), key=len):
+            key = group + name
+            if _is_group(file, key):
+                key = next((f"{key}/{child}" for child in file[key] if not _is_group(file, f"{key}/{child}")), "")
+            template = key.replace(video_id, VID, 1)
+            if key and template != feature_key:
+                return f"{key!r} is there, that is, under {template!r}"
+    bare = os.path.splitext(video_id.removeprefix("v_"))[0]
+    near = [name for name in (bare, os.path.splitext(video_id)[0], video_id.removeprefix("v_")) if name in file]
+    if near or (near := [name for name in names if name.lower() == video_id.lower()]):
+        return f"{near[0]!r} is there"
+    return f"what it holds is {listed(map(repr, names), SHOWN_IDS)}" if names else "it is empty"
+
+
+def _is_group(file: h5py.File, name: str) -> bool:
+    return file.get(name, getclass=True) is h5py.Group

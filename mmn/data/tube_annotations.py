@@ -111,13 +111,16 @@ def parse_table(where: str, table: np.ndarray) -> Tubes:
 class TubeFile(FeatureFile):
     """The HDF5 file with the candidate tubes of every video, float32 [R, 6] with the columns of COLUMNS."""
 
+    kind = "the tube file"
+    missing = "make it by tools/convert_stvg.py, see docs/STVG.md"
+
     def __init__(self, path: str, feature_key: str):
         super().__init__(path, feature_key, len(COLUMNS))
 
     def checked(self, rows: np.ndarray, where: str) -> np.ndarray:
-        if np.ndim(rows) != 2 or rows.shape[1] != len(COLUMNS) or not len(rows):
+        if np.ndim(rows) == 2 and len(rows) and rows.shape[1] != len(COLUMNS):
             raise DataError(
-                f"{where} has shape {list(np.shape(rows))}, but a table of tubes has rows of {len(COLUMNS)}: convert "
+                f"{where} has shape {list(rows.shape)}, but a table of tubes has rows of {len(COLUMNS)}: convert "
                 "the data again by tools/convert_stvg.py"
             )
         return super().checked(rows, where)

@@ -21,18 +21,20 @@ from torch.utils.data import DataLoader
 
 from mmn.data.annotations import iterate_sentences
 from mmn.data.dataset import MomentDataset
-from mmn.data.features import DAMAGE
 from mmn.evaluation.inference import MomentRanker, Predictions, predict
 from mmn.modeling.mmn import GroundingOutput
 from mmn.modeling.scoring import SCORES, final_score
 from mmn.structures.batch import GroundingBatch
 from mmn.structures.proposals import ProposalCells
 from mmn.utils import comm
+from mmn.utils.attributes import number_attribute
 from mmn.utils.errors import ConfigError, DataError
 from mmn.utils.files import atomic_path
+from mmn.utils.hdf5 import HDF5_ERRORS, open_hdf5, reading
 from mmn.utils.logger import get_logger
 
 FORMAT = "mmn-score-maps 1"
+MADE_BY = "write it by tools/test_net.py --dump-maps"
 
 
 @dataclass(frozen=True)
@@ -176,19 +178,15 @@ class MapFile:
 
     def __init__(self, path: str):
         self.path = path
-        try:
-            self._file = h5py.File(path, "r")
-        except OSError as error:
-            raise DataError(
-                f"the map file {path} cannot be read ({error}): write it by test_net.py --dump-maps"
-            ) from error
+        self._file = open_hdf5(path, "the map file", MADE_BY, MADE_BY)
         try:
             attributes = self._file.attrs
             if attributes.get("format") != FORMAT:
                 raise KeyError(f"its format is {attributes.get('format')!r}, not {FORMAT!r}")
             self.split = str(attributes["split"])
-            self.cells = ProposalCells(int(attributes["num_clips"]), [int(n) for n in attributes["pooling_counts"]])
-            self.contrastive_power, self.score = float(attributes["contrastive_power"]), str(attributes["score"])
+            num_clips, power = (self._number(name) for name in ("num_clips", "contrastive_power"))
+            self.cells = ProposalCells(int(num_clips), [int(n) for n in attributes["pooling_counts"]])
+            self.contrastive_power, self.score = float(power), str(attributes["score"])
             if self.score not in SCORES:
                 raise KeyError(f"its score is {self.score!r}, none of {', '.join(SCORES)}")
             self.ids = {int(qid): row for row, qid in enumerate(self._file["qid"][:])}
@@ -196,18 +194,26 @@ class MapFile:
             for key, wanted in {"contrastive": shape, "iou": shape, "vid": shape[:1], "query": shape[:1]}.items():
                 if self._file[key].shape != wanted:
                     raise ValueError(f"{key} has the shape {self._file[key].shape}, not {wanted}")
-        except (*DAMAGE, ConfigError, AttributeError) as error:
+        except (*HDF5_ERRORS, ConfigError, AttributeError) as error:
             reason = error.args[0] if error.args else error
-            raise DataError(f"{path} is no map file ({reason}): write it by test_net.py --dump-maps") from error
+            raise DataError(f"{path} is no map file ({reason}): {MADE_BY}") from error
+
+    def _number(self, name: str) -> int | float:
+        number = number_attribute(self._file.attrs, name, f"the map file {self.path}")
+        if number is None:
+            raise KeyError(f"it has no attribute {name}")
+        return number
 
     def sentence(self, qid: int) -> tuple[str, str]:
         """(video id, sentence) of a query."""
         row = self.ids[qid]
-        return self._file["vid"].asstr()[row], self._file["query"].asstr()[row]
+        with reading(f"the map file {self.path}", MADE_BY):
+            return self._file["vid"].asstr()[row], self._file["query"].asstr()[row]
 
     def maps(self, qid: int) -> SentenceMaps:
         """The maps of a query that is in the file."""
         row = self.ids[qid]
-        contrastive, iou = (torch.from_numpy(self._file[key][row]).float() for key in ("contrastive", "iou"))
+        with reading(f"the map file {self.path}", MADE_BY):
+            contrastive, iou = (torch.from_numpy(self._file[key][row]).float() for key in ("contrastive", "iou"))
         final = final_score(contrastive, iou, self.contrastive_power, self.score)
         return SentenceMaps(*(self.cells.to_map(packed).numpy() for packed in (contrastive, iou, final)))

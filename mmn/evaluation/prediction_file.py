@@ -16,7 +16,7 @@ import numpy as np
 from mmn.evaluation.query_identity import by_identity, pair_queries
 from mmn.structures.annotation_forms import FORMS, JSON_LINES, form_of_text, form_of_whole_json
 from mmn.structures.query_lines import TRUE_WINDOWS, QueryLine, parse_query_line, read_windows
-from mmn.utils.errors import DataError
+from mmn.utils.errors import DataError, failed_read
 from mmn.utils.files import atomic_path
 from mmn.utils.logger import get_logger
 from mmn.utils.text_files import is_number, numbered_lines, read_text
@@ -111,7 +111,7 @@ def read_query_lines(path: str, kind: str, advice: str) -> list[QueryLine]:
     try:
         text = read_text(path)
     except OSError as error:
-        raise DataError(f"the {kind} {path} cannot be read ({error.strerror}): check the path") from error
+        raise DataError(f"the {kind} {path} cannot be read ({failed_read(error)}): check the path") from error
     except UnicodeDecodeError as error:
         raise DataError(f"the {kind} {path} is no UTF-8 text: {advice}") from error
     if not text.strip():

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from mmn.utils.attributes import number_attribute
 from mmn.utils.errors import DataError
 from mmn.utils.text_files import parse_json
 
 PREFIX = "recipe_"  # of the attributes in an HDF5 file
+NUMBERS = ("fps", "clip_length", "stride")  # fields of one number; "every frame" stands for no fps
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,11 @@ class FeatureRecipe:
         }
         if not values:
             return None
-        if values.get("fps") == "every frame":
-            values["fps"] = None
+        every_frame = values.get("fps") == "every frame"
+        for name in NUMBERS:
+            if name in values:
+                is_absent = name == "fps" and every_frame
+                values[name] = None if is_absent else number_attribute(attributes, PREFIX + name, where)
         try:
             values["versions"] = parse_json(values.get("versions", "{}"))
         except (TypeError, ValueError):

@@ -32,6 +32,17 @@ class CheckpointError(UserError):
     """A checkpoint that cannot be found, read or fitted to the model."""
 
 
+def failed_read(error: OSError) -> str:
+    """The reason why a file cannot be read, in words for the end of a sentence.
+
+    >>> failed_read(IsADirectoryError(21, "Is a directory"))
+    'it is a folder'
+    """
+    if isinstance(error, IsADirectoryError):
+        return "it is a folder"
+    return error.strerror or str(error)
+
+
 def closest_match(name: str, known: Iterable[str]) -> str | None:
     """The known name that an unknown one was meant to be; None where none is near.
 

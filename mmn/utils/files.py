@@ -16,6 +16,7 @@ try:
 except ImportError as error:
     raise UserError("this system has no file locks: mmn runs on Linux and macOS, and on Windows inside WSL") from error
 
+LOCK_FILE = ".lock"  # of `FolderLock`
 TEMPORARY_MARK = ".mmn-"  # in the names of temporary files, by which leftovers are known as ours
 
 
@@ -119,7 +120,7 @@ class FolderLock:
     """
 
     def __init__(self, folder: str, patience: float = 20.0, place: str = "folder"):
-        path = os.path.join(folder, ".lock")
+        path = os.path.join(folder, LOCK_FILE)
         try:
             self.file = open(path, "w")  # noqa: SIM115, it stays open as long as the lock is held
         except OSError as error:

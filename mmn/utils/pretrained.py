@@ -38,6 +38,8 @@ def load_pretrained(
     """
     if os.path.isdir(name):
         return _load(auto_class, name, f"the folder {name} is not one that {auto_class.__name__} can load", kwargs)
+    if os.path.isfile(name):
+        raise ConfigError(f"{key} points to the file {name}: name the folder that it lies in")
     if os.sep in name and (name.startswith((".", os.sep, "~")) or name.count(os.sep) > 1):
         raise ConfigError(f"{key} points to the folder {name}, which does not exist: correct the path")
     try:

@@ -84,7 +84,9 @@ def path(tmp_path):
         file["wide"] = np.ones((3, 5), dtype=np.float32)
         file["flat"] = np.ones(4, dtype=np.float32)
         file["empty"] = np.ones((0, 4), dtype=np.float32)
-        file["whole"] = np.ones((3, 4), dtype=np.int64)
+        file["whole"] = np.arange(12, dtype=np.int16).reshape(3, 4)
+        file["truth"] = np.ones((3, 4), dtype=bool)
+        file["text"] = np.full((3, 4), b"1.0")
         file["nan"] = np.full((3, 4), np.nan, dtype=np.float32)
         file["group/c3d_features"] = np.ones((3, 4), dtype=np.float32)
     return path
@@ -104,10 +106,32 @@ def test_rows_below_a_group_are_read(path):
     assert FeatureFile(path, "{vid}/c3d_features", 4).read("group").shape == (3, 4)
 
 
-@pytest.mark.parametrize("video", ["wide", "flat", "empty", "whole", "nan", "group", "absent"])
+@pytest.mark.parametrize("video", ["wide", "flat", "empty", "truth", "text", "nan", "group", "absent"])
 def test_rows_that_cannot_be_used_are_refused_with_video_and_file(path, video):
     with pytest.raises(DataError, match=f"video {video} of the feature file {path}"):
         FeatureFile(path, "{vid}", 4).read(video)
+
+
+def test_whole_numbers_are_read_as_float32(path):
+    rows = FeatureFile(path, "{vid}", 4).read("whole")
+    assert rows.dtype == np.float32
+    assert rows.tolist() == np.arange(12).reshape(3, 4).tolist()
+
+
+@pytest.mark.parametrize(
+    "video, reason",
+    [
+        ("empty", "has shape [0, 4], that is, 0 rows"),
+        ("flat", "has shape [4], that is, 1 dimensions"),
+        ("truth", "type bool"),
+        ("text", "type |S3"),
+    ],
+)
+def test_rows_are_refused_for_the_true_reason(path, video, reason):
+    with pytest.raises(DataError) as raised:
+        FeatureFile(path, "{vid}", 4).read(video)
+    assert reason in str(raised.value)
+    assert "INPUT_SIZE" not in str(raised.value)
 
 
 def test_wrong_width_names_the_config_key(path):
@@ -130,11 +154,46 @@ def test_missing_file_names_the_way_out(tmp_path):
         FeatureFile(str(tmp_path / "none.hdf5"), "{vid}", 4).check(["good"])
 
 
-def test_damaged_file_is_refused(tmp_path):
-    path = tmp_path / "damaged.hdf5"
-    path.write_bytes(b"no HDF5 at all")
-    with pytest.raises(DataError, match="cannot be opened"):
-        FeatureFile(str(path), "{vid}", 4).check(["good"])
+@pytest.mark.parametrize(
+    "names, feature_key, video_id, hint",
+    [
+        (["v_abc", "v_abcd"], "{vid}", "abc", "'v_abc' is there, that is, under 'v_{vid}'"),
+        (["abc.avi"], "{vid}", "abc", "'abc.avi' is there, that is, under '{vid}.avi'"),
+        (["c3d/abc"], "{vid}", "abc", "'c3d/abc' is there, that is, under 'c3d/{vid}'"),
+        (["abc/c3d_features"], "{vid}", "abc", "under '{vid}/c3d_features'"),
+        (["abc"], "{vid}/c3d_features", "abc", "'abc' is there, that is, under '{vid}'"),
+        (["abc"], "{vid}", "v_abc", "'abc' is there"),
+        (["abc"], "{vid}", "abc.avi", "'abc' is there"),
+        (["ABC"], "{vid}", "abc", "'ABC' is there"),
+        (["v_10", "v_11"], "{vid}", "1", "what it holds is 'v_10', 'v_11'"),
+        ([], "{vid}", "abc", "it is empty"),
+    ],
+)
+def test_file_that_lacks_a_video_says_what_it_holds(tmp_path, names, feature_key, video_id, hint):
+    path = str(tmp_path / "features.hdf5")
+    with h5py.File(path, "w") as file:
+        for name in names:
+            file[name] = np.ones((3, 4), np.float32)
+    for read in (FeatureFile.read, lambda features, video_id: features.check([video_id])):
+        with pytest.raises(DataError) as raised:
+            read(FeatureFile(path, feature_key, 4), video_id)
+        assert hint in str(raised.value)
+
+
+@pytest.mark.parametrize("stated, seconds", [(2.5, 2.5), (np.array([3], np.int64), 3.0), (None, None)])
+def test_duration_of_a_video_is_read(path, stated, seconds):
+    with h5py.File(path, "a") as file:
+        if stated is not None:
+            file["good"].attrs["duration"] = stated
+    assert FeatureFile(path, "{vid}", 4).duration("good") == seconds
+
+
+@pytest.mark.parametrize("stated", ["2.5", True, [2.5, 3.5], np.nan, np.inf, 0.0, -1])
+def test_duration_that_is_none_is_refused(path, stated):
+    with h5py.File(path, "a") as file:
+        file["good"].attrs["duration"] = stated
+    with pytest.raises(DataError, match="the attribute duration of video good of the feature file"):
+        FeatureFile(path, "{vid}", 4, waits=()).duration("good")
 
 
 def test_truncated_file_is_refused(path):
@@ -179,5 +238,5 @@ def test_file_that_disappears_is_named(path):
     features = FeatureFile(path, "{vid}", 4, waits=(0.01,))
     features.check(["good"])
     os.unlink(path)
-    with pytest.raises(DataError, match="video good of .* does not exist"):
+    with pytest.raises(DataError, match="the feature file .* does not exist"):
         features.read("good")

@@ -145,7 +145,7 @@ def test_file_that_does_not_hold_maps_is_named(map_path, damage, named):
 
 def test_file_that_is_no_hdf5_is_named(tmp_path):
     (tmp_path / "maps.h5").write_text("no maps")
-    with pytest.raises(DataError, match=r"maps\.h5 cannot be read"):
+    with pytest.raises(DataError, match=r"maps\.h5 is no HDF5 file: write it"):
         MapFile(str(tmp_path / "maps.h5"))
 
 

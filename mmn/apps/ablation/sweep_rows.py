@@ -10,7 +10,7 @@ import yaml
 from yacs.config import CfgNode
 
 from mmn.config import load_config, validate
-from mmn.utils.errors import ConfigError
+from mmn.utils.errors import ConfigError, failed_read
 from mmn.utils.text_files import UniqueKeyLoader, read_text
 
 BASELINE = "baseline"  # the name, and the folder, of what changes nothing
@@ -102,7 +102,7 @@ def read_rows(path: str) -> list[Row]:
     try:
         root = yaml.compose(read_text(path), Loader=UniqueKeyLoader)
     except OSError as error:
-        raise ConfigError(f"the file of rows {path} cannot be read ({error.strerror}): check --runs") from error
+        raise ConfigError(f"the file of rows {path} cannot be read ({failed_read(error)}): check --runs") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"the file of rows {path} is not valid yaml: {' '.join(str(error).split())}") from error
     if not isinstance(root, yaml.MappingNode) or not root.value:

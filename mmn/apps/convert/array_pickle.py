@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mmn.utils.errors import DataError
+from mmn.utils.errors import DataError, failed_read
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # that torch begins the bytes of a storage with
 _STORAGES = {
@@ -38,7 +38,7 @@ def load_array_pickle(path: str) -> object:
         with open(path, "rb") as file:
             return _ArrayUnpickler(file).load()
     except OSError as error:
-        raise DataError(f"the pickle {path} cannot be read ({error.strerror}): check the path") from error
+        raise DataError(f"the pickle {path} cannot be read ({failed_read(error)}): check the path") from error
     except _RefusedName as error:
         raise DataError(
             f"the pickle {path} asks for {error}, which is no array or container: it is not read; check where it is from"

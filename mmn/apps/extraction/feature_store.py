@@ -4,9 +4,10 @@ An HDF5 file whose writer is killed may be lost as a whole, so that none is kept
 with one file per finished video, each written aside and renamed. Several processes write to it at once.
 """
 
-import glob
+import contextlib
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 
@@ -15,11 +16,16 @@ import numpy as np
 
 from mmn.structures.recipe import FeatureRecipe
 from mmn.utils.errors import DataError
-from mmn.utils.files import FolderLock, atomic_path, remove_leftovers
+from mmn.utils.files import LOCK_FILE, FolderLock, atomic_path, remove_leftovers
+from mmn.utils.hdf5 import open_hdf5, reading
 
+PART_NAME = re.compile(r"[0-9a-f]{32}\.hdf5")  # whatever else is in the folder is somebody else's
+README = "README.txt"
 ROWS = "rows"  # the only dataset of a part
 CHUNK_BYTES = 2**18
 COPIED_ROWS = 4096
+OUT, PART = "the feature file", "the finished video"  # in messages
+OTHER = "choose another --out, or fetch or make the file again"
 
 
 class FeatureStore:
@@ -40,21 +46,24 @@ class FeatureStore:
         Raises UserError where another run is writing, DataError where what is there has another recipe.
         """
         done = self._finished_ids()
-        with atomic_path(os.path.join(self.folder, "README.txt")) as temporary, open(temporary, "w") as file:
+        with atomic_path(os.path.join(self.folder, README)) as temporary, open(temporary, "w") as file:
             file.write(f"Finished videos of {os.path.basename(self.out)}, which tools/extract_features.py is making.\n")
         self.lock = FolderLock(self.folder, patience=5.0, place="--out")
         remove_leftovers(self.folder)
         remove_leftovers(*os.path.split(os.path.abspath(self.out)))
         for path in self._parts():
-            with _opened(path) as part:
+            with self._opened_part(path) as part, reading(f"{PART} {path}"):
                 self._check_recipe(path, part.attrs)
                 done.add(part.attrs["video_id"])
         return done
 
+    def _opened_part(self, path: str) -> h5py.File:
+        return open_hdf5(path, PART, damaged=f"move it out of {self.folder}, then its video is extracted again")
+
     def _finished_ids(self) -> set[str]:
         if not os.path.exists(self.out):
             return set()
-        with _opened(self.out) as file:
+        with open_hdf5(self.out, OUT, damaged=OTHER) as file, reading(f"{OUT} {self.out}", OTHER):
             self._check_recipe(self.out, file.attrs)
             return set(file)
 
@@ -71,7 +80,9 @@ class FeatureStore:
             )
 
     def _parts(self) -> list[str]:
-        return sorted(glob.glob(os.path.join(glob.escape(self.folder), "*.hdf5")))
+        if not os.path.isdir(self.folder):
+            return []
+        return sorted(entry.path for entry in os.scandir(self.folder) if PART_NAME.fullmatch(entry.name))
 
     def write(self, video_id: str, parts: Iterable[np.ndarray], attributes: Mapping[str, object]) -> None:
         """Write the rows of one video as they come; nothing stays where `parts` raises.
@@ -109,10 +120,13 @@ class FeatureStore:
                 with h5py.File(temporary, "a") as file:
                     file.attrs.update(self.recipe.to_attributes())
                     for path in parts:
-                        with _opened(path) as part:
+                        with self._opened_part(path) as part:
                             _copy_rows(part[ROWS], file, part.attrs["video_id"])
         self.lock.release()  # network file systems keep a file that is open, and its folder with it
-        shutil.rmtree(self.folder)
+        for path in (*parts, *(os.path.join(self.folder, name) for name in (README, LOCK_FILE))):
+            os.unlink(path)
+        with contextlib.suppress(OSError):  # somebody's files are in it
+            os.rmdir(self.folder)
         return len(parts)
 
 
@@ -123,10 +137,3 @@ def _copy_rows(rows: h5py.Dataset, file: h5py.File, video_id: str) -> None:
     for first in range(0, len(rows), COPIED_ROWS):
         copied[first : first + COPIED_ROWS] = rows[first : first + COPIED_ROWS]
     copied.attrs.update(rows.attrs)
-
-
-def _opened(path: str) -> h5py.File:
-    try:
-        return h5py.File(path, "r")
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise DataError(f"{path} cannot be opened ({error}): delete it, then its videos are extracted again") from error

@@ -3,7 +3,6 @@
 import os
 import threading
 from collections.abc import Callable, Iterator
-from numbers import Real
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from mmn.apps.video.decode import Frame, probe
 from mmn.data.annotations import LONGEST, SHORTEST
 from mmn.data.features import checked_rows
 from mmn.structures.recipe import FeatureRecipe
+from mmn.utils.attributes import plain_number
 from mmn.utils.errors import CheckpointError, ConfigError, DataError
 
 VideoInput = str | os.PathLike | np.ndarray | Tensor
@@ -108,11 +108,12 @@ class FeatureSource:
         name = name or "the video"
         if duration is None:
             raise ConfigError(f"features say nothing of time: give the duration of {name} in seconds with them")
-        if not isinstance(duration, Real) or not SHORTEST <= duration <= LONGEST:
-            raise DataError(f"{name} has a duration of {duration} seconds: it must be a finite number above 0")
+        seconds = plain_number(duration)
+        if seconds is None or not SHORTEST <= seconds <= LONGEST:
+            raise DataError(f"{name} has a duration of {duration!r} seconds: it must be a finite number above 0")
         if recipe is not None:
             self.check_recipe(recipe, f"the features of {name}")
-        return VideoFeatures(name, float(duration), checked_rows(video, self.input_size, name))
+        return VideoFeatures(name, float(seconds), checked_rows(video, self.input_size, name))
 
     def _extract(self, path: str, on_progress: Progress | None) -> tuple[np.ndarray, float]:
         """Feature rows and seconds of a video file."""

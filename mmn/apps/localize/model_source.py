@@ -8,10 +8,10 @@ import transformers
 
 from mmn.apps.extraction.extractor import FeatureExtractor
 from mmn.apps.localize.localizer import MomentLocalizer
-from mmn.apps.localize.video_source import open_features
 from mmn.structures.recipe import FeatureRecipe
 from mmn.utils import comm
 from mmn.utils.errors import ConfigError, DataError
+from mmn.utils.hdf5 import open_hdf5, reading
 from mmn.utils.logger import setup_logger
 
 
@@ -60,5 +60,5 @@ def load_localizer(source: ModelSource, device: torch.device | None = None) -> M
 
 def read_recipe(path: str) -> FeatureRecipe | None:
     """The recipe of a feature file; None where it has none."""
-    with open_features(path) as file:
+    with open_hdf5(path, "the feature file") as file, reading(f"the feature file {path}"):
         return FeatureRecipe.from_attributes(file.attrs, path)

@@ -4,15 +4,14 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from mmn.apps.extraction.progress import ExtractionProgress
 from mmn.apps.localize.encoded_video import EncodedVideo
 from mmn.apps.localize.localizer import MomentLocalizer
-from mmn.data.features import DAMAGE
+from mmn.data.features import FeatureFile
 from mmn.structures.recipe import FeatureRecipe
-from mmn.utils.errors import ConfigError, DataError
+from mmn.utils.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def encode_source(
         if source.duration is not None:
             raise ConfigError("--duration goes with --features: a video file says itself how long it is")
         return _encode_file(localizer, source, window, overlap)
-    rows, duration, recipe = _read_features(source)
+    rows, duration, recipe = _read_features(source, localizer.input_size)
     return localizer.encode_video(rows, duration, window, overlap, recipe, source.name)
 
 
@@ -70,37 +69,22 @@ def _encode_file(
         progress.close()
 
 
-def _read_features(source: VideoSource) -> tuple[np.ndarray, float, FeatureRecipe | None]:
+def _read_features(source: VideoSource, input_size: int) -> tuple[np.ndarray, float, FeatureRecipe | None]:
     """Rows, seconds and, where known, recipe of a video in a feature file."""
-    key = source.feature_key.replace("{vid}", source.name)
-    with open_features(source.features) as file:
-        recipe = FeatureRecipe.from_attributes(file.attrs, source.features)
-        try:
-            dataset = file.get(key)
-            found = isinstance(dataset, h5py.Dataset)
-            rows, stated = (np.asarray(dataset[()]), dataset.attrs.get("duration")) if found else (None, None)
-        except DAMAGE as error:
-            raise DataError(f"video {key!r} of the feature file {source.features} cannot be read ({error})") from error
-    if rows is None:
-        raise DataError(
-            f"the feature file {source.features} has no video at {key!r}: correct the name, or --feature-key"
-        )
-    if source.duration is not None:
-        return rows, source.duration, recipe
-    if stated is not None:
-        return rows, stated, recipe
-    if source.is_file:
+    file = NamedFeatureFile(source.features, source.feature_key, input_size)
+    recipe, rows = file.recipe(), file.read(source.name)
+    duration = source.duration if source.duration is not None else file.duration(source.name)
+    file.close()
+    if duration is None and source.is_file:
         from mmn.apps.video.decode import probe  # needs an optional library
 
-        return rows, probe(source.video).duration, recipe
-    raise ConfigError(f"{source.features} does not say how long {source.name} is: give --duration SECONDS")
+        duration = probe(source.video).duration
+    if duration is None:
+        raise ConfigError(f"{source.features} does not say how long {source.name} is: give --duration SECONDS")
+    return rows, duration, recipe
 
 
-def open_features(path: str) -> h5py.File:
-    """An HDF5 file of features, opened to be read. Raises DataError where there is none, or it is damaged."""
-    if not os.path.isfile(path):
-        raise DataError(f"the feature file {path} does not exist: correct the path")
-    try:
-        return h5py.File(path, "r")
-    except DAMAGE as error:
-        raise DataError(f"the feature file {path} cannot be opened ({error}): fetch or make it again") from error
+class NamedFeatureFile(FeatureFile):
+    """A feature file that the command line names."""
+
+    missing = "correct the path"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mmn.apps.search.index_types import FORMAT, VideoEntry
-from mmn.utils.errors import DataError
+from mmn.utils.errors import DataError, failed_read
 from mmn.utils.files import atomic_path
 
 VIDEOS_OF_A_LINE = 1000  # where a journal is written anew
@@ -108,7 +108,7 @@ class Journal:
                 file.seek(start)
                 content = file.read()
         except OSError as error:
-            raise DataError(f"{self.path} cannot be read ({error.strerror}): build the index again") from error
+            raise DataError(f"{self.path} cannot be read ({failed_read(error)}): build the index again") from error
         end = content.rfind(b"\n") + 1  # what comes after is being written, or was when its writer died
         records = [self._parsed(line) for line in content[:end].splitlines()]
         if not is_same:

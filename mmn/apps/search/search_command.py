@@ -41,8 +41,9 @@ def checkpoint_of(store: VectorStore) -> str:
     """The checkpoint that an index was built by. Raises ConfigError where that is not there any more."""
     ckpt = store.info.model_name
     if not os.path.isfile(ckpt):
+        state = "is a folder" if os.path.isdir(ckpt) else "is not there"
         raise ConfigError(
-            f"the index {store.place} was built by {ckpt}, which is not there: say where the model is, by --ckpt"
+            f"the index {store.place} was built by {ckpt}, which {state}: say where the model is, by --ckpt"
         )
     return ckpt
 

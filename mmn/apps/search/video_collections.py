@@ -1,6 +1,5 @@
 """The collections that the videos of an index come from: a file of features, or video files."""
 
-import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -12,11 +11,11 @@ from mmn.apps.localize.encoded_video import PreparedVideo
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.search.indexed_video import BuildSettings, features_source, file_source
 from mmn.data.annotation_files import read_annotation_json
-from mmn.data.features import DAMAGE, FeatureFile
+from mmn.data.features import VID, FeatureFile
 from mmn.structures.recipe import FeatureRecipe
-from mmn.utils.errors import ConfigError, DataError
-
-VID = "{vid}"
+from mmn.utils.attributes import plain_number
+from mmn.utils.errors import ConfigError, DataError, failed_read
+from mmn.utils.hdf5 import reading
 
 
 class VideoCollection(ABC):
@@ -65,13 +64,9 @@ class FeatureCollection(VideoCollection):
         self.recipe = self.file.recipe()
 
     def videos(self) -> list[VideoFile]:
-        ids = self._ids() if self.durations is None else list(self.durations)
-        try:
+        with reading(f"the feature file {self.file.path}"):
+            ids = self._ids() if self.durations is None else list(self.durations)
             videos = [VideoFile(video_id, "", self._size(video_id)) for video_id in ids]
-        except DAMAGE as error:
-            raise DataError(
-                f"the feature file {self.file.path} is damaged ({error}): fetch or make it again"
-            ) from error
         if not any(video.size for video in videos):
             raise DataError(
                 f"the feature file {self.file.path} has no video under {self.file.feature_key!r}"
@@ -88,38 +83,28 @@ class FeatureCollection(VideoCollection):
         before, _, after = self.file.feature_key.partition(VID)
         folder, _, prefix = before.rpartition("/")
         name, slash, rest = after.partition("/")
-        try:
-            group = self.file.open().get(folder or "/")
-            names = list(group) if isinstance(group, h5py.Group) else []
-        except DAMAGE as error:
-            raise DataError(f"the feature file {self.file.path} cannot be read ({error}): fetch it again") from error
+        group = self.file.open().get(folder or "/")
+        names = list(group) if isinstance(group, h5py.Group) else []
         return [
             found[len(prefix) : len(found) - len(name)]
             for found in names
             if found.startswith(prefix) and found.endswith(name) and len(found) > len(prefix) + len(name)
         ]
 
-    def _dataset(self, video_id: str) -> h5py.Dataset | None:
-        dataset = self.file.open().get(self.file.feature_key.replace(VID, video_id))
-        return dataset if isinstance(dataset, h5py.Dataset) else None
-
     def _size(self, video_id: str) -> int:
-        dataset = self._dataset(video_id)
-        return 0 if dataset is None else int(dataset.size)
+        dataset = self.file.open().get(self.file.feature_key.replace(VID, video_id))
+        return int(dataset.size) if isinstance(dataset, h5py.Dataset) else 0
 
     def _duration(self, video_id: str) -> float:
         if self.durations is not None:
             return self.durations[video_id]
-        try:
-            stated = self._dataset(video_id).attrs.get("duration")
-        except DAMAGE as error:
-            raise DataError(f"video {video_id} of {self.file.path} cannot be read ({error})") from error
+        stated = self.file.duration(video_id)
         if stated is None:
             raise DataError(
                 f"the feature file {self.file.path} does not say how long {video_id} is: give the annotation file that "
                 "does, by --annotations"
             )
-        return float(stated)
+        return stated
 
     def close(self) -> None:
         self.file.close()
@@ -154,7 +139,9 @@ class FileCollection(VideoCollection):
         try:
             source = file_source(video.path, self.recipe)
         except OSError as error:
-            raise DataError(f"the video {video.path} cannot be read ({error.strerror}): correct the path") from error
+            raise DataError(
+                f"the video {video.path} cannot be read ({failed_read(error)}): correct the path"
+            ) from error
         if source == known:
             return None, source
         window, overlap = settings.window, settings.overlap
@@ -165,13 +152,12 @@ def read_durations(path: str) -> dict[str, float]:
     """Seconds of each video of an annotation file. Raises DataError where one has none that can be."""
     durations = {}
     for video_id, entry in read_annotation_json(path).items():
-        try:
-            seconds = entry["duration"] if "duration" in entry else entry["num_frames"] / entry["fps"]
-            durations[video_id] = float(seconds)
-        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        keys = ("duration",) if "duration" in entry else ("num_frames", "fps")
+        numbers = [plain_number(entry.get(key)) for key in keys]
+        if None in numbers or min(numbers) <= 0:
             raise DataError(
-                f"video {video_id} of {path} does not say how long it is: it needs duration, or num_frames and fps"
-            ) from error
-        if not (math.isfinite(durations[video_id]) and durations[video_id] > 0):
-            raise DataError(f"video {video_id} of {path} has a duration of {seconds} seconds: correct the file")
+                f"video {video_id} of {path} does not say how long it is: it needs duration, or num_frames and fps, each a "
+                f"finite number above 0, but has {', '.join(f'{key} {entry.get(key)!r}' for key in keys)}"
+            )
+        durations[video_id] = numbers[0] / (numbers[1] if len(numbers) == 2 else 1)
     return durations

@@ -196,6 +196,8 @@ class _Reader:
     def __init__(self, path: str | os.PathLike):
         self.path = os.fspath(path)
         self.av = import_av()
+        if os.path.isdir(self.path):
+            raise DataError(f"the video {self.path} is a folder: name a video file in it")
         if not os.path.isfile(self.path):
             raise DataError(f"the video {self.path} does not exist: correct the path")
         self._open()

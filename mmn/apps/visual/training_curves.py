@@ -8,7 +8,7 @@ import numpy as np
 
 from mmn.apps.visual.style import SERIES, TRUTH
 from mmn.evaluation.recall import SELECTION_METRIC
-from mmn.utils.errors import DataError
+from mmn.utils.errors import DataError, failed_read
 from mmn.utils.text_files import parse_json, read_text
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ def read_metrics(path: str) -> list[dict]:
     try:
         lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"the metrics file {path} cannot be read ({error}): name a run's metrics.jsonl") from error
+        reason = failed_read(error) if isinstance(error, OSError) else error
+        raise DataError(f"the metrics file {path} cannot be read ({reason}): name a run's metrics.jsonl") from error
     rows = []
     for number, line in enumerate(lines, start=1):
         try:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -159,6 +160,25 @@ def test_a_file_without_a_recipe_is_not_added_to(extractor, good_folder, out):
     with pytest.raises(DataError, match="does not say how its features were made"):
         extract_videos(extractor, list_videos([str(good_folder)]), out)
     assert list(content(out)) == ["one"]
+
+
+@pytest.mark.parametrize("content", [b"words", b"\x89HDF\r\n\x1a\n cut off"])
+def test_a_file_at_out_that_cannot_be_read_is_left_alone(extractor, good_folder, out, content):
+    Path(out).write_bytes(content)
+    with pytest.raises(DataError, match="choose another --out") as raised:
+        extract_videos(extractor, list_videos([str(good_folder)]), out)
+    assert "delete" not in str(raised.value)
+    assert Path(out).read_bytes() == content
+
+
+def test_other_files_in_the_folder_of_parts_stay(extractor, good_folder, out):
+    notes = Path(f"{out}.parts", "notes.hdf5")
+    notes.parent.mkdir()
+    notes.write_text("mine")
+    extract_videos(extractor, list_videos([str(good_folder)]), out)
+    assert sorted(content(out)) == GOOD
+    assert os.listdir(notes.parent) == ["notes.hdf5"]
+    assert notes.read_text() == "mine"
 
 
 def test_a_second_run_on_the_same_file_is_refused(extractor, out):

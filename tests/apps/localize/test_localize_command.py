@@ -149,7 +149,7 @@ def test_feature_file_may_say_how_long_a_video_is(localizer, capsys, feature_fil
 
 
 def test_length_in_a_feature_file_that_is_no_number_is_named(localizer, feature_file):
-    with pytest.raises(UserError, match="walk has a duration of long seconds"):
+    with pytest.raises(UserError, match="the attribute duration of video walk .* is 'long'"):
         localize_video(localizer, VideoSource("walk", feature_file(duration="long")), QUERIES, 3, Outputs())
 
 
@@ -200,11 +200,11 @@ def test_recipe_of_a_feature_file_makes_the_extractor(checkpoint, feature_file, 
 @pytest.mark.parametrize(
     "source, named",
     [
-        (VideoSource("run", "FEATURES", duration=3.0), "no video at 'run'"),
+        (VideoSource("run", "FEATURES", duration=3.0), "no dataset at 'run', but what it holds is 'walk'"),
         (VideoSource("", "FEATURES", duration=3.0), "''"),
         (VideoSource("walk", "FEATURES"), "does not say how long walk is: give --duration"),
         (VideoSource("walk", "none.hdf5", duration=3.0), "none.hdf5 does not exist"),
-        (VideoSource("walk", __file__, duration=3.0), "cannot be opened"),
+        (VideoSource("walk", __file__, duration=3.0), "is no HDF5 file"),
         (VideoSource("film.mp4"), "film.mp4 does not exist"),
         (VideoSource("film.mp4", duration=3.0), "--duration goes with --features"),
     ],
