@@ -3,17 +3,25 @@
 import hashlib
 import json
 import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from mmn.config import get_cfg, load_config
+from mmn.data.annotations import VideoAnnotation, read_annotations
+from mmn.data.dataset import VideoSample
+from mmn.data.glove import build_word_tokenizer
+from mmn.data.sentence_dataset import SentenceCollator
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.data.tube_annotations import parse_table
 from mmn.data.tube_dataset import TubeCollator, TubeSample
 from mmn.modeling import build_model, build_proposal_cells
-from mmn.modeling.build import build_tube_featpool
+from mmn.modeling.build import build_tan2d, build_tube_featpool
+from mmn.modeling.tan2d_weights import official_names
 from mmn.structures.batch import GroundingBatch, RowLayout, TubeBatch
 from mmn.structures.tubes import Tubes, concatenate
 from mmn.utils.checkpoint import load_checkpoint, load_weights
@@ -27,6 +35,13 @@ POOL_FIXTURES = [name for name in MMN_FIXTURES if name.startswith("pool") and na
 
 STVG_FOLDERS = sorted(path.parent.name for path in GOLDEN.glob("*/batch.npz"))
 STVG_FIXTURES = [f"{folder}-{impl}" for folder in STVG_FOLDERS for impl in ("dense", "fast")]
+
+# 2D-TAN: the official program's, pool and conv, and the third-party one's.
+TAN_FOLDERS = sorted(path.parent.name for path in GOLDEN.glob("tan/*/trajectory.npz"))
+TAN_FIXTURES = [f"{folder}-{impl}" for folder in TAN_FOLDERS for impl in ("dense", "fast")]
+OFFICIAL_FIXTURES = [
+    name for name in TAN_FIXTURES if (GOLDEN / "tan" / name.partition("-")[0] / "official.yaml").exists()
+]
 
 
 def load_npz(*parts: str) -> dict[str, torch.Tensor]:
@@ -208,6 +223,89 @@ class StvgFixture:
             for video in self.videos
         ]
         return TubeCollator(pad_id=0)(samples)
+
+
+class TanFixture:
+    """One of the fixtures of 2D-TAN: its config in our keys, its sentences, and its recorded arrays by file.
+
+    name: `<folder>-<impl>`, see TAN_FIXTURES. All sentences of the fixture make one batch, see `batch`.
+    """
+
+    def __init__(self, name: str):
+        folder, _, impl = name.partition("-")
+        self.folder = GOLDEN / "tan" / folder
+        self.meta = json.loads((self.folder / "meta.json").read_text())
+        self.cfg = self._config(self.meta["config"])
+        self.cfg.MODEL.MMN.PREDICTOR.IMPL = impl
+        self.arrays = self.recorded("batch.npz")
+        self.cells = build_proposal_cells(self.cfg)
+        self.tokenizer = build_word_tokenizer(self.cfg)
+
+    def recorded(self, file: str) -> dict[str, torch.Tensor]:
+        return load_npz("tan", self.folder.name, file)
+
+    @property
+    def sentence_batch(self) -> int:
+        """Sentences of a batch, in training and in validation."""
+        return self.meta["config"]["batch"]
+
+    def batches(self) -> list[list[list[int]]]:
+        """The sentences of every training batch, by epoch."""
+        size = self.sentence_batch
+        return [
+            [order[start : start + size] for start in range(0, len(order), size)] for order in self.meta["train_order"]
+        ]
+
+    def _config(self, values: dict):
+        cfg = get_cfg()
+        cfg.INPUT.NUM_PRE_CLIPS = values["P"]
+        mmn, text = cfg.MODEL.MMN, cfg.MODEL.TAN2D.TEXT
+        mmn.NUM_CLIPS = values["N"]
+        mmn.FEATPOOL.INPUT_SIZE, mmn.FEATPOOL.HIDDEN_SIZE = values["IN"], values["H"]
+        mmn.FEATPOOL.KERNEL_SIZE = values["K"]
+        mmn.FEAT2D.NAME, mmn.FEAT2D.POOLING_COUNTS = values["F2"], values["PC"]
+        mmn.PREDICTOR.HIDDEN_SIZE, mmn.PREDICTOR.KERNEL_SIZE = values["PH"], values["PK"]
+        mmn.PREDICTOR.NUM_STACK_LAYERS = values["L"]
+        mmn.LOSS.MIN_IOU, mmn.LOSS.MAX_IOU = values["MINI"], values["MAXI"]
+        cfg.MODEL.TAN2D.MASK_FUSION = values["MASK_FUSION"]
+        text.GLOVE, text.CUT_PERIOD = str(self.folder / "glove.txt"), self.meta["dataset"] == "Charades"
+        text.EMBEDDING_SIZE, text.HIDDEN_SIZE, text.NUM_LAYERS = values["E"], values["TH"], values["LL"]
+        return cfg
+
+    def model(self, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
+        """The network with the initial weights, in training mode."""
+        model, path = build_tan2d(self.cfg), str(self.folder / "checkpoint.pth")
+        masked = self.cfg.MODEL.TAN2D.MASK_FUSION
+        load_weights(model, official_names(load_checkpoint(path)["model"], path, masked), path)
+        return model.to(dtype)
+
+    def recorded_weights(self, prefix: str, file: str) -> dict[str, torch.Tensor]:
+        """Recorded tensors whose names begin with `prefix`, by our names of the weights."""
+        arrays = {key: value for key, value in self.recorded(file).items() if key.startswith(prefix)}
+        arrays = {key.removeprefix(prefix): value for key, value in arrays.items()}
+        return dict(official_names(arrays, file, masked=False))
+
+    def annotations(self) -> list[VideoAnnotation]:
+        """The videos as our reader gives them."""
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump(self.meta["annotations"], file)
+            file.flush()
+            return read_annotations(file.name, "frames" if self.meta["dataset"] == "TACoS" else "seconds")
+
+    def batch(self, sentences: Sequence[int] | None = None, dtype: torch.dtype = torch.float32) -> GroundingBatch:
+        """A batch of these sentences, by their numbers in file order, on the recorded features; None takes all."""
+        samples = []
+        for video, annotation in enumerate(self.annotations()):
+            first = int((self.arrays["video"] < video).sum())
+            for place, sentence in enumerate(annotation.sentences):
+                own = slice(place, place + 1)
+                alone = replace(annotation, sentences=[sentence], moments=annotation.moments[own])
+                clips = self.arrays["pooled"][video].numpy()
+                samples.append(VideoSample(clips, self.tokenizer([sentence]), alone, first + place))
+        chosen = samples if sentences is None else [samples[number] for number in sentences]
+        batch = SentenceCollator(self.tokenizer.vectors)(chosen)
+        batch.feats, batch.tokens = batch.feats.to(dtype), batch.tokens.to(dtype)
+        return batch
 
 
 def _as_tubes(tubes: list[torch.Tensor]) -> Tubes:

@@ -10,14 +10,15 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
 
 import parity  # noqa: E402
 import stvg_parity  # noqa: E402
+import tan_parity  # noqa: E402
 
-from golden_fixture import GOLDEN, MMN_FIXTURES, STVG_FIXTURES  # noqa: E402
+from golden_fixture import GOLDEN, MMN_FIXTURES, STVG_FIXTURES, TAN_FIXTURES  # noqa: E402
 
 
 def print_report() -> None:
-    if not MMN_FIXTURES and not STVG_FIXTURES:
+    if not MMN_FIXTURES and not STVG_FIXTURES and not TAN_FIXTURES:
         print(f"no fixtures in {GOLDEN}: set MMN_GOLDEN to their folder")
-    for module, names in ((parity, MMN_FIXTURES), (stvg_parity, STVG_FIXTURES)):
+    for module, names in ((parity, MMN_FIXTURES), (stvg_parity, STVG_FIXTURES), (tan_parity, TAN_FIXTURES)):
         for name in names:
             print(name)
             for kind, error in module.worst_errors(name).items():

@@ -106,6 +106,19 @@ _C.MODEL.MMN.LOSS.NEGATIVES.OTHER_VIDEO_MOMENTS = True
 _C.MODEL.MMN.LOSS.TUBE_INDEX = "released"
 CHOICES["MODEL.MMN.LOSS.TUBE_INDEX"] = ("released", "batch")
 
+# New, for 2D-TAN (SPEC section 10), whose other keys are those of MODEL.MMN: NUM_CLIPS, FEATPOOL, FEAT2D, PREDICTOR and
+# the IoU range of LOSS. JOINT_SPACE_SIZE, TEXT_ENCODER and all that is contrastive have no effect there.
+_C.MODEL.TAN2D = CN()
+# False, the third-party program: the map that the convolutions read is not zero outside the moments, so that they take
+# the dense form, whatever PREDICTOR.IMPL says.
+_C.MODEL.TAN2D.MASK_FUSION = True
+_C.MODEL.TAN2D.TEXT = CN()
+_C.MODEL.TAN2D.TEXT.GLOVE = ""  # path of glove.6B.300d.txt, or a file of its form
+_C.MODEL.TAN2D.TEXT.EMBEDDING_SIZE = 300  # E: numbers of a word in it
+_C.MODEL.TAN2D.TEXT.HIDDEN_SIZE = 512  # Q: width of the LSTM
+_C.MODEL.TAN2D.TEXT.NUM_LAYERS = 3  # of the LSTM
+_C.MODEL.TAN2D.TEXT.CUT_PERIOD = False  # cut one "." off the end of sentences, as the official Charades-STA text has it
+
 # ---- Data ------------------------------------------------------------------------------------------------------------
 _C.DATASETS = CN()
 _C.DATASETS.NAME = ""  # title of the tables

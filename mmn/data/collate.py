@@ -25,19 +25,23 @@ class Collator:
         self.max_length = max_length
 
     def __call__(self, samples: Sequence[VideoSample]) -> GroundingBatch:
-        counts = [len(sample.tokens) for sample in samples]
+        return self.collate([[sample] for sample in samples])
+
+    def collate(self, videos: Sequence[Sequence[VideoSample]]) -> GroundingBatch:
+        """The batch of these videos, each in one or more samples, which have sentences of their own."""
+        samples = [sample for video in videos for sample in video]
         tokens, token_mask, token_rows = self.pad_tokens([ids for sample in samples for ids in sample.tokens])
-        sentence_ids = [np.arange(count) + sample.first_sentence for count, sample in zip(counts, samples, strict=True)]
+        sentence_ids = [np.arange(len(sample.tokens)) + sample.first_sentence for sample in samples]
         return GroundingBatch(
-            feats=torch.from_numpy(np.stack([sample.clips for sample in samples])),
+            feats=torch.from_numpy(np.stack([video[0].clips for video in videos])),
             tokens=tokens,
             token_mask=token_mask,
             token_rows=token_rows,
-            layout=RowLayout.from_counts(counts),
+            layout=RowLayout.from_counts([sum(len(sample.tokens) for sample in video) for video in videos]),
             moments=torch.from_numpy(np.concatenate([sample.annotation.moments for sample in samples])),
-            durations=torch.tensor([sample.annotation.duration for sample in samples], dtype=torch.float32),
+            durations=torch.tensor([video[0].annotation.duration for video in videos], dtype=torch.float32),
             sentence_ids=torch.from_numpy(np.concatenate(sentence_ids)),
-            video_ids=[sample.annotation.video_id for sample in samples],
+            video_ids=[video[0].annotation.video_id for video in videos],
         )
 
     def pad_tokens(self, sentences: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -9,9 +9,11 @@ from mmn.config.validate import input_sizes
 from mmn.modeling.feat2d import FEAT2D
 from mmn.modeling.featpool import FeatAvgPool
 from mmn.modeling.losses import GroundingCriterion, MutualMatchingLoss, NegativeKinds
+from mmn.modeling.map_conv import MapConv
 from mmn.modeling.memory_bank import MemoryBank
 from mmn.modeling.mmn import MMN
 from mmn.modeling.proposal_conv import ProposalConv
+from mmn.modeling.tan2d import PROP_LAYERS, TAN2D, FrameLayer, FusionLayer, MapCriterion
 from mmn.modeling.text_encoder import TextEncoder, last_layers, load_encoder
 from mmn.modeling.tubes import TubeCriterion, TubeFeatAvgPool, TubeMatchingLoss
 from mmn.structures.proposals import ProposalCells
@@ -115,3 +117,33 @@ def build_tube_criterion(cfg: CfgNode) -> TubeCriterion:
         tube_index=loss.TUBE_INDEX,
     )
     return TubeCriterion(loss.MIN_IOU, loss.MAX_IOU, matching, loss.GATHER_NEGATIVES)
+
+
+def build_tan2d(cfg: CfgNode, pretrained_text: bool = True) -> TAN2D:
+    """2D-TAN on the CPU, in training mode; `pretrained_text` changes nothing, since no part of it is pretrained."""
+    mmn, tan2d = cfg.MODEL.MMN, cfg.MODEL.TAN2D
+    cells, pool, text, predictor = build_proposal_cells(cfg), mmn.FEATPOOL, tan2d.TEXT, mmn.PREDICTOR
+    return TAN2D(
+        FrameLayer(pool.INPUT_SIZE, pool.HIDDEN_SIZE, pool.KERNEL_SIZE),
+        PROP_LAYERS[mmn.FEAT2D.NAME](cells, pool.HIDDEN_SIZE),
+        FusionLayer(pool.HIDDEN_SIZE, text.EMBEDDING_SIZE, text.HIDDEN_SIZE, text.NUM_LAYERS, tan2d.MASK_FUSION),
+        MapConv(
+            cells,
+            pool.HIDDEN_SIZE,
+            predictor.HIDDEN_SIZE,
+            predictor.KERNEL_SIZE,
+            predictor.NUM_STACK_LAYERS,
+            predictor.IMPL,
+            predictor.CHECKPOINT_ACTIVATIONS,
+            predictor.CHANNELS_LAST,
+        ),
+        predictor.HIDDEN_SIZE,
+    )
+
+
+def build_map_criterion(cfg: CfgNode) -> MapCriterion:
+    """The loss of 2D-TAN, official or third-party, which MASK_FUSION tells apart."""
+    loss = cfg.MODEL.MMN.LOSS
+    return MapCriterion(
+        build_proposal_cells(cfg), loss.MIN_IOU, loss.MAX_IOU, third_party=not cfg.MODEL.TAN2D.MASK_FUSION
+    )

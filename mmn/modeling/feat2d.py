@@ -14,12 +14,16 @@ FEAT2D = Registry("MODEL.MMN.FEAT2D.NAME")
 
 
 class Feat2d(nn.Module):
-    """Shared frame of the two maps: run the reductions, then sort their outputs into row-major cell order."""
+    """Shared frame of the maps: run the reductions, then sort their outputs into row-major cell order."""
 
     def __init__(self, cells: ProposalCells):
         super().__init__()
         self.steps = cells.steps
         self.register_buffer("packed_order", cells.packed_order, persistent=False)
+
+    def first(self, clips: Tensor) -> Tensor:
+        """The clips [B, H, N] -> the diagonal of the map, where the running sequence begins [B, H, N]."""
+        return clips
 
     def reduce(self, x: Tensor, index: int) -> Tensor:
         """The running sequence [B, H, T] before step `index` -> the sequence [B, H, T'] of that step."""
@@ -27,7 +31,7 @@ class Feat2d(nn.Module):
 
     def forward(self, clips: Tensor) -> Tensor:
         """clips [B, H, N] -> features of the valid cells [B, H, M], row-major."""
-        sequences = [clips]
+        sequences = [self.first(clips)]
         for index in range(len(self.steps)):
             sequences.append(self.reduce(sequences[-1], index))
         return torch.cat(sequences, dim=-1).index_select(-1, self.packed_order)

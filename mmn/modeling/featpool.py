@@ -15,5 +15,9 @@ class FeatAvgPool(nn.Module):
 
     def forward(self, feats: Tensor) -> Tensor:
         """feats [B, P, D] -> clips [B, H, N]."""
-        x = self.conv(feats.transpose(1, 2)).relu()
-        return F.avg_pool1d(x, self.kernel_size, self.stride)
+        return average_clips(self.conv, feats, self.kernel_size, self.stride)
+
+
+def average_clips(conv: nn.Conv1d, feats: Tensor, kernel_size: int, stride: int) -> Tensor:
+    """feats [B, P, D], through a 1x1 convolution and ReLU, averaged to clips [B, H, N]."""
+    return F.avg_pool1d(conv(feats.transpose(1, 2)).relu(), kernel_size, stride)

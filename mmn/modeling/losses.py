@@ -32,9 +32,14 @@ def scaled_iou_loss(cosine: Tensor, ious: Tensor, min_iou: float, max_iou: float
     Returns:
         [S], the mean over the cells.
     """
-    target = ((ious - min_iou) / (max_iou - min_iou)).clamp(0, 1).to(cosine.dtype)
+    target = scaled_ious(ious, min_iou, max_iou).to(cosine.dtype)
     # From the logits: log(1 - sigmoid) of a confident score has no digits left in float32.
     return F.binary_cross_entropy_with_logits(IOU_SCORE_SCALE * cosine, target, reduction="none").mean(dim=1)
+
+
+def scaled_ious(ious: Tensor, min_iou: float, max_iou: float) -> Tensor:
+    """IoUs of any shape, scaled from [min, max] to [0, 1] and cut there: the targets of a score (SPEC section 3)."""
+    return ((ious - min_iou) / (max_iou - min_iou)).clamp(0, 1)
 
 
 class Negatives(NamedTuple):

@@ -2,11 +2,9 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from mmn.modeling.scoring import iou_score, own_video_cosines
+from mmn.modeling.scoring import iou_score, own_video_cosines, unit_vectors
 from mmn.structures.batch import Batch, RowLayout
 
 
@@ -42,19 +40,14 @@ class MMN(nn.Module):
     def encode_videos(self, feats: Tensor) -> tuple[Tensor, Tensor]:
         """Resampled features [B, P, D] -> unit vectors of the valid cells (contrastive, iou), each [B, M, C]."""
         contrastive, iou = self.proposal_conv(self.feat2d(self.featpool(feats)))
-        return _unit(contrastive), _unit(iou)
+        return unit_vectors(contrastive), unit_vectors(iou)
 
     def encode_sentences(self, tokens: Tensor, token_mask: Tensor) -> tuple[Tensor, Tensor]:
         """tokens, token_mask [U, L] int64 -> unit vectors of the sentences (contrastive, iou), each [U, C]."""
         contrastive, iou = self.text_encoder(tokens, token_mask)
-        return _unit(contrastive), _unit(iou)
+        return unit_vectors(contrastive), unit_vectors(iou)
 
     def forward(self, batch: Batch) -> GroundingOutput:
         """Unit vectors of the cells of all videos (of tubes, for HC-STVG) and of the S sentences."""
         sentences = self.encode_sentences(batch.tokens, batch.token_mask)
         return GroundingOutput(*self.encode_videos(batch.feats), *(rows[batch.token_rows] for rows in sentences))
-
-
-def _unit(x: Tensor) -> Tensor:
-    """L2-normalised over the last dimension, in float32 at least: under autocast x comes in less."""
-    return F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1)

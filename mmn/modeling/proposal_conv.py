@@ -1,72 +1,25 @@
-"""The masked convolution stack over the proposal map, and the two heads that project into the joint space.
+"""The convolutions over MMN's proposal map with batch norm, and the two heads that project into the joint space.
 
 Shapes: see the legend in `mmn.modeling`. `ProposalConv.dense_maps` is the readable definition, on N x N maps (SPEC
-section 2, `proposal_conv`); `mmn.modeling.fast` computes the same from the valid cells alone.
+section 2, `proposal_conv`).
 """
 
-import contextlib
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
-from mmn.modeling.batch_norm import BATCH_NORMS
-from mmn.modeling.fast import FastStack
+from mmn.modeling.map_conv import MapConv
 from mmn.structures.proposals import ProposalCells
 
 
-def window_weights(mask: Tensor, kernel_size: int, num_layers: int) -> list[Tensor]:
-    """The factor w of every layer: one over the number of valid cells in the window, 0 where there is none.
-
-    The cells with w > 0 are the valid cells of the next layer's input.
-
-    Args:
-        mask: [N, N] bool, the valid cells of the first layer's input, before its padding.
-    Returns:
-        one float32 map per layer, of that layer's output size; the last is [N, N].
-    """
-    valid = mask.float()[None, None]
-    window = valid.new_ones(1, 1, kernel_size, kernel_size)
-    weights = []
-    for layer in range(num_layers):
-        padding = first_padding(kernel_size, num_layers) if layer == 0 else 0
-        count = F.conv2d(valid, window, padding=padding).round()
-        weights.append(torch.where(count > 0, 1 / count.clamp(min=1), torch.zeros_like(count))[0, 0])
-        valid = (count > 0).float()
-    return weights
-
-
-def first_padding(kernel_size: int, num_layers: int) -> int:
-    """Padding of layer 0; the other layers have none, so the map is back at N x N after the last."""
-    return (kernel_size - 1) * num_layers // 2
-
-
-@contextlib.contextmanager
-def frozen_statistics(norm: nn.BatchNorm2d) -> Iterator[None]:
-    """Batch norm in training mode, with running statistics left as they are: for computing a layer a second time."""
-    momentum, count = norm.momentum, norm.num_batches_tracked.clone()
-    norm.momentum = 0.0
-    try:  # the second computation is stopped by an exception as soon as it has what it was made for
-        yield
-    finally:
-        norm.momentum = momentum
-        norm.num_batches_tracked.copy_(count)
-
-
-class ProposalConv(nn.Module):
+class ProposalConv(MapConv):
     """L x (convolution, batch norm, ReLU, window weight), then a 1x1 convolution per head.
 
     Args:
-        cells: the proposal map's cells.
-        input_size, hidden_size: channels before and after the first layer.
-        kernel_size: k, odd. num_layers: L. joint_space_size: C.
-        impl: "dense", "fast" or "auto", see MODEL.MMN.PREDICTOR.IMPL.
-        checkpoint_activations, channels_last: for the dense form, see the keys of these names.
-        batch_norm: see MODEL.MMN.PREDICTOR.BATCH_NORM.
+        joint_space_size: C.
         shared_heads: `conv1x1_iou` makes the vectors of both joint spaces.
+        cells, input_size, hidden_size, kernel_size, num_layers, impl, batch_norm, options: see `MapConv`.
     """
 
     def __init__(
@@ -78,41 +31,20 @@ class ProposalConv(nn.Module):
         num_layers: int,
         joint_space_size: int,
         impl: str = "auto",
-        checkpoint_activations: bool = False,
-        channels_last: bool = False,
-        batch_norm: str = "process",
         shared_heads: bool = False,
+        batch_norm: str = "process",
+        **options,
     ):
-        super().__init__()
-        self.cells = cells
-        self.num_layers = num_layers
-        self.impl = impl
-        self.checkpoint_activations = checkpoint_activations
-        self.channels_last = channels_last
-        # The order of the modules is the order of the parameters in released optimizer states.
-        self.bn = nn.ModuleList(BATCH_NORMS[batch_norm](hidden_size) for _ in range(num_layers))
-        self.convs = nn.ModuleList(
-            nn.Conv2d(
-                hidden_size if layer else input_size,
-                hidden_size,
-                kernel_size,
-                padding=0 if layer else first_padding(kernel_size, num_layers),
-            )
-            for layer in range(num_layers)
+        super().__init__(
+            cells, input_size, hidden_size, kernel_size, num_layers, impl, batch_norm=batch_norm, **options
         )
         self.conv1x1_iou = nn.Conv2d(hidden_size, joint_space_size, 1)
         self.conv1x1_contrastive = None if shared_heads else nn.Conv2d(hidden_size, joint_space_size, 1)
-        weights = window_weights(cells.mask, kernel_size, num_layers)
-        for layer, weight in enumerate(weights):
-            self.register_buffer(f"window_weight_{layer}", weight, persistent=False)
 
     def forward(self, packed: Tensor) -> tuple[Tensor, Tensor]:
         """Features of the valid cells [B, H, M] -> joint-space features (contrastive, iou), each [B, M, C]."""
-        if self.uses_fast(packed):
-            features = self.fast_stack(packed, self.convs, self.bn)  # [B, M, H]
-        else:
-            features = self.cells.from_map(self.dense_features(self.cells.to_map(packed))).mT
-        return self._both_heads(lambda head: _per_cell(head, features))
+        features = self.features(packed)
+        return self._both_heads(lambda head: per_cell(head, features))
 
     def _both_heads(self, apply: Callable[[nn.Conv2d], Tensor]) -> tuple[Tensor, Tensor]:
         """`apply` of the contrastive and of the IoU head."""
@@ -120,21 +52,6 @@ class ProposalConv(nn.Module):
             both = apply(self.conv1x1_iou)
             return both, both
         return apply(self.conv1x1_contrastive), apply(self.conv1x1_iou)
-
-    @functools.cached_property
-    def fast_stack(self) -> FastStack:
-        """The fast form, made when it is first needed."""
-        weights = [getattr(self, f"window_weight_{layer}") for layer in range(self.num_layers)]
-        return FastStack(self.cells.mask, weights, self.convs[0].kernel_size[0])
-
-    def uses_fast(self, packed: Tensor) -> bool:
-        """Tell whether `forward` takes the fast form for this input."""
-        if self.impl == "auto":
-            # Measured on CPUs only; a GPU's convolutions are another matter.
-            if packed.device.type != "cpu":
-                return False
-            return self.fast_stack.prefers_fast(self.convs, len(packed), self.training)
-        return self.impl == "fast"
 
     def dense_maps(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Proposal map [B, H, N, N], zero outside the valid cells -> (contrastive, iou), each [B, C, N, N].
@@ -144,32 +61,7 @@ class ProposalConv(nn.Module):
         features = self.dense_features(x)
         return self._both_heads(lambda head: head(features))
 
-    def dense_features(self, x: Tensor) -> Tensor:
-        """Proposal map [B, H, N, N], zero outside the valid cells -> the map after the last layer, same shape."""
-        if self.channels_last:
-            x = x.contiguous(memory_format=torch.channels_last)
-        for layer in range(self.num_layers):
-            if self.checkpoint_activations and self.training:
-                norm = self.bn[layer]
-                contexts = functools.partial(_recompute_contexts, norm)
-                x = checkpoint(self._dense_layer, x, layer, use_reentrant=False, context_fn=contexts)
-            else:
-                x = self._dense_layer(x, layer)
-        return x
 
-    def _dense_layer(self, x: Tensor, layer: int) -> Tensor:
-        # Batch statistics are over all cells of the padded map, the zero ones too: the released weights were trained so.
-        x = self.bn[layer](self.convs[layer](x)).relu()
-        return x * getattr(self, f"window_weight_{layer}")
-
-
-def _recompute_contexts(
-    norm: nn.BatchNorm2d,
-) -> tuple[contextlib.AbstractContextManager, contextlib.AbstractContextManager]:
-    """Contexts of a layer's forward and of its second computation in the backward pass."""
-    return contextlib.nullcontext(), frozen_statistics(norm)
-
-
-def _per_cell(head: nn.Conv2d, features: Tensor) -> Tensor:
-    """A 1x1 convolution applied to packed features [B, M, H] -> [B, M, C]."""
+def per_cell(head: nn.Conv2d, features: Tensor) -> Tensor:
+    """A 1x1 convolution applied to packed features [..., M, H] -> [..., M, C]."""
     return F.linear(features, head.weight.flatten(1), head.bias)

@@ -2,11 +2,17 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from mmn.structures.batch import RowLayout
 
 IOU_SCORE_SCALE = 10  # the iou score is sigmoid(10 cos)
 SCORES = ("product", "contrastive", "iou")  # the kinds of `final_score`
+
+
+def unit_vectors(x: Tensor) -> Tensor:
+    """L2-normalised over the last dimension, in float32 at least: under autocast x comes in less."""
+    return F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1)
 
 
 def own_video_cosines(sentences: Tensor, moments: Tensor, layout: RowLayout) -> Tensor:

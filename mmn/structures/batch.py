@@ -80,7 +80,8 @@ class Batch(_Movable):
 
     Attributes:
         feats: [B, P, D] float32, resampled clip features.
-        tokens: [U, L] int64, padded token ids of the U distinct sentences, [CLS] and [SEP] included.
+        tokens: [U, L] int64, padded token ids of the U distinct sentences, [CLS] and [SEP] included; for 2D-TAN the
+            vectors of their words in the place of ids, [U, L, E] float32.
         token_mask: [U, L] int64, 1 at real tokens.
         token_rows: [S] int64, the row of `tokens` that is a sentence's.
         sentence_ids: [S] int64, position of a sentence in its split's annotation order.

@@ -60,9 +60,10 @@ class ProposalCells:
             self._bounds[key] = torch.stack([self.rows, self.cols + 1], dim=-1).to(like)
         return self._bounds[key]
 
-    def to_map(self, packed: Tensor) -> Tensor:
-        """Packed values [..., M] -> dense maps [..., N, N], zero outside the valid cells."""
-        dense = packed.new_zeros(*packed.shape[:-1], self.num_clips * self.num_clips)
+    def to_map(self, packed: Tensor, around: Tensor | None = None) -> Tensor:
+        """Packed values [..., M] -> dense maps [..., N, N], outside the valid cells `around` [...], or zero."""
+        shape = *packed.shape[:-1], self.num_clips * self.num_clips
+        dense = packed.new_zeros(shape) if around is None else around[..., None].expand(shape)
         dense = dense.index_copy(-1, self.flat_on(packed.device), packed)
         return dense.unflatten(-1, (self.num_clips, self.num_clips))
 

@@ -16,6 +16,7 @@ from mmn.modeling.fast import packed_conv as packed_conv_module
 from mmn.modeling.fast.cell_tiling import LayerTiling, TileMap, cover
 from mmn.modeling.fast.packed_conv import LayerPlan, TransformedWeights, batched_linear, forward_products
 from mmn.modeling.fast.toom_cook import toom_cook
+from mmn.modeling.map_conv import MapConv
 from mmn.modeling.proposal_conv import ProposalConv
 from mmn.structures.proposals import ProposalCells
 from mmn.utils.memory import reuse_freed_memory
@@ -117,6 +118,26 @@ def test_inference_without_gradients_equals_the_dense_form(shape):
     with torch.no_grad():
         for batch in (packed, packed[:1], torch.cat([packed, packed])):  # the folded layers serve any batch size
             assert relative_error(fast(batch, model.convs, model.bn), dense_features(model, batch)) < 1e-10
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_stack_without_batch_norm_equals_its_dense_form(shape):
+    torch.manual_seed(0)
+    num_clips, counts, kernel_size, num_layers, batch = shape
+    models = [
+        MapConv(ProposalCells(num_clips, counts), 5, 6, kernel_size, num_layers, impl) for impl in ("dense", "fast")
+    ]
+    dense, fast = (model.double() for model in models)
+    fast.load_state_dict(dense.state_dict())
+    packed = random_input(dense, batch).requires_grad_()
+    expected, features = dense.features(packed), fast.features(packed)
+    assert relative_error(features, expected) < 1e-10
+    expected_gradients, fast_gradients = gradients(dense, expected, packed), gradients(fast, features, packed)
+    assert fast_gradients.keys() == expected_gradients.keys() == {"input", *dict(dense.named_parameters())}
+    for name, gradient in expected_gradients.items():
+        assert relative_error(fast_gradients[name], gradient) < 1e-9, name
+    with torch.no_grad():
+        assert relative_error(fast.features(packed), expected) < 1e-10
 
 
 def test_training_mode_without_gradients_uses_and_updates_batch_statistics():
@@ -372,8 +393,8 @@ def test_the_estimate_prefers_fast_at_released_widths_and_dense_at_tiny_ones():
     tiny = [nn.Conv2d(2, 2, 5, device="meta") for _ in range(8)]
     model, fast = build(16, [15], 5, 8)
     for training in (True, False):
-        assert fast.prefers_fast(wide, 8, training)
-        assert not fast.prefers_fast(tiny, 1, training)
+        assert fast.prefers_fast(wide, model.bn, 8, training)
+        assert not fast.prefers_fast(tiny, model.bn, 1, training)
 
 
 def test_memory_setting_answers_whether_it_took_effect():

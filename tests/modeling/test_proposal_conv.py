@@ -5,7 +5,8 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from mmn.modeling.proposal_conv import ProposalConv, window_weights
+from mmn.modeling.map_conv import window_weights
+from mmn.modeling.proposal_conv import ProposalConv
 from mmn.structures.proposals import ProposalCells
 
 SIZES = [(3, 3), (5, 2), (3, 4), (1, 2)]

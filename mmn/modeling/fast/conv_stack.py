@@ -1,4 +1,4 @@
-"""The convolution stack of `ProposalConv` on packed cells: same parameters, same results, less work.
+"""The convolution stack of `MapConv` on packed cells: same parameters, same results, less work.
 
 Three savings over the dense form, all exact up to rounding: cells that cannot matter are skipped (`cell_tiling.py`), the
 convolutions take fewer multiplications (`toom_cook.py`), and where no gradient is wanted the batch norm is folded into
@@ -33,7 +33,7 @@ class FoldedLayer(NamedTuple):
 
 
 class FastStack:
-    """Evaluates (convolution, batch norm, ReLU, window weight) x L of `ProposalConv` on packed cells.
+    """Evaluates (convolution, batch norm, ReLU, window weight) x L of `MapConv` on packed cells.
 
     It owns no parameters: they are passed to every call. What it keeps is derived: indices, matrices, and, for
     inference, transformed weights, which are rebuilt whenever a parameter or running statistic has changed.
@@ -42,7 +42,7 @@ class FastStack:
 
     Args:
         mask: [N, N] bool, the valid cells of the proposal map.
-        window_weights: w of every layer, as `proposal_conv.window_weights` gives them.
+        window_weights: w of every layer, as `map_conv.window_weights` gives them.
         kernel_size: k, odd.
     """
 
@@ -71,15 +71,15 @@ class FastStack:
         self.__dict__.update(state)
         self.reset()
 
-    def __call__(self, packed: Tensor, convs: Sequence[nn.Conv2d], norms: Sequence[nn.BatchNorm2d]) -> Tensor:
+    def __call__(self, packed: Tensor, convs: Sequence[nn.Conv2d], norms: Sequence[nn.BatchNorm2d | None]) -> Tensor:
         """Features of the valid cells [B, H_in, M], row-major -> features after the stack [B, M, H].
 
-        Batch norms in training mode use and update batch statistics exactly as on the dense map.
+        Batch norms in training mode use and update batch statistics exactly as on the dense map; None normalises nothing.
         """
         dtype = torch.promote_types(convs[0].weight.dtype, torch.float32)
         with torch.autocast(packed.device.type, enabled=False):
             cells = F.pad(packed.to(dtype).permute(2, 0, 1), (0, 0, 0, 0, 0, 1)).contiguous()
-            parameters = [p for module in (*convs, *norms) for p in module.parameters(recurse=False)]
+            parameters = [p for module in present(convs, norms) for p in module.parameters(recurse=False)]
             needs_grad = torch.is_grad_enabled() and any(t.requires_grad for t in (packed, *parameters))
             if needs_grad or any(uses_batch_statistics(norm) for norm in norms):
                 cells = self._layer_by_layer(cells, convs, norms)
@@ -87,7 +87,9 @@ class FastStack:
                 cells = self._folded_layers(cells, convs, norms)
             return cells.transpose(0, 1).to(convs[0].weight.dtype)
 
-    def _layer_by_layer(self, cells: Tensor, convs: Sequence[nn.Conv2d], norms: Sequence[nn.BatchNorm2d]) -> Tensor:
+    def _layer_by_layer(
+        self, cells: Tensor, convs: Sequence[nn.Conv2d], norms: Sequence[nn.BatchNorm2d | None]
+    ) -> Tensor:
         """Training, and gradients with running statistics: [M + 1, B, H_in] -> [M, B, H]."""
         self._folded, self._fingerprint = [], []  # the parameters are about to change
         from_batch = any(uses_batch_statistics(norm) for norm in norms)
@@ -99,9 +101,11 @@ class FastStack:
             cells = norm_relu_weight(outputs, conv.bias, norm, self._window_weight(layer, cells), total)
         return cells.index_select(0, self.wanted.to(cells.device)) if from_batch else cells[:-1]
 
-    def _folded_layers(self, cells: Tensor, convs: Sequence[nn.Conv2d], norms: Sequence[nn.BatchNorm2d]) -> Tensor:
+    def _folded_layers(
+        self, cells: Tensor, convs: Sequence[nn.Conv2d], norms: Sequence[nn.BatchNorm2d | None]
+    ) -> Tensor:
         """Inference: [M + 1, B, H_in] -> [M, B, H]."""
-        modules = [*convs, *norms]
+        modules = present(convs, norms)
         state = fingerprint(t for module in modules for t in (*module.parameters(), *module.buffers()))
         if not same_state(self._fingerprint, state):
             self._folded = []  # first, so that old and new do not need memory at the same time
@@ -113,18 +117,20 @@ class FastStack:
             torch.mul(outputs.add_(folded.shift).relu_(), self._window_weight(layer, cells), out=cells[:-1])
         return cells[:-1]
 
-    def _fold(self, layer: LayerCells, conv: nn.Conv2d, norm: nn.BatchNorm2d, cells: Tensor) -> FoldedLayer:
+    def _fold(self, layer: LayerCells, conv: nn.Conv2d, norm: nn.BatchNorm2d | None, cells: Tensor) -> FoldedLayer:
         scale, shift = folded_norm(conv.bias.to(cells.dtype), norm)
         weight = conv.weight.to(cells.dtype) * scale[:, None, None, None]
         plan = self._plan(layer, weight, NOMINAL_EVAL_BATCH, training=False)
         rows = plan.tiling.num_tiles * cells.shape[1]
         return FoldedLayer(plan, TransformedWeights(weight, plan.algorithm, rows), shift)
 
-    def prefers_fast(self, convs: Sequence[nn.Conv2d], batch: int, training: bool) -> bool:
+    def prefers_fast(
+        self, convs: Sequence[nn.Conv2d], norms: Sequence[nn.BatchNorm2d | None], batch: int, training: bool
+    ) -> bool:
         """Tell whether this form should be faster than the dense one on a CPU, by the estimates of `conv_cost.py`."""
         if not training:
             batch = NOMINAL_EVAL_BATCH
-        layers, fast, dense = self.valid if training else self.needed, 0.0, 0.0
+        layers, fast, dense = self.valid if training and present((), norms) else self.needed, 0.0, 0.0
         for layer, whole, conv in zip(layers, self.valid, convs, strict=True):
             channels = conv.weight.shape[:2]
             fast += best_algorithm(layer, self.kernel_size, channels, batch, training)[1]
@@ -149,3 +155,8 @@ class FastStack:
             with torch.inference_mode(False):
                 self._window_weights[key] = layer.window_weight.to(like)
         return self._window_weights[key]
+
+
+def present(convs: Sequence[nn.Conv2d], norms: Sequence[nn.BatchNorm2d | None]) -> list[nn.Module]:
+    """All modules of a stack."""
+    return [*convs, *(norm for norm in norms if norm is not None)]

@@ -33,9 +33,9 @@ def statistics_of_all_processes(cells: Tensor, total: int) -> tuple[Tensor, Tens
     return mean, comm.sum_over_processes(squares) / total_of_all, total_of_all
 
 
-def uses_batch_statistics(norm: nn.BatchNorm2d) -> bool:
-    """Tell whether `norm` normalises by the batch at hand (as against its running statistics)."""
-    return norm.training or norm.running_mean is None
+def uses_batch_statistics(norm: nn.BatchNorm2d | None) -> bool:
+    """Tell whether `norm` normalises by the batch at hand (as against its running statistics, or not at all)."""
+    return norm is not None and (norm.training or norm.running_mean is None)
 
 
 class NormReluWeight(torch.autograd.Function):
@@ -92,12 +92,43 @@ class NormReluWeight(torch.autograd.Function):
         return normalised, torch.zeros_like(gamma), grad_gamma, grad_beta, *[None] * 6
 
 
-def norm_relu_weight(cells: Tensor, bias: Tensor, norm: nn.BatchNorm2d, weight: Tensor, total: int) -> Tensor:
+class BiasReluWeight(torch.autograd.Function):
+    """relu(cells + bias) * weight, for a layer that normalises nothing.
+
+    Args:
+        cells: [cells, B, C] convolution outputs without bias.
+        bias: [C].
+        weight: [cells, 1, 1], positive.
+    Returns:
+        [cells + 1, B, C], the last row zero.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, cells: Tensor, bias: Tensor, weight: Tensor) -> Tensor:
+        result = cells.new_empty(len(cells) + 1, *cells.shape[1:])
+        result[-1] = 0
+        torch.add(cells, bias, out=result[:-1])
+        result[:-1].relu_().mul_(weight)
+        ctx.save_for_backward(result, weight)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        result, weight = ctx.saved_tensors
+        grad = torch.ops.aten.threshold_backward(grad[:-1] * weight, result[:-1], 0)
+        return grad, grad.sum((0, 1)), None
+
+
+def norm_relu_weight(cells: Tensor, bias: Tensor, norm: nn.BatchNorm2d | None, weight: Tensor, total: int) -> Tensor:
     """Batch norm with its side effects, ReLU and window weight: [cells, B, C] -> [cells + 1, B, C], last row zero.
 
-    Args: see `NormReluWeight`; `total` is the number of values per channel of the whole map.
+    Args: see `NormReluWeight`; `total` is the number of values per channel of the whole map. Without a norm the bias is
+        added in its place.
     """
     dtype = cells.dtype
+    if norm is None:
+        return BiasReluWeight.apply(cells, bias.to(dtype), weight)
     bias, gamma, beta = (parameter.to(dtype) for parameter in (bias, norm.weight, norm.bias))
     if uses_batch_statistics(norm):
         synced = isinstance(norm, SyncedBatchNorm2d)
@@ -113,8 +144,10 @@ def norm_relu_weight(cells: Tensor, bias: Tensor, norm: nn.BatchNorm2d, weight: 
     return torch.cat([result, result.new_zeros(1, *result.shape[1:])])
 
 
-def folded_norm(bias: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Scale and shift [C] that add the bias and normalise by the running statistics."""
+def folded_norm(bias: Tensor, norm: nn.BatchNorm2d | None) -> tuple[Tensor, Tensor]:
+    """Scale and shift [C] that add the bias and, where there is a norm, normalise by its running statistics."""
+    if norm is None:
+        return torch.ones_like(bias), bias
     dtype = bias.dtype
     scale = norm.weight.to(dtype) * torch.rsqrt(norm.running_var.to(dtype) + norm.eps)
     return scale, norm.bias.to(dtype) + (bias - norm.running_mean.to(dtype)) * scale
