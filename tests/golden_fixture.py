@@ -299,7 +299,7 @@ class TanFixture:
             first = int((self.arrays["video"] < video).sum())
             for place, sentence in enumerate(annotation.sentences):
                 own = slice(place, place + 1)
-                alone = replace(annotation, sentences=[sentence], moments=annotation.moments[own])
+                alone = replace(annotation, sentences=[sentence], windows=annotation.windows[own])
                 clips = self.arrays["pooled"][video].numpy()
                 samples.append(VideoSample(clips, self.tokenizer([sentence]), alone, first + place))
         chosen = samples if sentences is None else [samples[number] for number in sentences]

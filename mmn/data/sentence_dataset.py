@@ -22,7 +22,7 @@ class SentenceDataset(MomentDataset):
         number = int(np.searchsorted(self.first_sentence, index, side="right")) - 1
         video, place = self.videos[number], index - int(self.first_sentence[number])
         own = slice(place, place + 1)
-        annotation = replace(video, sentences=video.sentences[own], moments=video.moments[own])
+        annotation = replace(video, sentences=video.sentences[own], windows=video.windows[own], qids=None)
         return VideoSample(self.clips(number), self.tokens[index : index + 1], annotation, index)
 
 

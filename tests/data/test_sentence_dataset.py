@@ -31,7 +31,7 @@ def make_dataset():
             f"video_{video}",
             10.0 * (video + 1),
             [" ".join("abcdef"[: video + number + 1]) for number in range(count)],
-            np.array([[number, number + 1.5] for number in range(count)], dtype=np.float32),
+            [np.array([[number, number + 1.5]]) for number in range(count)],
         )
         for video, count in enumerate(COUNTS)
     ]
