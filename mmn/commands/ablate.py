@@ -21,12 +21,15 @@ def add_arguments(parser: CommandParser) -> None:
     rows.add_argument("--vary", action="append", metavar="KEY=V1,V2", help="values of a key; several make a grid")
     rows.add_argument(
         "--runs",
+        type="path",
         metavar="YAML",
         help="a file of named rows and their keys, or a packaged one: paper, corpus",
     )
     parser.add_argument("--seeds", type=int, default=3, help="runs per row (default %(default)s)")
     parser.add_argument("--jobs", type=int, default=0, metavar="N", help="runs at a time; default one, or one per GPU")
-    parser.add_argument("--out", metavar="DIR", help="folder of all runs; default OUTPUT_DIR of the config")
+    parser.add_argument(
+        "--out", type="path", metavar="DIR", help="folder of all runs; default OUTPUT_DIR of the config"
+    )
     parser.add_argument(
         "--resamples", type=int, default=Resampling.count, help="of the bootstrap (default %(default)s)"
     )

@@ -13,14 +13,16 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
     parser.add_argument("--modes", nargs="+", choices=["eval", "train"], default=["eval", "train"])
     parser.add_argument("--repeats", type=int, default=5, help="turns per component")
-    parser.add_argument("--json", metavar="FILE", help="write all figures there")
+    parser.add_argument("--json", type="path", metavar="FILE", help="write all figures there")
     parser.add_argument("--options", nargs="+", default=[], metavar="KEY VALUE", help="config keys to override")
     parser.add_argument("--components", nargs="+", default=[], metavar="NAME", help="measure these alone")
     parser.add_argument("--no-data", action="store_true", help="leave out the construction of a dataset")
-    parser.add_argument("--growth", metavar="PNG", help="instead, plot how cost grows with map, sentences and videos")
+    parser.add_argument(
+        "--growth", type="path", metavar="PNG", help="instead, plot how cost grows with map, sentences and videos"
+    )
     parser.add_argument("--latency", action="store_true", help="instead, time single queries on an encoded video")
     parser.add_argument(
-        "--ckpt", help="of this model, with --latency; by default the first of --settings, random weights"
+        "--ckpt", type="path", help="of this model, with --latency; by default the first of --settings, random weights"
     )
 
 

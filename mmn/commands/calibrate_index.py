@@ -11,8 +11,10 @@ from mmn.commands.frame import CommandParser
 
 
 def add_arguments(parser: CommandParser) -> None:
-    parser.add_argument("--index", required=True, metavar="PLACE", help="a folder, or the address of a server")
-    parser.add_argument("--ckpt", required=True, metavar="W", help="the model that built it")
+    parser.add_argument(
+        "--index", type="path", required=True, metavar="PLACE", help="a folder, or the address of a server"
+    )
+    parser.add_argument("--ckpt", type="path", required=True, metavar="W", help="the model that built it")
     parser.add_config_file(needed=False)
     parser.add_argument("--split", metavar="NAME", help="to calibrate on; by default DATASETS.VAL")
     parser.add_argument(

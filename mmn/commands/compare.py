@@ -13,7 +13,7 @@ from mmn.commands.frame import CommandParser
 
 
 def add_arguments(parser: CommandParser) -> None:
-    parser.add_argument("files", nargs="+", help="two files, or groups of files with `vs` in between")
+    parser.add_argument("files", type="path", nargs="+", help="two files, or groups of files with `vs` in between")
     parser.add_truth()
     parser.add_argument("--thresholds", nargs="+", type=float, metavar="IOU", help="of the recall; default 0.3 0.5 0.7")
     parser.add_argument("--split", help="take the thresholds of this catalog entry, e.g. tacos_test")
@@ -21,7 +21,7 @@ def add_arguments(parser: CommandParser) -> None:
         "--resamples", type=int, default=Resampling.count, help="of the bootstrap (default %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=Resampling.seed, help="of the bootstrap (default %(default)s)")
-    parser.add_argument("--out", metavar="STEM", help="also write STEM.md, STEM.csv and STEM.png")
+    parser.add_argument("--out", type="path", metavar="STEM", help="also write STEM.md, STEM.csv and STEM.png")
     parser.add_argument("--no-figure", action="store_true", help="do without matplotlib")
 
 

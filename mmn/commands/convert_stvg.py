@@ -11,16 +11,23 @@ from mmn.commands.frame import CommandParser
 
 def add_arguments(parser: CommandParser) -> None:
     parser.add_argument("--split", required=True, help="name of the files to write, e.g. train, val or test")
-    parser.add_argument("--annotations", required=True, metavar="JSON", help="the challenge's, with truth or without")
-    parser.add_argument("--tubes", required=True, metavar="DIR", help="folder with <video>_tubes.pkl of every video")
+    parser.add_argument(
+        "--annotations", type="path", required=True, metavar="JSON", help="the challenge's, with truth or without"
+    )
+    parser.add_argument(
+        "--tubes", type="path", required=True, metavar="DIR", help="folder with <video>_tubes.pkl of every video"
+    )
     parser.add_argument(
         "--features",
+        type="path",
         required=True,
         nargs="+",
         metavar="NAME=PKL",
         help="each feature track; its rows' frames must match",
     )
-    parser.add_argument("--out", default="dataset/HC_STVG", metavar="DIR", help="folder to write (default %(default)s)")
+    parser.add_argument(
+        "--out", type="path", default="dataset/HC_STVG", metavar="DIR", help="folder to write (default %(default)s)"
+    )
     parser.add_argument("--skip-without-tubes", action="store_true", help="leave out videos that have no tube")
 
 

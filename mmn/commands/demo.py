@@ -11,14 +11,20 @@ from mmn.commands.frame import CommandParser
 
 
 def add_arguments(parser: CommandParser) -> None:
-    parser.add_argument("--ckpt", help="a checkpoint of a run, or exported weights; default: that of scripts/pixels.sh")
+    parser.add_argument(
+        "--ckpt", type="path", help="a checkpoint of a run, or exported weights; default: that of scripts/pixels.sh"
+    )
     parser.add_config_file(needed=False)
-    parser.add_argument("--videos", nargs="+", metavar="PLACE", help="video files and folders that can be picked")
-    parser.add_argument("--annotations", metavar="FILE", help="json with what is known to happen in them")
-    parser.add_argument("--index", metavar="PLACE", help="of `mmn index`: the library; default: one of --videos")
+    parser.add_argument(
+        "--videos", type="path", nargs="+", metavar="PLACE", help="video files and folders that can be picked"
+    )
+    parser.add_argument("--annotations", type="path", metavar="FILE", help="json with what is known to happen in them")
+    parser.add_argument(
+        "--index", type="path", metavar="PLACE", help="of `mmn index`: the library; default: one of --videos"
+    )
     parser.add_argument("--backbone", help="extract features with this one and its usual sampling")
-    parser.add_argument("--recipe", metavar="H5", help="extract them as those of this file were")
-    parser.add_argument("--backbone-weights", metavar="W", help="a name, a file or random:SEED")
+    parser.add_argument("--recipe", type="path", metavar="H5", help="extract them as those of this file were")
+    parser.add_argument("--backbone-weights", type="path", metavar="W", help="a name, a file or random:SEED")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in; default %(default)s")
     parser.add_argument("--port", type=int, default=7860, help="default %(default)s")
     parser.add_options()

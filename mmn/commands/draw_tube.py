@@ -10,14 +10,20 @@ from mmn.commands.frame import CommandParser
 
 
 def add_arguments(parser: CommandParser) -> None:
-    parser.add_argument("--predictions", required=True, metavar="FILE", help="as `mmn test --dump` writes it")
-    parser.add_argument("--annotations", required=True, metavar="FILE", help="json file with the sentences")
+    parser.add_argument(
+        "--predictions", type="path", required=True, metavar="FILE", help="as `mmn test --dump` writes it"
+    )
+    parser.add_argument(
+        "--annotations", type="path", required=True, metavar="FILE", help="json file with the sentences"
+    )
     parser.add_argument("--video-id", required=True, metavar="NAME", help="the video's name in both")
-    parser.add_argument("--video", metavar="FILE", help="the video itself; without it boxes are drawn on white")
+    parser.add_argument(
+        "--video", type="path", metavar="FILE", help="the video itself; without it boxes are drawn on white"
+    )
     parser.add_argument(
         "--panels", type=int, default=16, metavar="N", help="frames shown (default %(default)s, as many as clips)"
     )
-    parser.add_argument("--out", required=True, metavar="PNG", help="picture to write")
+    parser.add_argument("--out", type="path", required=True, metavar="PNG", help="picture to write")
 
 
 def run(args: Namespace) -> None:

@@ -11,10 +11,12 @@ from mmn.commands.frame import CommandParser, WrongArguments
 
 
 def add_arguments(parser: CommandParser) -> None:
-    parser.add_argument("--predictions", required=True, metavar="FILE", help="as `mmn test --dump` writes it")
+    parser.add_argument(
+        "--predictions", type="path", required=True, metavar="FILE", help="as `mmn test --dump` writes it"
+    )
     parser.add_truth()
     parser.add_argument("--thresholds", nargs="+", type=float, metavar="IOU", help="of the recall; default 0.3 0.5 0.7")
-    parser.add_argument("--annotations", metavar="FILE", help="of HC-STVG, the truth of predicted tubes")
+    parser.add_argument("--annotations", type="path", metavar="FILE", help="of HC-STVG, the truth of predicted tubes")
     parser.add_argument("--split", help="take the thresholds of this catalog entry, e.g. tacos_test")
     parser.add_argument(
         "--metrics",
@@ -23,7 +25,9 @@ def add_arguments(parser: CommandParser) -> None:
         help="recall, mIoU and mAP (the default), or the official metrics of QVHighlights: R@1 by the first window of a "
         "line, mAP by scores, highlights",
     )
-    parser.add_argument("--metrics-out", metavar="FILE", help="write the official metrics file of QVHighlights")
+    parser.add_argument(
+        "--metrics-out", type="path", metavar="FILE", help="write the official metrics file of QVHighlights"
+    )
     parser.add_argument("--examples", type=int, default=0, metavar="N", help="also show N queries")
 
 

@@ -17,6 +17,7 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_config_file()
     parser.add_argument(
         "--ckpt",
+        type="path",
         action="append",
         metavar="[NAME=]FILES",
         help="checkpoint, or a quoted pattern of those of several seeds; may be given several times; by default the best, "
@@ -32,7 +33,7 @@ def add_arguments(parser: CommandParser) -> None:
         "--per-video", type=int, default=DEFAULT_PER_VIDEO, help="moments of a video in a list (default %(default)s)"
     )
     parser.add_argument(
-        "--out", metavar="FILE", help="write the tables with differences as .md, or all numbers as .json"
+        "--out", type="path", metavar="FILE", help="write the tables with differences as .md, or all numbers as .json"
     )
     parser.add_argument(
         "--resamples", type=int, default=Resampling.count, help="of the bootstrap (default %(default)s)"

@@ -9,8 +9,8 @@ from mmn.commands.frame import CommandParser
 
 
 def add_arguments(parser: CommandParser) -> None:
-    parser.add_argument("--ckpt", required=True, help="a checkpoint of a run")
-    parser.add_argument("--out", required=True, metavar="FILE.safetensors", help="the file to write")
+    parser.add_argument("--ckpt", type="path", required=True, help="a checkpoint of a run")
+    parser.add_argument("--out", type="path", required=True, metavar="FILE.safetensors", help="the file to write")
 
 
 def run(args: Namespace) -> None:

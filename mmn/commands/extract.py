@@ -14,11 +14,17 @@ from mmn.commands.frame import CommandParser
 
 
 def add_arguments(parser: CommandParser) -> None:
-    parser.add_argument("--videos", nargs="+", required=True, metavar="DIR|FILE", help="files, and folders of them")
-    parser.add_argument("--backbone", required=True, choices=sorted(USUAL))
-    parser.add_argument("--out", required=True, metavar="FILE.hdf5", help="the feature file to write, or to add to")
     parser.add_argument(
-        "--weights", help="a file or folder, a name, or random:SEED; by default the usual ones (c3d has none)"
+        "--videos", type="path", nargs="+", required=True, metavar="DIR|FILE", help="files, and folders of them"
+    )
+    parser.add_argument("--backbone", required=True, choices=sorted(USUAL))
+    parser.add_argument(
+        "--out", type="path", required=True, metavar="FILE.hdf5", help="the feature file to write, or to add to"
+    )
+    parser.add_argument(
+        "--weights",
+        type="path",
+        help="a file or folder, a name, or random:SEED; by default the usual ones (c3d has none)",
     )
     parser.add_argument("--layer", help="whose output the rows are: " + _choices("layers"))
     parser.add_argument("--fps", type=float, help="frames per second to sample, 0 for every frame: " + _choices("fps"))

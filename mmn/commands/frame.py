@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from mmn.utils.cli import run_tool
+from mmn.utils.paths import expand_user
 from mmn.utils.version import VERSION
 
 
@@ -29,9 +30,14 @@ class CommandParser(argparse.ArgumentParser):
 
     takes_flags_anywhere = False
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.register("type", "path", expand_user)  # of every argument that may be the path of a file or folder
+
     def add_config_file(self, needed: bool = True) -> None:
         self.add_argument(
             "--config-file",
+            type="path",
             required=needed,
             metavar="F",
             help="yaml file, or a name that `mmn configs` lists"
@@ -46,7 +52,10 @@ class CommandParser(argparse.ArgumentParser):
     def add_truth(self) -> None:
         """Flags for prediction files whose true moments stand in a file of their own."""
         self.add_argument(
-            "--truth", metavar="FILE", help="json lines with the true moments, where the predictions have none"
+            "--truth",
+            type="path",
+            metavar="FILE",
+            help="json lines with the true moments, where the predictions have none",
         )
         self.add_argument(
             "--missing-as-wrong",

@@ -24,29 +24,33 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: CommandParser) -> None:
-    parser.add_argument("--index", required=True, metavar="PLACE", help="a folder, or the address of a server")
+    parser.add_argument(
+        "--index", type="path", required=True, metavar="PLACE", help="a folder, or the address of a server"
+    )
     parser.add_argument(
         "--engine", default="auto", choices=["auto", *STORES], help="of a new index, see docs/SEARCH.md"
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--features", metavar="H5", help="the videos of a feature file")
-    what.add_argument("--videos", nargs="+", metavar="DIR|FILE", help="video files, and folders of them")
+    what.add_argument("--features", type="path", metavar="H5", help="the videos of a feature file")
+    what.add_argument("--videos", type="path", nargs="+", metavar="DIR|FILE", help="video files, and folders of them")
     what.add_argument("--remove", nargs="+", metavar="ID", help="take these videos out")
-    what.add_argument("--from", dest="source", metavar="INDEX", help="copy this index, encoding nothing")
+    what.add_argument("--from", type="path", dest="source", metavar="INDEX", help="copy this index, encoding nothing")
     parser.add_argument("--sync", action="store_true", help="take out the videos that are not among the given ones")
     model = parser.add_argument_group("the model")
-    model.add_argument("--ckpt", metavar="W", help="a checkpoint of a run, or exported weights")
+    model.add_argument("--ckpt", type="path", metavar="W", help="a checkpoint of a run, or exported weights")
     parser.add_config_file(needed=False)
     model.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_mixed_options()
     features = parser.add_argument_group("features")
     features.add_argument("--feature-key", default="{vid}", help='where a video is in the file (default "%(default)s")')
     features.add_argument(
-        "--annotations", metavar="JSON", help="how long the videos are, and which of the file are meant"
+        "--annotations", type="path", metavar="JSON", help="how long the videos are, and which of the file are meant"
     )
     features.add_argument("--backbone", help="of video files: extract features by this one and its usual sampling")
-    features.add_argument("--recipe", metavar="H5", help="of video files: extract features as those of this file were")
-    features.add_argument("--backbone-weights", metavar="W", help="a name, a file or random:SEED")
+    features.add_argument(
+        "--recipe", type="path", metavar="H5", help="of video files: extract features as those of this file were"
+    )
+    features.add_argument("--backbone-weights", type="path", metavar="W", help="a name, a file or random:SEED")
     features.add_argument("--keep-extension", action="store_true", help="call a video s1.avi, not s1")
     moments = parser.add_argument_group("moments, of a new index")
     moments.add_argument("--window", type=float, metavar="SECONDS", help="cut videos into windows of this length")

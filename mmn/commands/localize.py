@@ -13,29 +13,33 @@ from mmn.commands.frame import CommandParser
 
 def add_arguments(parser: CommandParser) -> None:
     parser.takes_flags_anywhere = True
-    parser.add_argument("video", help="a video file; with --features, or a name in that file")
+    parser.add_argument("video", type="path", help="a video file; with --features, or a name in that file")
     parser.add_argument(
         "words", nargs="+", metavar="sentence", help="what is looked for; then KEY VALUE pairs over the config"
     )
-    parser.add_argument("--ckpt", required=True, help="a checkpoint of a run, or exported weights")
+    parser.add_argument("--ckpt", type="path", required=True, help="a checkpoint of a run, or exported weights")
     parser.add_config_file(needed=False)
     parser.add_argument("--top-k", type=int, default=5, help="moments per sentence (default %(default)s)")
     files = parser.add_argument_group("files to write")
-    files.add_argument("--json", metavar="FILE", help="a line per sentence, as `mmn test --dump` writes them")
-    files.add_argument("--plot", metavar="FILE.png", help="timeline, frames and score map of each sentence")
-    files.add_argument("--clip-dir", metavar="DIR", help="cut the moments out, as a video file each")
+    files.add_argument(
+        "--json", type="path", metavar="FILE", help="a line per sentence, as `mmn test --dump` writes them"
+    )
+    files.add_argument(
+        "--plot", type="path", metavar="FILE.png", help="timeline, frames and score map of each sentence"
+    )
+    files.add_argument("--clip-dir", type="path", metavar="DIR", help="cut the moments out, as a video file each")
     long = parser.add_argument_group("long videos")
     long.add_argument("--window", type=float, metavar="SECONDS", help="search in windows of this length")
     long.add_argument("--overlap", type=float, metavar="SECONDS", help="of neighbouring windows; default half a window")
     features = parser.add_argument_group("features, by default extracted as the checkpoint says")
-    features.add_argument("--features", metavar="H5", help="take them from this file")
+    features.add_argument("--features", type="path", metavar="H5", help="take them from this file")
     features.add_argument("--feature-key", default="{vid}", help='where in the file (default "%(default)s")')
     features.add_argument(
         "--duration", type=float, metavar="SECONDS", help="of a video that is there as features alone"
     )
     features.add_argument("--backbone", help="extract them with this one and its usual sampling")
-    features.add_argument("--recipe", metavar="H5", help="extract them as those of this file were")
-    features.add_argument("--backbone-weights", metavar="W", help="a name, a file or random:SEED")
+    features.add_argument("--recipe", type="path", metavar="H5", help="extract them as those of this file were")
+    features.add_argument("--backbone-weights", type="path", metavar="W", help="a name, a file or random:SEED")
 
 
 def run(args: Namespace) -> None:

@@ -12,7 +12,7 @@ from mmn.commands.frame import CommandParser, HelpWithDefaults
 def add_arguments(parser: CommandParser) -> None:
     default = SyntheticStvgOptions()
     parser.formatter_class = HelpWithDefaults
-    parser.add_argument("--out", default="dataset/synthetic_stvg", help="folder to write")
+    parser.add_argument("--out", type="path", default="dataset/synthetic_stvg", help="folder to write")
     parser.add_argument("--videos-train", type=int, default=default.num_train, help="videos of the train split")
     parser.add_argument("--videos-val", type=int, default=default.num_val, help="videos of the val split")
     parser.add_argument("--videos-test", type=int, default=default.num_test, help="videos of the test split")

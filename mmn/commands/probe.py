@@ -11,12 +11,19 @@ from mmn.commands.frame import CommandParser
 
 def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
-        "--config-file", nargs="+", required=True, metavar="F", help="yaml files, or names that `mmn configs` lists"
+        "--config-file",
+        type="path",
+        nargs="+",
+        required=True,
+        metavar="F",
+        help="yaml files, or names that `mmn configs` lists",
     )
-    parser.add_argument("--predictions", nargs="+", default=[], metavar="FILE", help="shown beside the priors")
+    parser.add_argument(
+        "--predictions", type="path", nargs="+", default=[], metavar="FILE", help="shown beside the priors"
+    )
     parser.add_truth()
-    parser.add_argument("--ckpt", metavar="W", help="a checkpoint to run with one input shuffled")
-    parser.add_argument("--out", metavar="MD", help="write the tables there instead of printing them")
+    parser.add_argument("--ckpt", type="path", metavar="W", help="a checkpoint to run with one input shuffled")
+    parser.add_argument("--out", type="path", metavar="MD", help="write the tables there instead of printing them")
     parser.add_argument("--options", nargs="+", default=[], metavar="KEY VALUE", help="config keys to override")
 
 

@@ -15,13 +15,15 @@ from mmn.commands.frame import CommandParser
 
 def add_arguments(parser: CommandParser) -> None:
     parser.takes_flags_anywhere = True
-    parser.add_argument("--index", required=True, metavar="PLACE", help="a folder, or the address of a server")
+    parser.add_argument(
+        "--index", type="path", required=True, metavar="PLACE", help="a folder, or the address of a server"
+    )
     parser.add_argument(
         "words", nargs="*", metavar="sentence", help="what is looked for; then KEY VALUE pairs over the config"
     )
-    parser.add_argument("--ckpt", metavar="W", help="the model that built the index, where it has moved")
+    parser.add_argument("--ckpt", type="path", metavar="W", help="the model that built the index, where it has moved")
     parser.add_config_file(needed=False)
-    parser.add_argument("--json", metavar="FILE", help="write the moments, as a prediction file")
+    parser.add_argument("--json", type="path", metavar="FILE", help="write the moments, as a prediction file")
     what = parser.add_argument_group("other queries")
     what.add_argument("--paraphrases", action="store_true", help="the sentences are wordings of one query")
     what.add_argument(

@@ -13,8 +13,10 @@ from mmn.commands.frame import CommandParser
 
 
 def add_arguments(parser: CommandParser) -> None:
-    parser.add_argument("--annotations", nargs="+", required=True, metavar="FILE", help="annotation json files")
-    parser.add_argument("--out", required=True, metavar="H5", help="feature file to write")
+    parser.add_argument(
+        "--annotations", type="path", nargs="+", required=True, metavar="FILE", help="annotation json files"
+    )
+    parser.add_argument("--out", type="path", required=True, metavar="H5", help="feature file to write")
     parser.add_argument("--dim", type=int, required=True, help="feature dimensions")
     parser.add_argument("--noise", type=float, required=True, help="norm of a row's noise; a moment's signal is 1")
     parser.add_argument(
@@ -28,7 +30,9 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=SimulationOptions.seed, help="the same seed gives the same features"
     )
-    parser.add_argument("--text-encoder", metavar="DIR", help="also write a small random text encoder there")
+    parser.add_argument(
+        "--text-encoder", type="path", metavar="DIR", help="also write a small random text encoder there"
+    )
 
 
 def run(args: Namespace) -> None:

@@ -19,12 +19,14 @@ def numbers(text: str) -> tuple[int, ...]:
 
 def add_arguments(parser: CommandParser) -> None:
     parser.add_config_file()
-    parser.add_argument("--ckpt", help="checkpoint; by default the best, else the last one of OUTPUT_DIR")
+    parser.add_argument("--ckpt", type="path", help="checkpoint; by default the best, else the last one of OUTPUT_DIR")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--dump", metavar="FILE", help="write the predictions, one json line per sentence")
+    what.add_argument("--dump", type="path", metavar="FILE", help="write the predictions, one json line per sentence")
     what.add_argument("--sweep", nargs="+", metavar="KEY=V1,V2", help=f"values of {', '.join(SWEEPABLE)}")
-    parser.add_argument("--sweep-out", metavar="FILE", help="write the sweep's table, .csv or .json")
-    parser.add_argument("--dump-maps", metavar="FILE", help="write the score maps, for `mmn visualize`, as HDF5")
+    parser.add_argument("--sweep-out", type="path", metavar="FILE", help="write the sweep's table, .csv or .json")
+    parser.add_argument(
+        "--dump-maps", type="path", metavar="FILE", help="write the score maps, for `mmn visualize`, as HDF5"
+    )
     parser.add_argument("--maps-first", type=int, metavar="N", help="write the maps of the first N sentences only")
     parser.add_argument(
         "--maps-of", type=numbers, metavar="N,N,...", help="write the maps of these sentences (qid) only"

@@ -10,11 +10,19 @@ from mmn.commands.frame import CommandParser
 
 
 def add_arguments(parser: CommandParser) -> None:
-    parser.add_argument("--predictions", metavar="FILE", help="as `mmn test --dump` writes it, or another tool")
+    parser.add_argument(
+        "--predictions", type="path", metavar="FILE", help="as `mmn test --dump` writes it, or another tool"
+    )
     parser.add_truth()
-    parser.add_argument("--maps", metavar="FILE.h5", help="as `mmn test --dump-maps` writes it beside the predictions")
-    parser.add_argument("--metrics", metavar="FILE", help="metrics.jsonl of a run, for the training curves")
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="where the png files and index.html go")
+    parser.add_argument(
+        "--maps", type="path", metavar="FILE.h5", help="as `mmn test --dump-maps` writes it beside the predictions"
+    )
+    parser.add_argument(
+        "--metrics", type="path", metavar="FILE", help="metrics.jsonl of a run, for the training curves"
+    )
+    parser.add_argument(
+        "--out", type="path", required=True, metavar="FOLDER", help="where the png files and index.html go"
+    )
     parser.add_argument("--queries", type=int, default=4, metavar="N", help="pictures per choice of queries; default 4")
     parser.add_argument(
         "--choose", nargs="+", choices=CHOICES, default=["worst", "best", "random"], help="default: worst best random"

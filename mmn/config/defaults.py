@@ -8,6 +8,7 @@ from yacs.config import CfgNode as CN
 
 _C = CN()
 CHOICES: dict[str, tuple[str, ...]] = {}  # by full key: the values of those that are one of a few names
+PATHS: set[str] = set()  # full keys whose values are paths, in which ~, $NAME and ${NAME} are expanded
 
 # ---- Model -----------------------------------------------------------------------------------------------------------
 _C.MODEL = CN()
@@ -40,6 +41,7 @@ _C.MODEL.MMN.TEXT_ENCODER.NAME = "BERT"
 # New. A hub name or a local folder of any Hugging Face encoder with a last_hidden_state, and its tokenizer. Of a dual
 # encoder such as CLIP or SigLIP the text half is taken.
 _C.MODEL.MMN.TEXT_ENCODER.PRETRAINED = "distilbert-base-uncased"
+PATHS.add("MODEL.MMN.TEXT_ENCODER.PRETRAINED")
 # New. Mean over the tokens; "cls" or "end", the first or the last token's state alone; or "own", the vector that the
 # encoder was trained to give: of CLIP and SigLIP the one shared with images, of sentence-transformers its own pooling.
 _C.MODEL.MMN.TEXT_ENCODER.POOLING = "mean"
@@ -123,6 +125,7 @@ _C.MODEL.TAN2D.TEXT.CUT_PERIOD = False  # cut one "." off the end of sentences, 
 _C.DATASETS = CN()
 _C.DATASETS.NAME = ""  # title of the tables
 _C.DATASETS.ROOT = "dataset"  # new: folder that the paths of the catalog are relative to
+PATHS.add("DATASETS.ROOT")
 _C.DATASETS.TRAIN = ()  # names of catalog entries
 _C.DATASETS.VAL = ()  # new: split that picks the best checkpoint; () uses TEST, as released
 _C.DATASETS.TEST = ()
@@ -132,6 +135,7 @@ _C.DATALOADER.NUM_WORKERS = 4  # per process
 # New. Resampled features are kept in memory up to CACHE_GB, or read from the files that tools/cache_features.py has made
 # in CACHE_DIR. As float16 they take half the room and are rounded to about 3 digits.
 _C.DATALOADER.CACHE_DIR = ""
+PATHS.add("DATALOADER.CACHE_DIR")
 _C.DATALOADER.CACHE_DTYPE = "float32"
 CHOICES["DATALOADER.CACHE_DTYPE"] = ("float32", "float16")
 _C.DATALOADER.CACHE_GB = 8.0  # per split and process; workers share it
@@ -179,6 +183,7 @@ _C.SOLVER.LOG_PERIOD = 20  # iterations between log lines
 _C.SOLVER.TRACKER = ""
 CHOICES["SOLVER.TRACKER"] = ("", "mlflow")
 _C.SOLVER.INIT_WEIGHTS = ""  # a checkpoint whose weights training starts from
+PATHS.add("SOLVER.INIT_WEIGHTS")
 # Iterations between checkpoints inside an epoch, `<feat2d name>_model_last.pth`; 0: only those of CHECKPOINT_PERIOD.
 _C.SOLVER.CHECKPOINT_ITERS = 0
 _C.SOLVER.CHECKPOINT_KEEP = (
@@ -202,3 +207,4 @@ _C.TEST.NUM_PREDICTIONS = 10  # new: moments kept per sentence; at least 5, whic
 # ---- Paths -----------------------------------------------------------------------------------------------------------
 _C.OUTPUT_DIR = "."
 _C.PATHS_CATALOG = ""  # a yaml file with dataset entries of your own; "": the package's own alone
+PATHS.update(("OUTPUT_DIR", "PATHS_CATALOG"))

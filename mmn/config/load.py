@@ -8,10 +8,11 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from mmn.config.defaults import _C
+from mmn.config.defaults import _C, PATHS
 from mmn.config.packaged import find_config
 from mmn.config.yaml_files import parse_yaml, read_config_files
 from mmn.utils.errors import ConfigError, closest_match
+from mmn.utils.paths import expand_path
 
 # What the released HC-STVG file calls things -> what they are here, and a number that its program had in its code.
 RELEASED_SECTION, SECTION = "MODEL.TAN.", "MODEL.MMN."
@@ -25,17 +26,25 @@ def load_config(config_file: str | None = None, options: Sequence[str] = ()) -> 
     """Defaults, then `config_file`, then `options`, an alternation of keys and values as on the command line.
 
     A file whose `_BASE_` names another one builds on that: the values of the other hold where it has none of its own.
+    In the values of PATHS the home folder and variables of the environment are expanded.
 
-    Raises ConfigError: an unreadable file, an unknown key (with the nearest one), a value of another type.
+    Raises ConfigError: an unreadable file, an unknown key (with the nearest one), a value of another type, a path with a
+    variable that is not set.
     """
     cfg = _C.clone()
     if config_file:
         _merge(cfg, read_config_files(find_config(config_file)))
+        overridden = {_our_name(key) for key in options[::2]}
+        for key in PATHS - overridden:
+            _expand(cfg, key)
     return override_config(cfg, options)
 
 
 def load_config_text(text: str, where: str, options: Sequence[str] = ()) -> CfgNode:
-    """Defaults, the text of a yaml file, such as a checkpoint carries, then `options`. `where` names it in errors."""
+    """Defaults, the text of a yaml file, such as a checkpoint carries, then `options`. `where` names it in errors.
+
+    Paths in the text are another run's, in full already, and stay as they are.
+    """
     cfg = _C.clone()
     _merge(cfg, [(where, parse_yaml(text, where))])
     return override_config(cfg, options)
@@ -49,6 +58,8 @@ def override_config(cfg: CfgNode, options: Sequence[str]) -> CfgNode:
         raise ConfigError(f"the options after the flags must be pairs KEY VALUE, but {options[-1]!r} stands alone")
     for key, value in zip(options[::2], options[1::2], strict=True):
         _set(cfg, key, value, where="the command line")
+        if _our_name(key) in PATHS:
+            _expand(cfg, _our_name(key))
     if "SOLVER.RESUME" in options[::2] and "SOLVER.RESUME_EPOCH" not in options[::2]:
         cfg.SOLVER.RESUME_EPOCH = 1  # see the keys in defaults.py
     cfg.freeze()
@@ -138,10 +149,22 @@ def _set(cfg: CfgNode, key: str, value: object, where: str) -> None:
         raise ConfigError(f"{where} has an unknown key {key}{_nearest_key(key)}")
     if isinstance(default, CfgNode):
         raise ConfigError(f"{where} gives a value to {key}, which is a section: give it to one of its keys")
+    section, name = _section_of(cfg, key)
+    section[name] = _convert(key, value, default, where)
+
+
+def _section_of(cfg: CfgNode, key: str) -> tuple[CfgNode, str]:
+    """The section that holds a key, and the key's name in it."""
     *sections, name = key.split(".")
     for section in sections:
         cfg = cfg[section]
-    cfg[name] = _convert(key, value, default, where)
+    return cfg, name
+
+
+def _expand(cfg: CfgNode, key: str) -> None:
+    """Write out the home folder and the variables in a path."""
+    section, name = _section_of(cfg, key)
+    section[name] = expand_path(section[name], key)
 
 
 def _nearest_key(key: str) -> str:

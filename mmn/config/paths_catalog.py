@@ -10,6 +10,8 @@ from mmn.structures.annotation_forms import FORMS
 from mmn.utils.errors import ConfigError, failed_read, nearest
 from mmn.utils.text_files import parse_yaml, read_text
 
+PATH_FIELDS = ("annotation", "features", "durations", "tubes", "tracks")  # of the entries
+
 
 @dataclass(frozen=True)
 class CatalogEntry:

@@ -6,6 +6,7 @@ import yaml
 
 from mmn.utils import text_files
 from mmn.utils.errors import ConfigError, failed_read
+from mmn.utils.paths import expand_path
 
 BASE_KEY = "_BASE_"  # as in detectron2 and fvcore: the file that a config file builds on, relative to itself
 
@@ -34,7 +35,7 @@ def read_config_files(path: str) -> list[tuple[str, dict]]:
 def _base_path(path: str, base: object) -> str:
     if not isinstance(base, str) or not base:
         raise ConfigError(f"{path} sets {BASE_KEY} to {base!r}, but it must be the path of a config file, as a text")
-    return os.path.join(os.path.dirname(path), os.path.expanduser(base))
+    return os.path.join(os.path.dirname(path), expand_path(base, f"{BASE_KEY} of {path}"))
 
 
 def _read_text(path: str, remedy: str) -> str:

@@ -1,13 +1,14 @@
 """The splits that a config names, and where their files are."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 from yacs.config import CfgNode
 
-from mmn.config.paths_catalog import CatalogEntry, TubeEntry, get_entry, load_catalog
+from mmn.config.paths_catalog import PATH_FIELDS, CatalogEntry, TubeEntry, get_entry, load_catalog
 from mmn.utils.errors import ConfigError
+from mmn.utils.paths import expand_path
 
 Entry = TypeVar("Entry", CatalogEntry, TubeEntry)
 
@@ -46,7 +47,7 @@ class Splits:
 
     def find(self, name: str) -> Split:
         """The split of this name. Raises ConfigError where the catalog has none."""
-        return Split(name, _below(self.cfg.DATASETS.ROOT, get_entry(name, self.catalog)))
+        return Split(name, _placed(name, self.cfg.DATASETS.ROOT, get_entry(name, self.catalog)))
 
     def named(self, key: str) -> list[Split]:
         """The splits of DATASETS.<key>. Raises ConfigError where it names none."""
@@ -65,11 +66,18 @@ def split_names(cfg: CfgNode, key: str) -> tuple[str, ...]:
     return cfg.DATASETS[key]
 
 
-def _below(root: str, entry: CatalogEntry | TubeEntry) -> CatalogEntry | TubeEntry:
-    """The entry with `root` before its paths."""
-    annotation = os.path.join(root, entry.annotation)
-    if isinstance(entry, TubeEntry):
-        tracks = tuple(os.path.join(root, path) for path in entry.tracks)
-        return replace(entry, annotation=annotation, tubes=os.path.join(root, entry.tubes), tracks=tracks)
-    durations = os.path.join(root, entry.durations) if entry.durations else ""
-    return replace(entry, annotation=annotation, features=os.path.join(root, entry.features), durations=durations)
+def _placed(name: str, root: str, entry: CatalogEntry | TubeEntry) -> CatalogEntry | TubeEntry:
+    """The entry with its paths in full: `root` before them, the home folder and variables written out."""
+
+    def place(key: str, path: str) -> str:
+        return os.path.join(root, expand_path(path, f"{key} of the catalog entry {name}")) if path else ""
+
+    paths = {
+        field.name: (
+            tuple(place(field.name, path) for path in value) if isinstance(value, tuple) else place(field.name, value)
+        )
+        for field in fields(entry)
+        if field.name in PATH_FIELDS
+        for value in [getattr(entry, field.name)]
+    }
+    return replace(entry, **paths)

@@ -22,6 +22,7 @@ from mmn.data.tube_annotations import (
     write_tables,
 )
 from mmn.utils.errors import ConfigError, DataError
+from mmn.utils.paths import expand_user
 from mmn.utils.text_files import is_number
 
 TUBES_SUFFIX = "_tubes.pkl"
@@ -73,7 +74,7 @@ def parse_tracks(texts: Sequence[str]) -> dict[str, str]:
         if name in tracks or name == "tubes":
             taken = "given twice" if name in tracks else "the name of the tubes' own file"
             raise ConfigError(f"--features {text}: {name} is {taken}, call the track something else")
-        tracks[name] = path
+        tracks[name] = expand_user(path)
     return tracks
 
 

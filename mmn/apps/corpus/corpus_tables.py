@@ -44,6 +44,7 @@ from mmn.utils.errors import CheckpointError, ConfigError, nearest
 from mmn.utils.files import atomic_path
 from mmn.utils.logger import get_logger
 from mmn.utils.markdown import MISSING, markdown_table
+from mmn.utils.paths import expand_user
 
 PRIOR = "prior (no query, no video)"
 FORMATS = (".md", ".json")
@@ -140,6 +141,7 @@ def parse_training(text: str) -> Training:
     name, equals, pattern = text.partition("=")
     if not equals or "/" in name:
         name = pattern = text
+    pattern = expand_user(pattern)
     files = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
     if not files:
         raise CheckpointError(f"--ckpt {text}: no file is like {pattern}, correct the pattern")
