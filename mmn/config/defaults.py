@@ -116,6 +116,7 @@ _C.MODEL.TAN2D = CN()
 _C.MODEL.TAN2D.MASK_FUSION = True
 _C.MODEL.TAN2D.TEXT = CN()
 _C.MODEL.TAN2D.TEXT.GLOVE = ""  # path of glove.6B.300d.txt, or a file of its form
+PATHS.add("MODEL.TAN2D.TEXT.GLOVE")
 _C.MODEL.TAN2D.TEXT.EMBEDDING_SIZE = 300  # E: numbers of a word in it
 _C.MODEL.TAN2D.TEXT.HIDDEN_SIZE = 512  # Q: width of the LSTM
 _C.MODEL.TAN2D.TEXT.NUM_LAYERS = 3  # of the LSTM
