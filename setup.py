@@ -44,6 +44,7 @@ setup(
         "torch>=2.6",
         "transformers>=4.56",
         "safetensors>=0.4.3",
+        "huggingface_hub>=0.34",
         "yacs>=0.1.8",
         "h5py>=3.8",
         "numpy>=1.24",

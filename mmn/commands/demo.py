@@ -12,7 +12,9 @@ from mmn.commands.frame import CommandParser
 
 def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
-        "--ckpt", type="path", help="a checkpoint of a run, or exported weights; default: that of scripts/pixels.sh"
+        "--ckpt",
+        type="path",
+        help="a checkpoint, a model folder, or a name on the hub; default: that of scripts/pixels.sh",
     )
     parser.add_config_file(needed=False)
     parser.add_argument(

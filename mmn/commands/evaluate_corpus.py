@@ -49,5 +49,5 @@ def run(args: Namespace) -> None:
 
     rules = find_rules(args.rules.split(","))
     trainings = [parse_training(text) for text in args.ckpt or []] or [Training("model", [None])]
-    cfg, device = start_run(args.config_file, args.options, training=False)
+    cfg, device = start_run(args.config_file, args.options, training=False, ckpt=trainings[0].checkpoints[0])
     evaluate_corpus(cfg, device, trainings, rules, Resampling(args.resamples), args.per_video, args.out)

@@ -37,7 +37,7 @@ def add_arguments(parser: CommandParser) -> None:
     what.add_argument("--from", type="path", dest="source", metavar="INDEX", help="copy this index, encoding nothing")
     parser.add_argument("--sync", action="store_true", help="take out the videos that are not among the given ones")
     model = parser.add_argument_group("the model")
-    model.add_argument("--ckpt", type="path", metavar="W", help="a checkpoint of a run, or exported weights")
+    model.add_argument("--ckpt", type="path", metavar="W", help="a checkpoint, a model folder, or a name on the hub")
     parser.add_config_file(needed=False)
     model.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_mixed_options()

@@ -17,7 +17,7 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "words", nargs="+", metavar="sentence", help="what is looked for; then KEY VALUE pairs over the config"
     )
-    parser.add_argument("--ckpt", type="path", required=True, help="a checkpoint of a run, or exported weights")
+    parser.add_argument("--ckpt", type="path", required=True, help="a checkpoint, a model folder, or a name on the hub")
     parser.add_config_file(needed=False)
     parser.add_argument("--top-k", type=int, default=5, help="moments per sentence (default %(default)s)")
     files = parser.add_argument_group("files to write")

@@ -40,7 +40,7 @@ def run(args: Namespace) -> None:
     if args.ckpt and args.predictions:
         raise ConfigError("--ckpt and --predictions make different tables: give them one after the other")
     if args.ckpt:
-        cfg, device = start_run(args.config_file[0], args.options, training=False)
+        cfg, device = start_run(args.config_file[0], args.options, training=False, ckpt=args.ckpt)
         text = "\n".join(control_lines(run_controls(cfg, device, args.ckpt)))
     else:
         probes = [build_probe(load_config(path, args.options)) for path in args.config_file]

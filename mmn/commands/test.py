@@ -19,7 +19,11 @@ def numbers(text: str) -> tuple[int, ...]:
 
 def add_arguments(parser: CommandParser) -> None:
     parser.add_config_file()
-    parser.add_argument("--ckpt", type="path", help="checkpoint; by default the best, else the last one of OUTPUT_DIR")
+    parser.add_argument(
+        "--ckpt",
+        type="path",
+        help="checkpoint, model folder, or name on the hub; by default the best, else the last checkpoint of OUTPUT_DIR",
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--dump", type="path", metavar="FILE", help="write the predictions, one json line per sentence")
     what.add_argument("--sweep", nargs="+", metavar="KEY=V1,V2", help=f"values of {', '.join(SWEEPABLE)}")
@@ -52,7 +56,7 @@ def run(args: Namespace) -> None:
     from mmn.engine.run import start_run, sweep, test
     from mmn.evaluation.map_file import MapRequest
 
-    cfg, device = start_run(args.config_file, options, training=False)
+    cfg, device = start_run(args.config_file, options, training=False, ckpt=args.ckpt)
     if args.sweep:
         sweep(cfg, device, settings, args.ckpt, args.sweep_out, args.partial)
     else:

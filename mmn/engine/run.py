@@ -20,6 +20,7 @@ from mmn.data.tokenizer import QueryTokenizer
 from mmn.engine.feature_recipes import check_recipes, checkpoint_recipe, training_recipe
 from mmn.engine.machine_errors import machine_errors_explained
 from mmn.engine.output_dir import prepare_output_dir
+from mmn.engine.own_text_encoder import options_of_name
 from mmn.engine.precision import set_deterministic, set_tf32
 from mmn.engine.starting_point import find_starting_point
 from mmn.engine.tasks import Task, find_task
@@ -32,7 +33,7 @@ from mmn.evaluation.score_sweep import SweepRanker, check_sweep_file, format_swe
 from mmn.solver import build_average
 from mmn.utils import comm
 from mmn.utils.checkpoint import CheckpointFolder, load_checkpoint, load_weights
-from mmn.utils.errors import ConfigError, UserError
+from mmn.utils.errors import CheckpointError, ConfigError, UserError
 from mmn.utils.files import FolderLock
 from mmn.utils.logger import get_logger, setup_logger
 from mmn.utils.memory import reuse_freed_memory
@@ -43,9 +44,15 @@ from mmn.utils.version import VERSION
 _locks: list[FolderLock | None] = []  # held until the process ends
 
 
-def start_run(config_file: str, options: Sequence[str], training: bool) -> tuple[CfgNode, torch.device]:
-    """Config, device, process group, output folder, log and seed. Returns the config and this process's device."""
-    cfg = load_config(config_file, options)
+def start_run(
+    config_file: str, options: Sequence[str], training: bool, ckpt: str | None = None
+) -> tuple[CfgNode, torch.device]:
+    """Config, device, process group, output folder, log and seed. Returns the config and this process's device.
+
+    Args:
+        ckpt: the checkpoint to be tested: a model folder's own text encoder takes the place of the config file's.
+    """
+    cfg = load_config(config_file, [*options_of_name(ckpt), *options])
     validate(cfg, int(os.environ.get("WORLD_SIZE", "1")), training)
     find_task(cfg)  # refuses values that its architecture cannot use
     device = comm.choose_device(cfg.MODEL.DEVICE, "MODEL.DEVICE")
@@ -174,6 +181,12 @@ def load_model(
     task = find_task(cfg)
     path = ckpt or CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME).find()
     checkpoint = load_checkpoint(path)
+    architecture = checkpoint.get("architecture", cfg.MODEL.ARCHITECTURE)
+    if architecture != cfg.MODEL.ARCHITECTURE:
+        raise CheckpointError(
+            f"{path} is of MODEL.ARCHITECTURE {architecture}, but the config of {cfg.MODEL.ARCHITECTURE}: give the "
+            "config it was trained with"
+        )
     check_recipes(task, cfg, splits, checkpoint_recipe(checkpoint, path), path)
     return _build_model(task, cfg, device, checkpoint, path, partial)
 
@@ -189,7 +202,7 @@ def test(
     """Evaluate a checkpoint on every test split and print the tables; a split without truth has none.
 
     Args:
-        ckpt: a file; None takes the best, else the last checkpoint of OUTPUT_DIR.
+        ckpt: a file, a model folder or a name on the hub; None takes the best, else the last checkpoint of OUTPUT_DIR.
         dump: write the predictions there, in the task's format; with several test splits, one file per split.
         partial: load what fits the model, and say what does not.
         map_request: also write the score maps; with several test splits, one file per split.

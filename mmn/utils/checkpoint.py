@@ -14,31 +14,56 @@ from torch import Tensor, nn
 
 from mmn.utils.errors import CheckpointError, listed
 from mmn.utils.files import atomic_path
+from mmn.utils.hub import Snapshot, download_model, is_hub_name
 from mmn.utils.logger import get_logger
+from mmn.utils.model_folder import CONTENT, NEEDED, ORIGIN, is_model_folder, read_model_folder, save_weights
 from mmn.utils.text_files import parse_json
 
 LAST_FILE = "last_checkpoint"  # names the newest checkpoint of its folder; empty for a run that has none yet
 SAFETENSORS = ".safetensors"
 WEIGHT_ENTRIES = ("model", "state_dict", "model_state_dict")  # where programs put the weights
 WRAPPERS = ("module.", "_orig_mod.")  # before the names of weights, from distributed and from compiled networks
-# Entries of a run's checkpoint that describe the model besides its weights: plain values. In the metadata of a
-# safetensors file they are json, but for the config, which is text already.
-DESCRIPTION = ("config", "train_durations", "feature_recipe")
+# Entries of CONTENT that are texts already in the metadata of a safetensors file; the others are json there.
+TEXTS = ("config", *ORIGIN)
+
+
+def find_checkpoint(
+    name: str, revision: str | None = None, cache_dir: str | os.PathLike | None = None, **hub_options
+) -> Snapshot:
+    """The one place where the name of a model becomes a file or a model folder on this machine.
+
+    Args:
+        name: a checkpoint file, a model folder (`mmn.utils.model_folder`), or `user/model`, with `@revision` or without,
+            on the Hugging Face hub, whose files are fetched unless the cache has them.
+        revision, cache_dir, hub_options: see `mmn.utils.hub.download_model`; only for a name on the hub.
+    Returns:
+        where it lies, and the name by which it is found again; of a model on the hub that has the commit in it.
+    Raises CheckpointError where there is no such thing.
+    """
+    if is_hub_name(name):
+        return download_model(name, NEEDED, revision, cache_dir, **hub_options)
+    if revision is not None:
+        raise CheckpointError(f"{name} lies on this machine and has no revision {revision}: leave revision= out")
+    if os.path.isdir(name) and not is_model_folder(name):
+        raise CheckpointError(f"the checkpoint {name} is a folder: name a file in it, such as pool_model_best.pth")
+    if not os.path.exists(name):
+        raise CheckpointError(f"the checkpoint {name} does not exist: check the path")
+    return Snapshot(name, name)
 
 
 def load_checkpoint(path: str) -> dict:
     """The content of a checkpoint, with the weights under "model" by their plain names.
 
-    Accepts a dict with one of WEIGHT_ENTRIES, a bare state dict, or a safetensors file, whose metadata may hold the
-    entries of `DESCRIPTION`. Strips WRAPPERS from names, and drops the `position_ids` that older versions of the text
-    encoder saved. Code in the file is never run.
+    Accepts whatever `find_checkpoint` finds: a dict with one of WEIGHT_ENTRIES, a bare state dict, a safetensors file,
+    whose metadata may hold entries of CONTENT, or a model folder (`mmn.utils.model_folder.read_model_folder`). Strips
+    WRAPPERS from names, and drops the `position_ids` that older versions of the text encoder saved. Code in a file is
+    never run.
 
-    Raises CheckpointError where the file is missing, damaged, or more than tensors and plain values.
+    Raises CheckpointError where it is missing, damaged, or more than tensors and plain values.
     """
+    path = find_checkpoint(path).path
     if os.path.isdir(path):
-        raise CheckpointError(f"the checkpoint {path} is a folder: name a file in it, such as pool_model_best.pth")
-    if not os.path.isfile(path):
-        raise CheckpointError(f"the checkpoint {path} does not exist: check the path")
+        return read_model_folder(path)
     try:
         if path.endswith(SAFETENSORS):
             content = _load_safetensors(path)
@@ -94,13 +119,13 @@ def _plain_name(name: str) -> str:
 
 
 def _load_safetensors(path: str) -> dict:
-    """The weights under "model", and those entries of DESCRIPTION that the metadata has."""
+    """The weights under "model", and those entries of CONTENT that the metadata has."""
     content: dict = {"model": safetensors.torch.load_file(path)}
     with safetensors.safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
-    for name in DESCRIPTION:
+    for name in CONTENT:
         if name in metadata:
-            content[name] = metadata[name] if name == "config" else parse_json(metadata[name])
+            content[name] = metadata[name] if name in TEXTS else parse_json(metadata[name])
     return content
 
 
@@ -151,19 +176,17 @@ def load_weights(
 
 
 def export_weights(path: str, out: str) -> None:
-    """Write the weights of a checkpoint as a safetensors file, with its config and the rest of DESCRIPTION as metadata.
+    """Write the weights of a checkpoint as a safetensors file, with its entries of CONTENT as metadata.
 
     Raises CheckpointError where the checkpoint cannot be read, and UserError where `out` cannot be written.
     """
     if not out.endswith(SAFETENSORS):
         raise CheckpointError(f"{out} must end in {SAFETENSORS}, by which loading knows the format: rename it")
     content = load_checkpoint(path)
-    texts = ("config", "git_revision", "epoch", "best_metric")
-    metadata = {name: str(content[name]) for name in texts if name in content}
-    metadata |= {name: json.dumps(content[name]) for name in DESCRIPTION if name in content and name not in texts}
-    weights = {name: value.clone(memory_format=torch.contiguous_format) for name, value in content["model"].items()}
+    metadata = {name: content[name] for name in CONTENT if content.get(name) is not None}
+    texts = {name: str(value) if name in TEXTS else json.dumps(value) for name, value in metadata.items()}
     with atomic_path(out) as temporary:
-        safetensors.torch.save_file(weights, temporary, metadata={"format": "pt", **metadata})
+        save_weights(content["model"], temporary, texts)
 
 
 def _first_line(error: Exception) -> str:

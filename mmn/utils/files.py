@@ -34,8 +34,8 @@ def atomic_path(path: str) -> Iterator[str]:
             dir=folder, prefix=f".{os.path.basename(path)}{TEMPORARY_MARK}", suffix=".tmp"
         )
         os.close(handle)
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private
         yield temporary
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private, and so do writers that replace it
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)

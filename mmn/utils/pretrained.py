@@ -5,17 +5,18 @@ everything ends in a sentence that says what to do.
 """
 
 import os
-import threading
-import urllib.error
-import urllib.request
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from mmn.utils.errors import ConfigError
+from mmn.utils.hub import hub_answers, is_offline
 from mmn.utils.text_files import parse_json, read_text
 from mmn.utils.torchvision import explains_torchvision
 
-HUB_TIMEOUT = 8.0  # seconds that the hub gets to answer at all
+# Of a model's folder: json, vocabularies and merges at the top, and the configs of a sentence-transformers folder's parts.
+DESCRIPTION_FILE = re.compile(r"(?!.*\.index\.json)(?:\d+_\w+/config\.json|[\w.-]+\.(?:json|txt|model|jinja))")
 
 
 @explains_torchvision()
@@ -29,6 +30,8 @@ def load_pretrained(
 ):
     """`auto_class.from_pretrained(name)`: a local folder, else the local cache, else the hub if it answers.
 
+    Code that comes with a model is never run: one that needs it cannot be loaded.
+
     Args:
         what, key: name of what is loaded, such as "text encoder", and the config key or flag that names it, for messages.
         is_complete: whether what the cache gave is whole. A cache that holds a model's config alone yields a tokenizer
@@ -36,6 +39,7 @@ def load_pretrained(
     Raises:
         ConfigError: within seconds, where none of them has it.
     """
+    kwargs["trust_remote_code"] = False
     if os.path.isdir(name):
         return _load(auto_class, name, f"the folder {name} is not one that {auto_class.__name__} can load", kwargs)
     if os.path.isfile(name):
@@ -48,7 +52,7 @@ def load_pretrained(
         cached = None
     if cached is not None and is_complete(cached):
         return cached
-    if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") or not _hub_answers():
+    if is_offline() or not hub_answers():
         raise ConfigError(_how_to_get(name, what, key))
     return _load(auto_class, name, _how_to_get(name, what, key), kwargs, local_files_only=False)
 
@@ -63,9 +67,8 @@ def read_pretrained_json(name: str, file: str) -> Any | None:
     path: str | None = os.path.join(name, file)
     if not os.path.isdir(name):
         options = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
-        offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
         path = cached_file(name, file, local_files_only=True, **options)
-        if path is None and not offline and _hub_answers():
+        if path is None and not is_offline() and hub_answers():
             path = cached_file(name, file, **options)
     if path is None or not os.path.isfile(path):
         return None
@@ -90,22 +93,22 @@ def _how_to_get(name: str, what: str, key: str) -> str:
     )
 
 
-def _hub_answers() -> bool:
-    """Tell whether the hub answers anything within HUB_TIMEOUT. A thread, since name resolution knows no timeout."""
-    from huggingface_hub import constants
+def description_files(name: str, what: str, key: str) -> dict[str, str]:
+    """The files of a pretrained model that describe it and its tokenizer, without weights: name in its folder -> path.
 
-    answers = []
+    Args:
+        name: a local folder, or a hub name whose files are in the cache since it was loaded.
+        what, key: as for `load_pretrained`.
+    Raises ConfigError where there are none.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        from huggingface_hub import try_to_load_from_cache
 
-    def ask() -> None:
-        try:
-            urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=HUB_TIMEOUT)
-        except urllib.error.HTTPError:
-            pass  # an answer, if not the page
-        except (OSError, ValueError):
-            return
-        answers.append(True)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(HUB_TIMEOUT)
-    return bool(answers)
+        config = try_to_load_from_cache(name, "config.json")
+        folder = Path(config).parent if isinstance(config, str) else folder
+    paths = {path.relative_to(folder).as_posix(): str(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    found = {name: path for name, path in paths.items() if DESCRIPTION_FILE.fullmatch(name)}
+    if "config.json" not in found:
+        raise ConfigError(_how_to_get(name, what, key))
+    return found

@@ -29,6 +29,7 @@ from mmn.apps.localize.results import QueryResult, ScoreMaps
 from mmn.apps.localize.scoring_rule import MomentScores, ScoringRule, build_scoring_rule
 from mmn.apps.localize.search_windows import check_window, choose_window, window_bounds
 from mmn.apps.localize.trained_model import TrainedModel, read_checkpoint
+from mmn.apps.publish.save import push_model, save_model
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.modeling.mmn import MMN
 from mmn.structures.moments import cell_moments
@@ -53,7 +54,8 @@ class MomentLocalizer:
         train_durations: lengths of the videos that the model was trained on, in seconds, see
             `mmn.data.dataset.summarise_durations`; None where they are not known.
         source: the model's origin, for messages.
-        path: its file; "" where it is from none.
+        path: its file or folder, or its name on the hub; "" where it is from none.
+        trained: all that is known of the model, for handing it on; None where it was not trained here.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class MomentLocalizer:
         train_durations: Mapping[str, float] | None = None,
         source: str = "the model",
         path: str = "",
+        trained: TrainedModel | None = None,
     ):
         self.encoder = encoder
         self.features = features
@@ -71,6 +74,7 @@ class MomentLocalizer:
         self.train_durations = train_durations
         self.source = source
         self.path = path
+        self.trained = trained
         self.id = uuid.uuid4().hex
 
     @classmethod
@@ -83,9 +87,10 @@ class MomentLocalizer:
         extractor: FeatureExtractor | None = None,
         backbone_weights: str | None = None,
     ) -> "MomentLocalizer":
-        """The model of a checkpoint, or of a file of tools/export_weights.py.
+        """The model of a checkpoint, of a model folder, or of a name on the Hugging Face hub.
 
         Args:
+            path: a file, a folder, or `user/model`, with `@revision` or without.
             config: yaml file, or config, that the model was trained with; by default the one that the checkpoint carries.
             device: place of the model; by default a GPU where there is one, else the CPU.
             options: KEY, value, KEY, value, ... over the config, e.g. where the text encoder lies on this machine.
@@ -109,7 +114,92 @@ class MomentLocalizer:
         encoder = build_moment_encoder(cfg, trained.model, trained.tokenizer, device)
         input_size = cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE
         features = FeatureSource(input_size, trained.recipe, extractor, backbone_weights, encoder.device, source)
-        return cls(encoder, features, build_scoring_rule(cfg), trained.train_durations, source, trained.path)
+        rule = build_scoring_rule(cfg)
+        return cls(encoder, features, rule, trained.train_durations, source, trained.path, trained)
+
+    # ---- Handing it on ----
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike,
+        *,
+        revision: str | None = None,
+        cache_dir: str | os.PathLike | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        endpoint: str | None = None,
+        **options,
+    ) -> "MomentLocalizer":
+        """The model of a name on the Hugging Face hub, or of a folder that `save_pretrained` has written.
+
+        Only weights and texts are fetched, and no code is run. Without a network the cache is asked.
+
+        Args:
+            pretrained_model_name_or_path: `user/model`, or whatever `from_checkpoint` takes.
+            revision: a branch, tag or commit.
+            cache_dir, force_download, local_files_only, token, endpoint: as huggingface_hub takes them.
+            options: further arguments of `from_checkpoint`.
+        Raises:
+            CheckpointError: no such model, one that was changed or is incomplete, of a newer format, or of another kind.
+            ConfigError: as `from_checkpoint`.
+        """
+        hub = {
+            "revision": revision,
+            "cache_dir": cache_dir,
+            "force_download": force_download,
+            "local_files_only": local_files_only,
+            "token": token,
+            "endpoint": endpoint,
+        }
+        config, overriding = options.pop("config", None), options.pop("options", ())
+        return cls.from_trained(read_checkpoint(pretrained_model_name_or_path, config, overriding, **hub), **options)
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike, *, repo_id: str | None = None, push_to_hub: bool = False, **hub_options
+    ) -> str | None:
+        """Write the model as a folder that opens on any machine, see `mmn.utils.model_folder`.
+
+        Args:
+            push_to_hub: also upload it, to `repo_id`, by default the folder's name; `hub_options` as `push_to_hub` takes.
+        Returns:
+            the address of the commit where it was uploaded.
+        Raises UserError where the folder cannot be written, and ConfigError for a model that was not trained.
+        """
+        save_model(save_directory, *self._kept())
+        repo = repo_id or os.path.basename(os.path.abspath(save_directory))
+        return self.push_to_hub(repo, **hub_options) if push_to_hub else None
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        commit_message: str = "A model of mmn",
+        private: bool | None = None,
+        token: str | bool | None = None,
+        branch: str | None = None,
+        create_pr: bool = False,
+        endpoint: str | None = None,
+    ) -> str:
+        """Upload the model to `user/model` on the Hugging Face hub -> the address of the commit.
+
+        Args:
+            private: whether a new repository is; None as the account's default says.
+            token, branch, create_pr, endpoint: as huggingface_hub takes them.
+        Raises CheckpointError where the hub refuses, and ConfigError for a model that was not trained.
+        """
+        cfg, content = self._kept()
+        hub = {"private": private, "token": token, "branch": branch, "create_pr": create_pr, "endpoint": endpoint}
+        return push_model(repo_id, cfg, content, commit_message, **hub)
+
+    def _kept(self) -> tuple[CfgNode, dict[str, object]]:
+        """Config and content of what is handed on."""
+        if self.trained is None:
+            raise ConfigError(
+                f"{self.source} was not trained here, so there is nothing to save: name it where it is used"
+            )
+        return self.trained.cfg, self.trained.content()
 
     # ---- What it is made of ----
 

@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 from yacs.config import CfgNode
 
 from mmn.config import load_config, load_config_text, override_config, validate
+from mmn.config.defaults import CHOICES
 from mmn.data.tokenizer import PRETRAINED_KEY as TEXT_ENCODER_KEY
 from mmn.data.tokenizer import QueryTokenizer, build_tokenizer
 from mmn.engine.feature_recipes import checkpoint_recipe
+from mmn.engine.own_text_encoder import options_of_content
 from mmn.modeling import build_model
 from mmn.modeling.mmn import MMN
 from mmn.structures.recipe import FeatureRecipe
-from mmn.utils.checkpoint import load_checkpoint, load_weights
+from mmn.utils.checkpoint import find_checkpoint, load_checkpoint, load_weights
 from mmn.utils.errors import CheckpointError, ConfigError
+from mmn.utils.model_folder import ORIGIN
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,10 +28,12 @@ class TrainedModel:
         cfg: its config, frozen.
         model, tokenizer: the network, and the tokenizer of its text encoder.
         source: its origin, for messages.
-        path: its file; "" where it is from none.
+        path: its file or folder, or its name on the hub; "" where it is from none.
         recipe: description of the features that it was trained on; None where it is not known.
         train_durations: lengths of the videos that it was trained on, in seconds, see
             `mmn.data.dataset.summarise_durations`; likewise.
+        calibration: meaning of its scores, as `mmn.apps.search.confidence.Calibration.to_dict` gives it; likewise.
+        origin: where it comes from, the entries of `mmn.utils.model_folder.ORIGIN` that are known.
     """
 
     cfg: CfgNode
@@ -38,22 +43,42 @@ class TrainedModel:
     path: str = ""
     recipe: FeatureRecipe | None = None
     train_durations: Mapping[str, float] | None = None
+    calibration: Mapping[str, object] | None = None
+    origin: Mapping[str, object] = field(default_factory=dict)
+
+    def content(self) -> dict[str, object]:
+        """The content of a checkpoint that holds this model, as `mmn.utils.checkpoint.load_checkpoint` gives it."""
+        return {
+            "model": self.model.state_dict(),
+            "config": self.cfg.dump(),
+            "train_durations": self.train_durations,
+            "feature_recipe": None if self.recipe is None else self.recipe.to_dict(),
+            "calibration": self.calibration,
+            **self.origin,
+        }
 
 
 def read_checkpoint(
     path: str | os.PathLike,
     config: str | os.PathLike | CfgNode | None = None,
     options: Sequence[object] = (),
+    **hub_options,
 ) -> TrainedModel:
-    """The model of a checkpoint; arguments and errors as in `MomentLocalizer.from_checkpoint`."""
-    path = os.fspath(path)
-    content = load_checkpoint(path)
+    """The model of a checkpoint; arguments and errors as in `MomentLocalizer.from_checkpoint`.
+
+    Args:
+        hub_options: see `mmn.utils.checkpoint.find_checkpoint`.
+    """
+    place, path = find_checkpoint(os.fspath(path), **hub_options)
+    content = load_checkpoint(place)
     cfg = checkpoint_config(content, path, config, options)
     tokenizer, model = _untrained_parts(cfg, path)
     load_weights(model, content["model"], path, remedy="give the config it was trained with")
     source = f"the checkpoint {path}"
     recipe = checkpoint_recipe(content, source)
-    return TrainedModel(cfg, model, tokenizer, source, path, recipe, content.get("train_durations"))
+    origin = {name: content[name] for name in ORIGIN if name in content}
+    known = content.get("train_durations"), content.get("calibration"), origin
+    return TrainedModel(cfg, model, tokenizer, source, path, recipe, *known)
 
 
 def checkpoint_config(
@@ -67,7 +92,14 @@ def checkpoint_config(
         config, options: see `MomentLocalizer.from_checkpoint`.
     Raises CheckpointError where the checkpoint has no config and none is given.
     """
-    options = ["MODEL.DEVICE", "auto", *(option if isinstance(option, str) else repr(option) for option in options)]
+    options = [option if isinstance(option, str) else repr(option) for option in options]
+    options = ["MODEL.DEVICE", "auto", *options_of_content(content), *options]
+    architecture = content.get("architecture", "MMN")
+    if architecture not in CHOICES["MODEL.ARCHITECTURE"]:
+        raise CheckpointError(
+            f"the model {path} is of the architecture {architecture}, which this version of the package does not know: "
+            "upgrade it"
+        )
     if isinstance(config, CfgNode):
         return override_config(config, options)
     if config is not None:

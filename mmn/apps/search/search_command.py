@@ -14,6 +14,7 @@ from mmn.apps.search.vector_store import VectorStore, open_store
 from mmn.evaluation.prediction_file import prediction_record, write_records
 from mmn.utils.clock import clock
 from mmn.utils.errors import ConfigError
+from mmn.utils.hub import is_hub_name
 
 COLUMNS = ("", "video", "start", "end", "score", "contrastive", "IoU", "confidence")
 
@@ -40,10 +41,9 @@ def open_index(
 def checkpoint_of(store: VectorStore) -> str:
     """The checkpoint that an index was built by. Raises ConfigError where that is not there any more."""
     ckpt = store.info.model_name
-    if not os.path.isfile(ckpt):
-        state = "is a folder" if os.path.isdir(ckpt) else "is not there"
+    if not os.path.exists(ckpt) and not is_hub_name(ckpt):
         raise ConfigError(
-            f"the index {store.place} was built by {ckpt}, which {state}: say where the model is, by --ckpt"
+            f"the index {store.place} was built by {ckpt}, which is not there: say where the model is, by --ckpt"
         )
     return ckpt
 
