@@ -4,7 +4,7 @@ import html
 from collections.abc import Iterable
 from urllib.parse import quote
 
-from mmn.apps.demo.result_html import bar_html, message_html
+from mmn.apps.demo.result_html import bar_html, found_class, message_html
 from mmn.apps.demo.video_library import FoundInLibrary, LibraryFound, LibraryState, ShownMoment
 from mmn.utils.clock import clock
 
@@ -27,12 +27,13 @@ def library_html(found: LibraryFound) -> str:
     if rows:
         videos = len({moment.video for moment in found.moments})
         summary = f"{_count(len(rows), 'moment')} in {videos} of {_count(found.num_videos, 'video')}. {HINT}"
-        rows.insert(0, f'<p class="hint">{summary}{TRUTH_HINT if found.truth else ""}</p>')
+        rows[:0] = [message_html(found.weak)] if found.weak else []
+        rows.insert(bool(found.weak), f'<p class="hint">{summary}{TRUTH_HINT if found.truth else ""}</p>')
     else:
         sentence = NOTHING_FITS.format(confidence=100 * found.confidence) if found.nothing_fits else NOTHING_LEFT
         rows.append(message_html(sentence))
     return (
-        f'<div class="found"><p class="asked">{html.escape(found.asked)}</p>'
+        f'<div class="{found_class(found.weak)}"><p class="asked">{html.escape(found.asked)}</p>'
         f"{''.join(rows)}{_truth_html(found.truth)}</div>"
     )
 

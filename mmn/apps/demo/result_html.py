@@ -4,6 +4,7 @@ import html
 from collections.abc import Sequence
 
 from mmn.apps.demo.video_search import Found
+from mmn.apps.localize.weak_answers import weak_answer
 from mmn.utils.clock import clock
 
 # A button or bar with data-start and data-end moves the player, see `player.js`.
@@ -21,7 +22,16 @@ def results_html(found: Found) -> str:
     hint = "Click a moment to play it. The bars show where it lies in the video."
     if found.truth:
         hint += " IoU is its overlap with the true moment, from 0 to 1."
-    return f'<div class="found">{head}<p class="hint">{hint}</p>{"".join(rows)}</div>'
+    weak = weak_answer(found.moments)
+    return (
+        f'<div class="{found_class(weak)}">{head}{message_html(weak) if weak else ""}<p class="hint">{hint}</p>'
+        f"{''.join(rows)}</div>"
+    )
+
+
+def found_class(weak: str) -> str:
+    """The class of a list of moments, which is muted where a sentence says that none fits well."""
+    return "found weak" if weak else "found"
 
 
 def message_html(text: str, is_error: bool = False) -> str:

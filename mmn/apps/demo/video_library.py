@@ -98,6 +98,7 @@ class LibraryFound:
         truth: all true moments of the sentence in these videos.
         nothing_fits: whether there are no moments because the confidence is below the threshold.
         confidence: that of the best moment of all; None where the index does not say.
+        weak: a sentence where no moment fits well; "" where one does.
     """
 
     asked: str
@@ -106,6 +107,7 @@ class LibraryFound:
     truth: tuple[ShownMoment, ...] = ()
     nothing_fits: bool = False
     confidence: float | None = None
+    weak: str = ""
 
 
 @dataclass(frozen=True)
@@ -254,7 +256,8 @@ class VideoLibrary:
             iou = best_ious([moment], own)[0] if own else None
             moments.append(shown(FoundInLibrary, moment.video, moment.start, moment.end, iou=iou, **values))
         known = [shown(ShownMoment, name, *span) for name, spans in truth.items() for span in spans]
-        return LibraryFound(asked, len(searched), tuple(moments), tuple(known), result.nothing_fits, result.confidence)
+        answer = (result.nothing_fits, result.confidence, result.weak)
+        return LibraryFound(asked, len(searched), tuple(moments), tuple(known), *answer)
 
     def _problem_of(self, video_id: str) -> str:
         try:

@@ -11,6 +11,7 @@ from mmn.apps.localize.encoded_video import EncodedVideo
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.localize.results import QueryResult
 from mmn.apps.localize.video_source import VideoSource
+from mmn.apps.localize.weak_answers import muted, weak_answer
 from mmn.evaluation.prediction_file import prediction_record, write_records
 from mmn.utils.clock import clock
 
@@ -38,7 +39,8 @@ def format_results(video: EncodedVideo, results: Sequence[QueryResult]) -> str:
         ]
         table = AsciiTable([list(COLUMNS), *rows])
         table.justify_columns = dict.fromkeys(range(len(COLUMNS)), "right")
-        lines += ["", " ".join(result.query.split()), table.table]
+        weak = weak_answer(result.moments)
+        lines += ["", " ".join(result.query.split()), *([weak, muted(table.table)] if weak else [table.table])]
     return "\n".join(lines)
 
 

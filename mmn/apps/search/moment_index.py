@@ -180,7 +180,7 @@ class MomentIndex:
         example = QueryVectors(*(moments.vectors(head)[best : best + 1].astype(np.float32) for head in HEADS))
         words = f"like {moments.video_id} from {start:g} to {end:g} s"
         (ranked,) = retrieve(self.store, example, plan, Span(moments.video_id, start, end))
-        return SearchResult(words, self._found_moments(ranked))
+        return SearchResult(words, self._found_moments(ranked), is_example=True)
 
     def plan(
         self,

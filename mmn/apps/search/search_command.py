@@ -8,6 +8,7 @@ from terminaltables import AsciiTable
 
 from mmn.apps.localize.model_source import ModelSource, load_localizer
 from mmn.apps.localize.query_checks import checked_queries
+from mmn.apps.localize.weak_answers import muted
 from mmn.apps.search.moment_index import MomentIndex
 from mmn.apps.search.search_results import FoundMoment, SearchResult
 from mmn.apps.search.vector_store import VectorStore, open_store
@@ -105,6 +106,8 @@ def format_found(index: MomentIndex, results: Sequence[SearchResult], threshold:
             lines.append(f"Nothing in this corpus fits: the confidence is below {threshold:g}.")
         elif not result.moments:
             lines.append("There is no moment to find: the library, or what was asked for of it, is empty.")
+        elif result.weak:
+            lines += [result.weak, muted(_table(result.moments))]
         else:
             lines.append(_table(result.moments))
     return "\n".join(lines)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from mmn.apps.localize.weak_answers import weak_answer
+
 
 @dataclass(frozen=True)
 class FoundMoment:
@@ -38,9 +40,16 @@ class SearchResult:
         moments: those asked for, or fewer where no more pass.
         confidence: the chance that a right video is in the library: that of the best moment of all; None as for moments.
         nothing_fits: True where there are no moments since the confidence is below the threshold that was asked for.
+        is_example: True for a search by example, whose moments are compared with a moment instead of a sentence.
     """
 
     query: str
     moments: tuple[FoundMoment, ...]
     confidence: float | None = None
     nothing_fits: bool = False
+    is_example: bool = False
+
+    @property
+    def weak(self) -> str:
+        """A sentence where no moment fits the query well, see `weak_answer`; "" where one does."""
+        return "" if self.is_example else weak_answer(self.moments, self.confidence)

@@ -51,6 +51,13 @@ def test_moment_says_what_to_play_and_where_it_lies():
     assert 'style="left:25.00%;width:50.00%"' in library_html(found(hit()))
 
 
+def test_moments_that_fit_badly_stand_muted_below_a_sentence():
+    text = library_html(found(hit(), hit(), weak="Nothing fits well."))
+    assert text.index("Nothing fits well.") < text.index("2 moments in 1 of 7 videos") < text.index('class="moment"')
+    assert '<div class="found weak">' in text
+    assert "weak" not in library_html(found(hit()))
+
+
 def test_moments_are_ranked_and_counted():
     page = Elements(library_html(found(hit("a"), hit("b"), hit("a", 0, 1))))
     assert re.findall(r"([123])([ab])0:", page.text) == [("1", "a"), ("2", "b"), ("3", "a")]

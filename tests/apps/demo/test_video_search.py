@@ -12,8 +12,8 @@ from mmn.apps.demo.video_search import Found
 from mmn.utils.errors import ConfigError, DataError
 
 
-def moment(start, end, score=0.5):
-    return SimpleNamespace(start=start, end=end, score=score)
+def moment(start, end, score=0.5, iou=0.6):
+    return SimpleNamespace(start=start, end=end, score=score, iou=iou)
 
 
 def found(**changes):
@@ -97,6 +97,14 @@ def test_bars_stay_on_the_axis():
         r"left:([\d.]+)%;width:([\d.]+)%", results_html(found(moments=(moment(15, 40), moment(19.9, 20))))
     )
     assert [tuple(map(float, row)) for row in rows] == [(75, 25), (99.5, 0.8)]
+
+
+def test_moments_that_fit_badly_stand_muted_below_a_sentence():
+    text = results_html(found(moments=(moment(5, 15, 0.004, 0.006), moment(0, 1, 0.002, 0.008))))
+    assert text.index("Nothing fits well: the best score is 0.00") < text.index('class="moment"')
+    assert "(IoU) of at most 0.01" in text
+    assert '<div class="found weak">' in text and text.count('class="moment"') == 2
+    assert "weak" not in results_html(found()) and "Nothing" not in results_html(found())
 
 
 def test_no_moment_is_said():

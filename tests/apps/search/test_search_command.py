@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -124,6 +125,15 @@ def test_query_that_nothing_fits_is_said_to_be_so(index, capsys, tmp_path):
     with open(path, encoding="utf-8") as file:
         (record,) = map(json.loads, file)
     assert (record["vid"], record["pred_relevant_windows"]) == ("", [])
+
+
+def test_weak_answer_is_said_before_its_table(index):
+    (result,) = index.search(QUERIES[0], top_k=2)
+    for confidence, is_weak in ((0.2, True), (0.9, False)):
+        text = format_found(index, [replace(result, confidence=confidence)])
+        sentence = text.find(f"Nothing fits well: the confidence that a right video is here is {confidence:.2f}")
+        assert (sentence >= 0) == is_weak
+        assert sentence < text.index("| 1 |") and len(table_rows(text)) == 3
 
 
 def test_example_is_searched_by_its_span(index, capsys):
