@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Params = dict[str, Tensor]
+Params, Tensors = dict[str, Tensor], list[Tensor]
 Pair = tuple[Tensor, Tensor]  # (contrastive, iou)
 Embedded = tuple[list[Pair], Pair, Tensor]  # sentences [S_b, C] per video, proposals [B, C, N, N], valid cells [N, N]
 
@@ -36,7 +36,7 @@ class Settings(NamedTuple):
     num_stack_layers: int = 8
     min_iou: float = 0.5
     max_iou: float = 1.0
-    num_positives: int = 1  # of a sentence: its cells of highest IoU
+    num_positives: int = 1  # of a moment: its cells of highest IoU
     negative_video_iou: float = 0.5
     sent_removal_iou: float = 0.5
     tau_video: float = 0.1
@@ -53,7 +53,7 @@ class Video(NamedTuple):
     clips: Tensor  # [P, D], of `resample`
     tokens: Tensor  # [S_b, L] token ids, padded
     lengths: Tensor  # [S_b] tokens of each sentence, [CLS] and [SEP] included
-    moments: Tensor  # [S_b, 2] seconds, what the sentences describe
+    moments: Tensors  # of each sentence [G, 2] seconds, the moments that it describes, mostly one
     duration: float  # seconds
 
 
@@ -174,34 +174,35 @@ def iou_map(moment: Tensor, duration: float, num_clips: int) -> Tensor:
 
 
 def losses(sentences: list[Pair], proposals: Pair, mask: Tensor, videos: list[Video], s: Settings) -> dict[str, Tensor]:
-    """The three losses of an embedded batch, scalars: means over sentences and, of the contrastive ones, positives."""
+    """The three losses of an embedded batch, scalars: means over positives, and of the iou loss over sentences."""
     vid, sent, iou = [], [], []
     queries = [contrastive for contrastive, _ in sentences]  # [S_b, C] per video
     cells = proposals[0][:, :, mask].transpose(1, 2)  # [B, M, C], row by row of the map
     for b, (video, (_, iou_scores)) in enumerate(zip(videos, score_maps(sentences, proposals, mask), strict=True)):
-        for i, moment in enumerate(video.moments):
-            ious = iou_map(moment, video.duration, s.num_clips)[mask]  # [M]
+        for i, moments in enumerate(video.moments):
+            maps = torch.stack([iou_map(moment, video.duration, s.num_clips)[mask] for moment in moments])  # [G, M]
+            ious = maps.amax(dim=0)  # [M], with the best of the moments
             iou.append(iou_loss(iou_scores[i][mask], ious, s))
-            for cell in ious.topk(s.num_positives).indices:  # as released: of equal cells those that topk takes
+            for cell in maps.topk(s.num_positives).indices.flatten():  # as released: of ties those that topk takes
                 vid.append(video_to_sentence(cells[b, cell], b, i, queries, video.moments, s))
                 sent.append(sentence_to_video(queries[b][i], cells[b, cell], b, ious, cells, s))
     return {"vid": torch.stack(vid).mean(), "sent": torch.stack(sent).mean(), "iou": torch.stack(iou).mean()}
 
 
 def iou_loss(scores: Tensor, ious: Tensor, s: Settings) -> Tensor:
-    """The scores [M] of a sentence against the IoUs [M] of its moment, scaled to 0 .. 1."""
+    """The scores [M] of a sentence against the IoUs [M] of its moments, scaled to 0 .. 1."""
     target = ((ious - s.min_iou) / (s.max_iou - s.min_iou)).clamp(0, 1)  # [M]
     return F.binary_cross_entropy(scores, target.to(scores.dtype))
 
 
-def video_to_sentence(positive: Tensor, b: int, i: int, queries: list[Tensor], moments: Tensor, s: Settings) -> Tensor:
-    """A positive [C] of sentence i of video b, which has moments [S_b, 2], against all sentences of the batch."""
+def video_to_sentence(positive: Tensor, b: int, i: int, queries: Tensors, moments: Tensors, s: Settings) -> Tensor:
+    """A positive [C] of sentence i of video b, which has these moments, against all sentences of the batch."""
     numerator = ((positive @ queries[b][i] - s.margin) / s.tau_video).exp()
     denominator = numerator
     for other, vectors in enumerate(queries):
         terms = (vectors @ positive / s.tau_video).exp()  # [S_other]
         if other == b:  # another sentence of nearly the same moment may describe the same: it is left out
-            kept = temporal_iou(moments, moments[i]) < s.sent_removal_iou  # [S_b]
+            kept = torch.stack([(temporal_iou(m[:, None], moments[i]) < s.sent_removal_iou).all() for m in moments])
             kept[i] = False  # the pair itself is the numerator
             terms = terms[kept]
         denominator = denominator + terms.sum()

@@ -134,6 +134,7 @@ class GoldenFixture:
             token_rows=torch.arange(len(lengths)),
             layout=RowLayout.from_counts(counts),
             moments=torch.cat([self.arrays[f"{video}_moments"] for video in videos]),
+            moment_layout=RowLayout.from_counts([1] * sum(counts)),
             durations=torch.tensor(self.meta["durations"][number], dtype=torch.float32),
             sentence_ids=torch.arange(len(lengths)),
             video_ids=videos,

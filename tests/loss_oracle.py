@@ -28,8 +28,9 @@ def reference_losses(cells, leaves, batch, settings):
     moments, iou_moments, sentences, iou_sentences = normalised(leaves)
     proposals = [cells.to_map(vectors.mT) for vectors in (moments, iou_moments)]
     rows = [batch.video_index == video for video in range(len(batch.durations))]
+    moments = batch.moments.split(batch.moment_layout.counts)
     videos = [
-        reference.Video(*[None] * 3, batch.moments[own], duration)
+        reference.Video(*[None] * 3, [moments[sentence] for sentence in own.nonzero().flatten()], duration)
         for own, duration in zip(rows, batch.durations.tolist(), strict=True)
     ]
     known = {name: value for name, value in settings.items() if name != "masked_negatives"}
@@ -48,13 +49,17 @@ class Oracle:
         self.settings = SimpleNamespace(**{"kinds": NegativeKinds(), **settings})
         self.names = batch.video_ids
         self.past = past
-        self.moments, _, self.sentences, _ = normalised(leaves)
+        self.moments, self.iou_moments, self.sentences, self.iou_sentences = normalised(leaves)
         self.video_of = batch.video_index.tolist()
-        self.truth = batch.moments
-        # Exact ties, and torch.topk's choice among them, are part of the SPEC: from the float32 map, as in the package.
-        self.ious = cell_ious(cells, batch.moments, batch.sentence_durations)
-        positives = self.ious.topk(self.settings.num_positives).indices
-        self.pairs = [(sentence, cell) for sentence, row in enumerate(positives.tolist()) for cell in row]
+        self.truth = batch.moments.split(batch.moment_layout.counts)
+        self.ious, self.pairs = [], []
+        for sentence, moments in enumerate(self.truth):
+            duration = batch.durations[self.video_of[sentence]]
+            # Exact ties, and torch.topk's choice among them, are part of the SPEC: from the float32 map, as in the package.
+            maps = [cell_ious(cells, moment[None], duration[None])[0] for moment in moments]
+            self.ious.append([max(values) for values in zip(*(ious.tolist() for ious in maps), strict=True)])
+            for ious in maps:
+                self.pairs += [(sentence, cell) for cell in ious.topk(self.settings.num_positives).indices.tolist()]
 
     def video_to_sentence(self):
         return sum(self._video_to_sentence_term(*pair) for pair in self.pairs) / len(self.pairs)
@@ -79,8 +84,21 @@ class Oracle:
         numerator = torch.exp((positive @ self.sentences[sentence] - margin) / tau)
         return -torch.log(numerator / denominator)
 
+    def iou(self):
+        terms = []
+        for sentence, video in enumerate(self.video_of):
+            for cell, iou in enumerate(self.ious[sentence]):
+                score = torch.sigmoid(10 * (self.iou_sentences[sentence] @ self.iou_moments[video, cell]))
+                target = min(max((iou - MIN_IOU) / (MAX_IOU - MIN_IOU), 0), 1)
+                terms.append(-target * torch.log(score) - (1 - target) * torch.log(1 - score))
+        return sum(terms) / len(terms)
+
     def _differ(self, sentence, other):
-        return temporal_iou(self.truth[sentence], self.truth[other]) < self.settings.sent_removal_iou
+        return all(
+            temporal_iou(one, another) < self.settings.sent_removal_iou
+            for one in self.truth[sentence]
+            for another in self.truth[other]
+        )
 
     def sentence_to_video(self):
         return sum(self._sentence_to_video_term(*pair) for pair in self.pairs) / len(self.pairs)
@@ -124,13 +142,16 @@ def part_of(batch, leaves, videos):
     """The videos `videos` (a slice) of a batch and of its embeddings."""
     chosen = torch.arange(len(batch.durations))[videos]
     sentences = torch.isin(batch.video_index, chosen)
+    moments = sentences[batch.moment_layout.owner]
+    counts = torch.tensor(batch.moment_layout.counts)[sentences].tolist()
     part = type(batch)(
         feats=batch.feats[videos],
         tokens=batch.tokens[sentences],
         token_mask=batch.token_mask[sentences],
         token_rows=torch.arange(int(sentences.sum())),
         layout=RowLayout.from_counts(batch.layout.counts[videos]),
-        moments=batch.moments[sentences],
+        moments=batch.moments[moments],
+        moment_layout=RowLayout.from_counts(counts),
         durations=batch.durations[videos],
         sentence_ids=batch.sentence_ids[sentences],
         video_ids=batch.video_ids[videos],

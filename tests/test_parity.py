@@ -394,7 +394,7 @@ def test_recall_table_of_seeded_scores(dataset):
         truth = torch.from_numpy(video.moments[: table["sentences_per_video_at_most"]])
         contrastive, iou = (cells.from_map(scores) for scores in draw_scores(rng, len(truth), cells.mask.numpy()))
         ranked = ranker.rank(contrastive, iou, torch.full((len(truth),), video.duration))
-        ious.append(ranked_ious(Predictions(torch.arange(len(truth)), *ranked), truth))
+        ious.append(ranked_ious(Predictions(torch.arange(len(truth)), *ranked), truth[:, None]))
     ious = torch.cat(ious)
     measured = recall_metrics(count_hits(ious, entry.thresholds), len(ious), entry.thresholds)
     assert len(ious) == table["sentences"]

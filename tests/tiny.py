@@ -64,13 +64,19 @@ def random_moments(durations: torch.Tensor, generator: torch.Generator) -> torch
 
 
 def random_batch(
-    counts: Sequence[int], num_pre_clips: int = 16, input_size: int = DIM, vocab_size: int = 60, seed: int = 0
+    counts: Sequence[int],
+    num_pre_clips: int = 16,
+    input_size: int = DIM,
+    vocab_size: int = 60,
+    seed: int = 0,
+    moment_counts: Sequence[int] | None = None,
 ) -> GroundingBatch:
-    """A batch with `counts[b]` sentences for video b."""
+    """A batch with `counts[b]` sentences for video b, and `moment_counts[s]` moments (None: one) for sentence s."""
     generator = torch.Generator().manual_seed(seed)
     durations = torch.rand(len(counts), generator=generator) * 50 + 10
     layout = RowLayout.from_counts(counts)
     num_sentences = sum(counts)
+    moment_layout = RowLayout.from_counts(moment_counts or [1] * num_sentences)
     lengths = torch.randint(3, 9, (num_sentences,), generator=generator)
     token_mask = (torch.arange(8) < lengths[:, None]).long()
     return GroundingBatch(
@@ -79,7 +85,8 @@ def random_batch(
         token_mask=token_mask,
         token_rows=torch.arange(num_sentences),
         layout=layout,
-        moments=random_moments(durations[layout.video_index], generator),
+        moments=random_moments(durations[layout.owner][moment_layout.owner], generator),
+        moment_layout=moment_layout,
         durations=durations,
         sentence_ids=torch.arange(num_sentences),
         video_ids=[f"video_{number}" for number in range(len(counts))],

@@ -13,8 +13,8 @@ from mmn.config import load_config
 from mmn.evaluation.sweep_words import SWEEPABLE, split_words
 
 
-def numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in text.split(","))
+def qids(text: str) -> tuple[str, ...]:
+    return tuple(qid.strip() for qid in text.split(","))
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -33,7 +33,7 @@ def add_arguments(parser: CommandParser) -> None:
     )
     parser.add_argument("--maps-first", type=int, metavar="N", help="write the maps of the first N sentences only")
     parser.add_argument(
-        "--maps-of", type=numbers, metavar="N,N,...", help="write the maps of these sentences (qid) only"
+        "--maps-of", type=qids, metavar="QID,QID,...", help="write the maps of these sentences (qid) only"
     )
     parser.add_argument("--partial", action="store_true", help="load what fits the model, and say what does not")
     parser.add_options()

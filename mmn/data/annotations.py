@@ -245,6 +245,12 @@ def count_sentences(videos: Sequence[VideoAnnotation]) -> int:
     return sum(len(video.sentences) for video in videos)
 
 
+def sentence_qids(videos: Sequence[VideoAnnotation]) -> Sequence[int | str]:
+    """Ids of all sentences: those of the annotation file, else the positions in annotation order."""
+    named = [qid for video in videos for qid in video.qids or ()]
+    return named or range(count_sentences(videos))
+
+
 def iterate_sentences(videos: list[VideoAnnotation]) -> Iterator[tuple[VideoAnnotation, int]]:
     """(video, number of the sentence in it), in annotation order."""
     for video in videos:

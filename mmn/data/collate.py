@@ -39,6 +39,9 @@ class Collator:
             token_rows=token_rows,
             layout=RowLayout.from_counts([sum(len(sample.tokens) for sample in video) for video in videos]),
             moments=torch.from_numpy(np.concatenate([sample.annotation.moments for sample in samples])),
+            moment_layout=RowLayout.from_counts(
+                np.concatenate([sample.annotation.moment_counts for sample in samples]).tolist()
+            ),
             durations=torch.tensor([video[0].annotation.duration for video in videos], dtype=torch.float32),
             sentence_ids=torch.from_numpy(np.concatenate(sentence_ids)),
             video_ids=[video[0].annotation.video_id for video in videos],

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from torch.utils.data import Dataset
 
-from mmn.data.annotations import VideoAnnotation
+from mmn.data.annotations import VideoAnnotation, sentence_qids
 from mmn.data.cache import ClipFile, SharedClipCache
 from mmn.data.features import FeatureFile, resample_clips
 from mmn.data.tokenizer import QueryTokenizer
-from mmn.utils.errors import DataError
 
 
 @dataclass
@@ -43,7 +42,7 @@ class MomentDataset(Dataset):
         thresholds: IoU values of the recall table.
         has_truth: True where the moments are known.
     Attributes:
-        qids: ids of the sentences: those of the annotation file, else the positions in annotation order.
+        qids: ids of the sentences, see `sentence_qids`.
     """
 
     def __init__(
@@ -67,11 +66,8 @@ class MomentDataset(Dataset):
         counts = [len(video.sentences) for video in videos]
         self.first_sentence = np.cumsum([0, *counts])
         self.tokens = tokenizer([sentence for video in videos for sentence in video.sentences])
-        if any((video.moment_counts > 1).any() for video in videos):
-            raise DataError(f"the split {name} has sentences with several moments, which is not supported yet")
         self.cache = cache
-        named = [qid for video in videos for qid in video.qids or ()]
-        self.qids: Sequence[int | str] = named or range(self.num_sentences)
+        self.qids = sentence_qids(videos)
 
     @property
     def num_sentences(self) -> int:

@@ -3,14 +3,14 @@
 An HDF5 file with one row per sentence, in annotation order, and the attributes that turn a row into a map:
 
     contrastive, iou   [S, M] float16, scores of the two heads on the valid cells, packed row-major
-    qid                [S] int64, as in the prediction file
+    qid                [S] int64 or texts, as in the prediction file
     vid, query         [S] texts, to tell whether a prediction file is of the same sentences
     attributes         format "mmn-score-maps 1", split, num_clips, pooling_counts, contrastive_power, score
 
 The final score is computed from the two as TEST.SCORE said (SPEC section 5); float16 keeps about three digits of each.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import h5py
@@ -44,24 +44,25 @@ class MapRequest:
     Attributes:
         path: the HDF5 file.
         first: number of sentences, from the first on; None sets no limit.
-        ids: these sentences (qid, the position in annotation order); None takes all.
+        ids: the qids of these sentences, as texts; None takes all.
     """
 
     path: str
     first: int | None = None
-    ids: tuple[int, ...] | None = None
+    ids: tuple[str, ...] | None = None
 
     def __post_init__(self):
         if self.first is not None and self.first < 1:
             raise ConfigError(f"--maps-first is {self.first}: it must be at least 1")
 
-    def wanted(self, num_sentences: int) -> Tensor:
-        """[num_sentences] bool: which sentences' maps are kept. Raises ConfigError where a sentence does not exist."""
-        wanted = torch.full((num_sentences,), self.ids is None)
-        for number in self.ids or ():
-            if not 0 <= number < num_sentences:
-                raise ConfigError(f"--maps-of names sentence {number}, but the split has 0 to {num_sentences - 1}")
-            wanted[number] = True
+    def wanted(self, qids: Sequence[int | str]) -> Tensor:
+        """[S] bool: the sentences whose maps are kept, of those with `qids`. Raises ConfigError where one is missing."""
+        wanted = torch.full((len(qids),), self.ids is None)
+        places = {str(qid): place for place, qid in enumerate(qids)}
+        for qid in self.ids or ():
+            if qid not in places:
+                raise ConfigError(f"--maps-of names sentence {qid}, but the split has {qids[0]} to {qids[-1]}")
+            wanted[places[qid]] = True
         if self.first is not None:
             wanted[self.first :] = False
         return wanted
@@ -121,7 +122,7 @@ def predict_with_maps(
     Args:
         pooling_counts: MODEL.MMN.FEAT2D.POOLING_COUNTS, from which a reader of the file knows the map's cells.
     """
-    recorder = MapRecorder(ranker, request.wanted(loader.dataset.num_sentences))
+    recorder = MapRecorder(ranker, request.wanted(loader.dataset.qids))
     predictions = predict(model, loader, recorder, device)
     maps = recorder.merge()
     if comm.get_rank() == 0:
@@ -151,10 +152,18 @@ def write_maps(
         file.attrs["num_clips"] = ranker.cells.num_clips
         file.attrs["pooling_counts"] = list(pooling_counts)
         file.attrs["contrastive_power"], file.attrs["score"] = ranker.contrastive_power, ranker.score
-        file["qid"], file["contrastive"], file["iou"] = ids, contrastive, iou
+        file["contrastive"], file["iou"] = contrastive, iou
+        qids = [dataset.qids[number] for number in ids.tolist()]
+        if all(isinstance(qid, int) for qid in qids):
+            file["qid"] = np.array(qids, dtype=np.int64)
+        else:
+            _write_texts(file, "qid", map(str, qids))
         for column, key in enumerate(("vid", "query")):
-            texts = [name[column].encode("utf-8") for name in names]
-            file.create_dataset(key, data=texts, dtype=h5py.string_dtype("utf-8"))
+            _write_texts(file, key, (name[column] for name in names))
+
+
+def _write_texts(file: h5py.File, key: str, texts: Iterable[str]) -> None:
+    file.create_dataset(key, data=[text.encode("utf-8") for text in texts], dtype=h5py.string_dtype("utf-8"))
 
 
 @dataclass
@@ -189,7 +198,9 @@ class MapFile:
             self.contrastive_power, self.score = float(power), str(attributes["score"])
             if self.score not in SCORES:
                 raise KeyError(f"its score is {self.score!r}, none of {', '.join(SCORES)}")
-            self.ids = {int(qid): row for row, qid in enumerate(self._file["qid"][:])}
+            qids = self._file["qid"]
+            names = qids[:].tolist() if qids.dtype.kind == "i" else qids.asstr()[:].tolist()
+            self.ids: dict[int | str, int] = {qid: row for row, qid in enumerate(names)}
             shape = (len(self.ids), len(self.cells))
             for key, wanted in {"contrastive": shape, "iou": shape, "vid": shape[:1], "query": shape[:1]}.items():
                 if self._file[key].shape != wanted:
@@ -204,13 +215,13 @@ class MapFile:
             raise KeyError(f"it has no attribute {name}")
         return number
 
-    def sentence(self, qid: int) -> tuple[str, str]:
+    def sentence(self, qid: int | str) -> tuple[str, str]:
         """(video id, sentence) of a query."""
         row = self.ids[qid]
         with reading(f"the map file {self.path}", MADE_BY):
             return self._file["vid"].asstr()[row], self._file["query"].asstr()[row]
 
-    def maps(self, qid: int) -> SentenceMaps:
+    def maps(self, qid: int | str) -> SentenceMaps:
         """The maps of a query that is in the file."""
         row = self.ids[qid]
         with reading(f"the map file {self.path}", MADE_BY):

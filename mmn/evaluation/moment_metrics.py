@@ -1,27 +1,42 @@
 """A split's predicted moments: their recall, and the prediction file that they are written to."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from mmn.data.annotations import iterate_sentences
+from mmn.data.annotations import VideoAnnotation, iterate_sentences
 from mmn.data.dataset import MomentDataset
 from mmn.evaluation.inference import Predictions
 from mmn.evaluation.prediction_file import prediction_record, write_records
 from mmn.evaluation.recall import count_hits, recall_metrics
+from mmn.structures.batch import RowLayout
 from mmn.structures.moments import temporal_iou
 from mmn.utils import comm
 
 
 def ranked_ious(predictions: Predictions, truth: Tensor) -> Tensor:
-    """IoU of every ranked moment with the truth [S, 2] seconds -> [S, n]; 0 where a sentence has fewer than n."""
-    return temporal_iou(predictions.moments, truth[:, None]) * (predictions.scores > 0)
+    """IoU of every ranked moment with the best true one -> [S, n]; 0 where a sentence has fewer than n.
+
+    Args:
+        truth: [S, G, 2] seconds, empty moments [0, 0] where a sentence has fewer than G.
+    """
+    ious = temporal_iou(predictions.moments[:, :, None], truth[:, None]).amax(dim=2)
+    return ious * (predictions.scores > 0)
+
+
+def padded_truth(videos: Sequence[VideoAnnotation]) -> Tensor:
+    """The true moments of all sentences of a split [S, G, 2] seconds, [0, 0] where one has fewer than G."""
+    counts = np.concatenate([video.moment_counts for video in videos])
+    moments = torch.from_numpy(np.concatenate([video.moments for video in videos]))
+    return RowLayout.from_counts(counts.tolist()).pad(moments)
 
 
 def evaluate(predictions: Predictions, dataset: MomentDataset) -> dict[str, float]:
     """Recall of a split from each process's predictions for its share, on their device; only counts leave it."""
-    truth = torch.from_numpy(np.concatenate([video.moments for video in dataset.videos]))
-    ious = ranked_ious(predictions, truth.to(predictions.moments.device)[predictions.sentence_ids])
+    truth = padded_truth(dataset.videos).to(predictions.moments.device)
+    ious = ranked_ious(predictions, truth[predictions.sentence_ids])
     hits = torch.tensor(count_hits(ious, dataset.thresholds))
     hits, num_sentences = comm.sum_over_processes(hits), comm.sum_over_processes(torch.tensor(len(ious)))
     return recall_metrics(hits.tolist(), int(num_sentences), dataset.thresholds)

@@ -6,6 +6,7 @@ Shape legend, used in every docstring below:
     D  FEATPOOL.INPUT_SIZE            H  FEATPOOL.HIDDEN_SIZE, PREDICTOR.HIDDEN_SIZE
     C  JOINT_SPACE_SIZE               M  valid cells of the N x N proposal map ("packed", row-major)
     L  tokens of the longest sentence   U  distinct sentences of the batch, which are encoded once
+    W  true moments of the S sentences, one or more each
     T  tubes of the batch, in the place of B for HC-STVG (mmn.modeling.tubes)
 Pairs of tensors or modules always go (contrastive, iou).
 """

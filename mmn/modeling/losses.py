@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from mmn.modeling.memory_bank import MemoryBank, PastVideos, video_keys
 from mmn.modeling.mmn import GroundingOutput
 from mmn.modeling.scoring import IOU_SCORE_SCALE, own_video_cosines
-from mmn.structures.batch import GroundingBatch
+from mmn.structures.batch import GroundingBatch, RowLayout
 from mmn.structures.moments import cell_ious, temporal_iou
 from mmn.structures.proposals import ProposalCells
 from mmn.utils import comm
@@ -48,18 +48,24 @@ class Negatives(NamedTuple):
     Attributes:
         moments: [B', M, C] unit vectors of all videos.
         sentences: [S', C] unit vectors of all sentences.
-        sentence_moments: [S', 2] seconds, what they describe.
         sentence_videos: [S'] int64, their videos, as rows of `moments`.
+        truth: [W', 2] seconds, the true moments of the sentences of this step, those of a sentence one after another.
+        truth_sentences: [W'] int64, whose they are, as rows of `sentences`.
         own: [S] int64, which of the S' sentences are this process's.
+        own_truth: [W] int64, which of the W' true moments are theirs.
+        own_layout: which of these belongs to which of the own sentences.
         past_selves: [S, B'] bool, True where a video of the memory bank is an own sentence's video itself, as it was in
             an earlier step; None without a bank.
     """
 
     moments: Tensor
     sentences: Tensor
-    sentence_moments: Tensor
     sentence_videos: Tensor
+    truth: Tensor
+    truth_sentences: Tensor
     own: Tensor
+    own_truth: Tensor
+    own_layout: RowLayout
     past_selves: Tensor | None = None
 
     @property
@@ -71,18 +77,22 @@ class Negatives(NamedTuple):
 def collect_negatives(output: GroundingOutput, batch: GroundingBatch, gather: bool) -> Negatives:
     """The negatives of this process's batch, or with `gather` those of all processes (gradients included)."""
     moments, sentences = output.moments_contrastive, output.sentences_contrastive
-    own = torch.arange(len(sentences), device=sentences.device)
+    truth, layout = batch.moments, batch.moment_layout
+    own, own_truth = (torch.arange(len(rows), device=rows.device) for rows in (sentences, truth))
     if not gather or comm.get_world_size() == 1:
-        return Negatives(moments, sentences, batch.moments, batch.video_index, own)
-    video_counts, sentence_counts = comm.row_counts(moments), comm.row_counts(sentences)
-    first_video = sum(video_counts[: comm.get_rank()])
-    first_sentence = sum(sentence_counts[: comm.get_rank()])
+        return Negatives(moments, sentences, batch.video_index, truth, layout.owner, own, own_truth, layout)
+    counts = [comm.row_counts(rows) for rows in (moments, sentences, truth)]
+    first_video, first_sentence, first_truth = (sum(parts[: comm.get_rank()]) for parts in counts)
+    video_counts, sentence_counts, truth_counts = counts
     return Negatives(
         comm.gather_rows(moments, video_counts),
         comm.gather_rows(sentences, sentence_counts),
-        comm.gather_rows(batch.moments, sentence_counts),
         comm.gather_rows(batch.video_index + first_video, sentence_counts),
+        comm.gather_rows(truth, truth_counts),
+        comm.gather_rows(layout.owner + first_sentence, truth_counts),
         own + first_sentence,
+        own_truth + first_truth,
+        layout,
     )
 
 
@@ -108,8 +118,6 @@ def with_past(negatives: Negatives, past: PastVideos | None, keys: Tensor) -> Ne
     return negatives._replace(
         moments=torch.cat([negatives.moments, past.moments]),
         sentences=torch.cat([negatives.sentences, past.sentences]),
-        # What a past sentence describes is compared with nothing: no video of this step is its video.
-        sentence_moments=F.pad(negatives.sentence_moments, (0, 0, 0, len(past.sentences))),
         sentence_videos=torch.cat([negatives.sentence_videos, past.sentence_videos + num_videos]),
         past_selves=F.pad(past_selves, (num_videos, 0)),
     )
@@ -134,12 +142,24 @@ def own_sentences(negatives: Negatives) -> Tensor:
 
 
 def same_video_sentences(negatives: Negatives, removal_iou: float) -> Tensor:
-    """[S, S'] True for sentences of the same video whose moments overlap by less than `removal_iou`.
+    """[S, S'] True for sentences of the same video of which no moment overlaps one of the sentence's by `removal_iou`.
 
     Those that overlap more may describe the same, and are neither positive nor negative.
     """
-    iou = temporal_iou(negatives.sentence_moments[negatives.own][:, None], negatives.sentence_moments)
-    return (negatives.own_videos[:, None] == negatives.sentence_videos) & (iou < removal_iou)
+    overlaps = highest_overlaps(negatives) < removal_iou
+    return (negatives.own_videos[:, None] == negatives.sentence_videos) & overlaps
+
+
+def highest_overlaps(negatives: Negatives) -> Tensor:
+    """[S, S'] the highest IoU of a true moment of an own sentence with one of any sentence.
+
+    It is 0 for those of the memory bank, whose moments are not kept: no video of this step is theirs.
+    """
+    ious = temporal_iou(negatives.truth[negatives.own_truth][:, None], negatives.truth)  # [W, W']
+    if len(negatives.truth) != len(negatives.sentences):
+        of_sentences = ious.new_zeros(len(ious), len(negatives.sentences))
+        ious = of_sentences.scatter_reduce(1, negatives.truth_sentences.expand_as(ious), ious, "amax")  # [W, S']
+    return negatives.own_layout.highest(ious)
 
 
 def other_video_sentences(negatives: Negatives) -> Tensor:
@@ -151,7 +171,7 @@ def other_video_sentences(negatives: Negatives) -> Tensor:
 
 
 def same_video_moments(ious: Tensor, negative_iou: float) -> Tensor:
-    """[S, M] True for cells of the own video whose IoU with the sentence's moment is below `negative_iou`."""
+    """[S, M] True for cells of the own video whose IoU with every moment of the sentence is below `negative_iou`."""
     return ious < negative_iou
 
 
@@ -159,11 +179,11 @@ class MutualMatchingLoss:
     """The two contrastive losses.
 
     Args:
-        num_positives: K, the positives of a sentence: its cells of highest IoU.
+        num_positives: K, the positives of a true moment: its cells of highest IoU.
         margin: taken off the cosine of a positive pair.
         tau_video, tau_sent: temperatures of video -> sentence and sentence -> video.
-        negative_video_iou: cells of the own video are negatives where their IoU with the moment is below this.
-        sent_removal_iou: other sentences of the own video are left out where their moment's IoU is at least this.
+        negative_video_iou: cells of the own video are negatives where their IoU with every true moment is below this.
+        sent_removal_iou: other sentences of the own video are left out where an IoU of true moments is at least this.
         masked_negatives: "ones" or "exclude", see MODEL.MMN.LOSS.MASKED_NEGATIVES.
         kinds: the kinds of negatives that take part.
     """
@@ -189,43 +209,53 @@ class MutualMatchingLoss:
         self.kinds = kinds
 
     def __call__(self, negatives: Negatives, ious: Tensor) -> tuple[Tensor, Tensor]:
-        """Losses (video -> sentence, sentence -> video) of this process's S sentences, each [S], means over positives.
+        """Losses (video -> sentence, sentence -> video) of this process's W true moments, each [W], means over positives.
 
         Args:
-            ious: [S, M] of the sentences' moments with the valid cells of their own videos.
+            ious: [W, M] of the true moments with the valid cells of their own videos.
         """
         # The choice of topk among exact ties is part of the released behaviour: keep the call as it is.
-        positives = ious.topk(self.num_positives, dim=1).indices  # [S, K]
-        return self.video_to_sentence(negatives, positives), self.sentence_to_video(negatives, positives, ious)
+        positives = ious.topk(self.num_positives, dim=1).indices  # [W, K]
+        highest = negatives.own_layout.highest(ious)
+        return self.video_to_sentence(negatives, positives), self.sentence_to_video(negatives, positives, highest)
 
     def video_to_sentence(self, negatives: Negatives, positives: Tensor) -> Tensor:
-        """Each positive moment against all sentences. positives: [S, K] cells of the own video -> [S]."""
-        moments = negatives.moments[negatives.own_videos[:, None], positives]  # [S, K, C]
-        cosine = moments @ negatives.sentences.T  # [S, K, S']
-        is_own = own_sentences(negatives)
-        logits = torch.where(is_own[:, None], cosine - self.margin, cosine) / self.tau_video
-        positive = logits.gather(2, negatives.own[:, None, None].expand(-1, logits.shape[1], 1)).squeeze(2)
+        """Each positive moment against all sentences. positives: [W, K] cells of the own video -> [W]."""
+        spread = negatives.own_layout.spread
+        moments = negatives.moments[spread(negatives.own_videos)[:, None], positives]  # [W, K, C]
+        cosine = moments @ negatives.sentences.T  # [W, K, S']
+        is_own = own_sentences(negatives)  # [S, S']
+        logits = torch.where(spread(is_own)[:, None], cosine - self.margin, cosine) / self.tau_video
+        positive = logits.gather(2, spread(negatives.own)[:, None, None].expand(-1, logits.shape[1], 1)).squeeze(2)
         kept = is_own
         if self.kinds.same_video_sentences:
             kept = kept | same_video_sentences(negatives, self.sent_removal_iou)
         if self.kinds.other_video_sentences:
             kept = kept | other_video_sentences(negatives)
-        denominator = logits.masked_fill(~kept[:, None], NOTHING).logsumexp(dim=2)
+        denominator = logits.masked_fill(~spread(kept)[:, None], NOTHING).logsumexp(dim=2)
         return (denominator - positive).mean(dim=1)
 
     def sentence_to_video(self, negatives: Negatives, positives: Tensor, ious: Tensor) -> Tensor:
-        """Each sentence against all moments. positives: [S, K], ious: [S, M], both of the own video -> [S]."""
+        """Each sentence against all moments, once for each positive.
+
+        Args:
+            positives: [W, K] cells of the own video.
+            ious: [S, M] of the cells of the own video with the best of the sentence's true moments.
+        Returns:
+            [W]
+        """
+        spread = negatives.own_layout.spread
         num_videos, num_cells, _ = negatives.moments.shape
         sentences, videos = negatives.sentences[negatives.own], negatives.own_videos
         rows = torch.arange(len(sentences), device=videos.device)
         cosine = (sentences @ negatives.moments.flatten(0, 1).T).view(-1, num_videos, num_cells)  # [S, B', M]
         own = cosine[rows, videos]  # [S, M]
-        positive = (own.gather(1, positives) - self.margin) / self.tau_sent  # [S, K]
+        positive = (spread(own).gather(1, positives) - self.margin) / self.tau_sent  # [W, K]
         logits = self._other_video_logits(negatives, cosine)
         logits = logits.index_put((rows, videos), self._same_video_logits(own, ious))
         others = logits.flatten(1).logsumexp(dim=1, keepdim=True)
         others = torch.logaddexp(others, torch.full_like(others, math.log(DENOMINATOR_EPSILON)))
-        return (torch.logaddexp(positive, others) - positive).mean(dim=1)
+        return (torch.logaddexp(positive, spread(others)) - positive).mean(dim=1)
 
     def _same_video_logits(self, own: Tensor, ious: Tensor) -> Tensor:
         """cosines and IoUs with the cells of the own video, [S, M] each -> what these add to the denominator, as logits.
@@ -277,16 +307,18 @@ class GroundingCriterion:
         self.memory = memory
 
     def __call__(self, output: GroundingOutput, batch: GroundingBatch) -> dict[str, Tensor]:
-        """Scalars float32: `vid` (video -> sentence), `sent` (sentence -> video), `iou`; means over sentences."""
-        ious = cell_ious(self.cells, batch.moments, batch.sentence_durations)
+        """Scalars float32: `vid` (video -> sentence) and `sent` (sentence -> video), means over true moments and their
+        positives, and `iou`, a mean over sentences."""
+        ious = cell_ious(self.cells, batch.moments, batch.moment_durations)  # [W, M]
         cosine = own_video_cosines(output.sentences_iou, output.moments_iou, batch.layout)
         negatives = collect_negatives(output, batch, self.gather_negatives)
-        # By the sentences of this step, without the bank's. Where nothing is gathered, S' is S and this is the mean.
-        weight = (comm.get_world_size() if self.gather_negatives else 1) / len(negatives.sentences)
+        # Of this step alone, without the bank's. Where nothing is gathered, S' is S, W' is W, and these make the means.
+        share = comm.get_world_size() if self.gather_negatives else 1
+        per_sentence, per_moment = share / len(negatives.sentences), share / len(negatives.truth)
         if self.memory is not None:
             present = present_videos(negatives, batch, self.gather_negatives)
             negatives = with_past(negatives, self.memory.content, present.keys)
             self.memory.offer(present)
         vid, sent = self.matching(negatives, ious)
-        iou = scaled_iou_loss(cosine, ious, self.min_iou, self.max_iou)
-        return {"vid": vid.sum() * weight, "sent": sent.sum() * weight, "iou": iou.sum() * weight}
+        iou = scaled_iou_loss(cosine, batch.moment_layout.highest(ious), self.min_iou, self.max_iou)
+        return {"vid": vid.sum() * per_moment, "sent": sent.sum() * per_moment, "iou": iou.sum() * per_sentence}

@@ -31,7 +31,7 @@ class TubeFeatAvgPool(FeatAvgPool):
 
 def tube_cosines(sentences: Tensor, moments: Tensor, tubes: RowLayout) -> Tensor:
     """Cosine of every tube's cells with the sentence of its video: [S, C] and [T, M, C] unit vectors -> [T, M]."""
-    return torch.bmm(moments, sentences[tubes.video_index][..., None]).squeeze(-1)
+    return torch.bmm(moments, sentences[tubes.owner][..., None]).squeeze(-1)
 
 
 def tube_scores(output: GroundingOutput, tubes: RowLayout) -> Tensor:

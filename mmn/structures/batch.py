@@ -39,38 +39,52 @@ class _Movable:
 
 @dataclass
 class RowLayout(_Movable):
-    """Layout of rows (sentences, tubes) over videos: those of one video are consecutive, in the videos' order.
+    """Layout of rows over owners: sentences or tubes over videos, moments over sentences. The rows of an owner are
+    consecutive, in the owners' order.
 
     Attributes:
-        counts: rows of each of the B videos, on the host, so that nothing waits for a device to learn a shape.
-        video_index: [R] int64, the video of a row.
-        slot: [R] int64, its number among the rows of its video.
+        counts: rows of each of the B owners, on the host, so that nothing waits for a device to learn a shape.
+        owner: [R] int64, the owner of a row.
+        slot: [R] int64, its number among the rows of its owner.
     """
 
     counts: tuple[int, ...]
-    video_index: Tensor
+    owner: Tensor
     slot: Tensor
 
     @classmethod
     def from_counts(cls, counts: Sequence[int]) -> "RowLayout":
-        """The layout of videos with `counts` rows each."""
+        """The layout of owners with `counts` rows each."""
         repeats = torch.tensor(counts, dtype=torch.int64)
-        video_index = torch.arange(len(repeats)).repeat_interleave(repeats)
+        owner = torch.arange(len(repeats)).repeat_interleave(repeats)
         first = repeats.cumsum(0) - repeats
-        return cls(tuple(counts), video_index, torch.arange(len(video_index)) - first[video_index])
+        return cls(tuple(counts), owner, torch.arange(len(owner)) - first[owner])
+
+    @property
+    def has_one_each(self) -> bool:
+        """True where every owner has one row, so that rows and owners are the same."""
+        return all(count == 1 for count in self.counts)
 
     def pad(self, rows: Tensor, fill: float = 0.0) -> Tensor:
-        """[R, ...] -> [B, most rows of a video, ...], `fill` where a video has fewer."""
+        """[R, ...] -> [B, most rows of an owner, ...], `fill` where an owner has fewer."""
         padded = rows.new_full((len(self.counts), max(self.counts), *rows.shape[1:]), fill)
-        return padded.index_put((self.video_index, self.slot), rows)
+        return padded.index_put((self.owner, self.slot), rows)
 
     def unpad(self, padded: Tensor) -> Tensor:
         """The inverse of `pad`."""
-        return padded[self.video_index, self.slot]
+        return padded[self.owner, self.slot]
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Values of the owners [B, ...] -> those of their rows [R, ...]."""
+        return values if self.has_one_each else values[self.owner]
+
+    def highest(self, rows: Tensor) -> Tensor:
+        """[R, ...] -> [B, ...], the highest of each owner's rows; for owners that have one."""
+        return rows if self.has_one_each else self.pad(rows, fill=-torch.inf).amax(dim=1)
 
     @property
     def first_rows(self) -> Tensor:
-        """[B] int64, the first row of each video; for videos that have one."""
+        """[B] int64, the first row of each owner; for owners that have one."""
         return self.pad(torch.arange(len(self.slot), device=self.slot.device))[:, 0]
 
 
@@ -102,23 +116,30 @@ class GroundingBatch(Batch):
 
     Attributes:
         layout: which sentence belongs to which video.
-        moments: [S, 2] float32 seconds, what the sentences describe.
+        moments: [W, 2] float32 seconds, what the sentences describe.
+        moment_layout: which of these belongs to which sentence; each has one or more, or none in a split without truth.
         durations: [B] float32 seconds.
     """
 
     layout: RowLayout
     moments: Tensor
+    moment_layout: RowLayout
     durations: Tensor
 
     @property
     def video_index(self) -> Tensor:
         """[S] int64, the video in 0..B-1 that a sentence belongs to."""
-        return self.layout.video_index
+        return self.layout.owner
 
     @property
     def sentence_durations(self) -> Tensor:
         """[S] float32 seconds, the duration of each sentence's video."""
         return self.durations[self.video_index]
+
+    @property
+    def moment_durations(self) -> Tensor:
+        """[W] float32 seconds, the duration of each moment's video."""
+        return self.moment_layout.spread(self.sentence_durations)
 
 
 @dataclass(kw_only=True)

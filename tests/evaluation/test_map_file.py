@@ -26,16 +26,22 @@ def scores(num_sentences, seed=0):
 
 @pytest.mark.parametrize(
     "first, ids, kept",
-    [(None, None, [0, 1, 2, 3]), (2, None, [0, 1]), (9, None, [0, 1, 2, 3]), (None, (3, 1), [1, 3]), (2, (3, 1), [1])],
+    [
+        (None, None, [0, 1, 2, 3]),
+        (2, None, [0, 1]),
+        (9, None, [0, 1, 2, 3]),
+        (None, ("3", "1"), [1, 3]),
+        (2, ("3", "1"), [1]),
+    ],
 )
 def test_request_says_which_sentences_are_kept(first, ids, kept):
-    assert MapRequest("maps.h5", first, ids).wanted(4).nonzero().flatten().tolist() == kept
+    assert MapRequest("maps.h5", first, ids).wanted(range(4)).nonzero().flatten().tolist() == kept
 
 
 @pytest.mark.parametrize("number", [-1, 4])
 def test_request_for_a_sentence_that_is_not_there_is_refused(number):
     with pytest.raises(ConfigError, match=f"sentence {number}.* 0 to 3"):
-        MapRequest("maps.h5", ids=(0, number)).wanted(4)
+        MapRequest("maps.h5", ids=("0", str(number))).wanted(range(4))
 
 
 def test_request_for_no_sentence_is_refused():
@@ -114,6 +120,15 @@ def test_final_map_is_of_the_score_that_moments_were_ranked_by(dataset, tmp_path
 def test_file_knows_its_sentences(map_path, dataset):
     sentences = [(video.video_id, sentence) for video in dataset.videos for sentence in video.sentences]
     assert MapFile(map_path).sentence(5) == sentences[5]
+
+
+def test_qids_of_the_annotation_file_are_those_of_the_maps(dataset, tmp_path):
+    dataset.qids = [f"s{number}" for number in range(dataset.num_sentences)]
+    path = str(tmp_path / "maps.h5")
+    maps = (torch.tensor([2, 5]), *(part.half() for part in scores(2)))
+    write_maps(path, dataset, RANKER, COUNTS, maps)
+    assert list(MapFile(path).ids) == ["s2", "s5"]
+    assert MapRequest(path, ids=("s5",)).wanted(dataset.qids).nonzero().flatten().tolist() == [5]
 
 
 def break_format(file):

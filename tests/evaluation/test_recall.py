@@ -38,7 +38,7 @@ def as_predictions(ranked, size):
 
 
 def metrics_of(ranked, truth, size=10):
-    ious = ranked_ious(as_predictions(ranked, size), torch.tensor(truth, dtype=torch.float32))
+    ious = ranked_ious(as_predictions(ranked, size), torch.tensor(truth, dtype=torch.float32)[:, None])
     return recall_metrics(count_hits(ious, THRESHOLDS), len(truth), THRESHOLDS)
 
 
@@ -67,7 +67,7 @@ def test_fewer_candidates_than_ranks_are_legal():
 
 def test_padding_is_no_hit_even_where_the_truth_begins_at_zero():
     predictions = Predictions(torch.arange(1), torch.tensor([[[0.0, 10.0]]]), torch.zeros(1, 1))
-    assert not ranked_ious(predictions, torch.tensor([[0.0, 10.0]])).any()
+    assert not ranked_ious(predictions, torch.tensor([[[0.0, 10.0]]])).any()
 
 
 def test_sixth_moment_does_not_count():

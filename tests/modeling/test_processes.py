@@ -30,6 +30,8 @@ CASES = {
     "other videos alone": ({"kinds": NegativeKinds(same_video_sentences=False, same_video_moments=False)}, 0),
     "the own video alone": ({"kinds": NegativeKinds(other_video_sentences=False, other_video_moments=False)}, 0),
     "memory bank of 5": ({}, 5),
+    "several moments per sentence": ({"num_positives": 2}, 0),
+    "several moments, memory bank of 5": ({}, 5),
     "memory bank of 20": ({"num_positives": 3, "masked_negatives": "exclude"}, 20),
 }
 NETWORKS = [(norm, impl) for norm in ("sync", "frozen") for impl in ("dense", "fast")]
@@ -56,7 +58,8 @@ def losses_of_case(name, gather=True):
     cells = ProposalCells(8, [3, 2])
     criterion = make_criterion(cells, SETTINGS | settings, gather, MemoryBank(bank_size) if bank_size else None)
     for seed in range(3):
-        batch = random_batch(COUNTS, seed=seed)
+        moment_counts = [1 + number % 4 for number in range(sum(COUNTS))] if "several" in name else None
+        batch = random_batch(COUNTS, seed=seed, moment_counts=moment_counts)
         batch.video_ids = [f"video_{(number + 5 * seed) % 20}" for number in range(len(COUNTS))]  # some come again
         batch, leaves = part_of(batch, random_output(COUNTS, cells, seed=seed), own_videos(len(COUNTS)))
         losses = criterion(normalised(leaves), batch)
@@ -75,7 +78,9 @@ def network_gradients(norm, impl):
     model = golden.model().double()
     counts = [3, 1, 2, 2]
     batch = random_batch(counts, cfg.INPUT.NUM_PRE_CLIPS, cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE, seed=1)
-    batch, _ = part_of(batch, [batch.feats, batch.feats, batch.moments, batch.moments], own_videos(len(counts)))
+    batch, _ = part_of(
+        batch, [batch.feats, batch.feats, batch.sentence_durations, batch.sentence_durations], own_videos(len(counts))
+    )
     batch.feats = batch.feats.double()
     weighted(build_criterion(cfg)(model(batch), batch)).backward()
     grads = averaged([parameter.grad for parameter in model.parameters()])

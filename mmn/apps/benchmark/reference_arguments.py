@@ -59,7 +59,8 @@ def reference_videos(batch: GroundingBatch) -> list[Video]:
         rows = batch.token_rows[own]
         lengths = batch.token_mask[rows].sum(dim=1)
         tokens = batch.tokens[rows, : int(lengths.max())]
-        videos.append(Video(clips, tokens, lengths, batch.moments[own], duration))
+        moments = [batch.moments[batch.moment_layout.owner == sentence] for sentence in own.nonzero().flatten()]
+        videos.append(Video(clips, tokens, lengths, moments, duration))
     return videos
 
 

@@ -1,13 +1,15 @@
 """Predictions without a video: what the moments of the train split, a sentence's words or a duration give away alone.
 
 IoU does not change with the unit of time, so everything here is in shares of the video's duration, and a prior is one
-ranked list of moments for all videos. Candidates are the moments of a grid of NUM_BINS bins.
+ranked list of moments for all videos. Candidates are the moments of a grid of NUM_BINS bins. True moments are [S, G, 2],
+empty ones [0, 0] where a sentence has fewer than G; the best of them counts.
 """
 
 import math
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,6 +17,7 @@ from torch.nn import functional as F
 from mmn.apps.probes.similar_sentences import words
 from mmn.data.annotations import VideoAnnotation, count_sentences
 from mmn.evaluation.recall import count_hits, recall_metrics
+from mmn.structures.batch import RowLayout
 from mmn.structures.moments import nms, temporal_iou
 from mmn.structures.proposals import ProposalCells
 
@@ -25,8 +28,25 @@ CHUNK = 1024  # sentences at once
 
 
 def shares(videos: Sequence[VideoAnnotation]) -> Tensor:
-    """The moments of all sentences [S, 2] float32, as shares of their videos' durations."""
-    return torch.cat([torch.from_numpy(video.moments) / video.duration for video in videos])
+    """The moments of all sentences [S, G, 2] float32, as shares of their videos' durations."""
+    counts = np.concatenate([video.moment_counts for video in videos])
+    moments = torch.cat([torch.from_numpy(video.moments) / video.duration for video in videos])
+    return RowLayout.from_counts(counts.tolist()).pad(moments)
+
+
+def real_moments(moments: Tensor) -> Tensor:
+    """[S, G, 2] -> those that are not empty [W, 2]."""
+    return moments[moments[..., 1] > moments[..., 0]]
+
+
+def best_ious(candidates: Tensor, moments: Tensor) -> Tensor:
+    """IoU [S, C] of candidates [C, 2], or of each sentence's own [S, C, 2], with the best of its moments [S, G, 2]."""
+    candidates = candidates.expand(len(moments), -1, -1)
+    best = temporal_iou(candidates, moments[:, :1])
+    for further in moments[:, 1:].unbind(dim=1):
+        rows = (further[:, 1] > further[:, 0]).nonzero().squeeze(1)
+        best[rows] = torch.maximum(best[rows], temporal_iou(candidates[rows], further[rows, None]))
+    return best
 
 
 def candidate_moments() -> Tensor:
@@ -36,23 +56,23 @@ def candidate_moments() -> Tensor:
 
 
 def hit_rates(candidates: Tensor, moments: Tensor, thresholds: Sequence[float]) -> Tensor:
-    """The share of the thresholds that the IoU of each candidate [C, 2] with each moment [S, 2] reaches: [S, C].
+    """The share of the thresholds that the IoU of each candidate [C, 2] with each sentence's moments reaches: [S, C].
 
     Its mean over sentences is the mean R@1 over the thresholds that predicting the candidate always would have.
     """
-    iou = temporal_iou(candidates, moments[:, None])
+    iou = best_ious(candidates, moments)
     return torch.stack([(iou >= threshold).float() for threshold in thresholds]).mean(dim=0)
 
 
 def mean_hit_rates(candidates: Tensor, moments: Tensor, thresholds: Sequence[float]) -> Tensor:
-    """The mean of `hit_rates` over the moments, [C]."""
+    """The mean of `hit_rates` over the sentences, [C]."""
     total = sum(hit_rates(candidates, part, thresholds).sum(dim=0) for part in moments.split(CHUNK))
     return total / len(moments)
 
 
 def smoothed_histogram(moments: Tensor) -> Tensor:
-    """The density of moments [S, 2] over the grid's cells (start bin, end bin), smoothed by a Gaussian -> [C]."""
-    bins = (moments * NUM_BINS).long().clamp(0, NUM_BINS - 1)
+    """The density of moments [S, G, 2] over the grid's cells (start bin, end bin), smoothed by a Gaussian -> [C]."""
+    bins = (real_moments(moments) * NUM_BINS).long().clamp(0, NUM_BINS - 1)
     counts = torch.zeros(NUM_BINS, NUM_BINS).index_put_(
         (bins[:, 0], bins[:, 1]), torch.ones(len(bins)), accumulate=True
     )
@@ -71,11 +91,11 @@ def rank(candidates: Tensor, scores: Tensor, nms_threshold: float) -> Tensor:
 
 
 def ranked_ious(ranked: Tensor, moments: Tensor) -> Tensor:
-    """IoU [S, NUM_RANKED] of ranked moments (those of one list for all where S is 1) with the true moments [S, 2].
+    """IoU [S, NUM_RANKED] of ranked moments (those of one list for all where S is 1) with the true moments [S, G, 2].
 
     Where a list has fewer moments it ends in empty ones, whose IoU is 0.
     """
-    return temporal_iou(ranked, moments[:, None]) * (ranked[..., 1] > ranked[..., 0])
+    return best_ious(ranked, moments) * (ranked[..., 1] > ranked[..., 0])
 
 
 def recall(ious: Tensor, thresholds: Sequence[float]) -> dict[str, float]:
@@ -90,7 +110,7 @@ def video_ceiling(videos: Sequence[VideoAnnotation], thresholds: Sequence[float]
     grid, hits = candidate_moments(), dict.fromkeys(thresholds, 0)
     for video in videos:
         moments = shares([video])
-        iou = temporal_iou(torch.cat([grid, moments]), moments[:, None])  # [S, C + S]
+        iou = best_ious(torch.cat([grid, real_moments(moments)]), moments)  # [S, C + W]
         for threshold in thresholds:
             hits[threshold] += int((iou >= threshold).sum(dim=0).max())
     return {f"R@1,IoU@{threshold}": count / count_sentences(videos) for threshold, count in hits.items()}
@@ -127,7 +147,7 @@ def train_bag_model(
 
     Args:
         tokens: [S, L] int64, 0 is no token.
-        moments: [S, 2] shares.
+        moments: [S, G, 2] shares.
         is_held_out: [S] bool.
     """
     epochs, batch_size = 10, 128

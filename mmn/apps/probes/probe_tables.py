@@ -11,7 +11,7 @@ from yacs.config import CfgNode
 
 from mmn.apps.probes import priors
 from mmn.apps.probes.similar_sentences import chance_in_batch, count_like_videos, highest_overlaps
-from mmn.data.annotations import VideoAnnotation, iterate_sentences
+from mmn.data.annotations import VideoAnnotation, iterate_sentences, sentence_qids
 from mmn.data.moment_files import read_split
 from mmn.data.splits import Splits
 from mmn.evaluation.prediction_file import read_predictions
@@ -42,6 +42,8 @@ video. Recall is that of the test split, with the thresholds (and for R@5 the NM
 
 What a *trained* model owes to one input alone needs the features: `tools/probe_data.py --config-file F --ckpt W` runs a
 checkpoint with the sentences shuffled across videos (video-only) and with the videos shuffled (query-only).
+
+Where a sentence has several moments, the best of them counts, and the longest says how long its moment is.
 
 Near duplicates are found by the Jaccard similarity of lower-case word sets. The chance of a false negative is for the
 released batch size, with videos drawn without replacement; sentences of the same video are not counted.
@@ -108,11 +110,11 @@ class Probe:
 
         Args:
             truth, missing_as_wrong: those of `read_predictions`.
-        Raises DataError, naming queries, unless it is about the sentences of the split, with their positions as qid.
+        Raises DataError, naming queries, unless it is about the sentences of the split, by their qid.
         """
         sentences = [
-            SplitSentence(number, video.sentences[index], video.video_id)
-            for number, (video, index) in enumerate(iterate_sentences(list(self.test)))
+            SplitSentence(qid, video.sentences[index], video.video_id)
+            for qid, (video, index) in zip(sentence_qids(self.test), iterate_sentences(self.test), strict=True)
         ]
         records = read_predictions(path, truth, missing_as_wrong)
         pairs = pair_queries(records, path, sentences, f"the split {self.split}")
@@ -122,7 +124,7 @@ class Probe:
 class SplitSentence(NamedTuple):
     """A sentence of a split, as prediction files name it."""
 
-    qid: int
+    qid: int | str
     query: str
     video_id: str
 
@@ -153,7 +155,7 @@ def describe(
     ious = {**probe.prior_ious(), **read}
     overlap = highest_overlaps(probe.sentences(probe.test), probe.sentences(probe.train))
     truth = priors.shares(probe.test)
-    lengths = (truth[:, 1] - truth[:, 0]).numpy()
+    lengths = (truth[..., 1] - truth[..., 0]).amax(dim=1).numpy()
     counts = [len(video.sentences) for video in probe.test]
     at = " / ".join(f"{threshold:g}" for threshold in probe.thresholds)
     lines = [

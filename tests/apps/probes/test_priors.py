@@ -25,7 +25,41 @@ def random_shares(count, seed=0):
 
 def test_moments_are_shares_of_their_videos():
     videos = [video(0, 10.0, ("a", 0, 5)), video(1, 40.0, ("b", 10, 20), ("c", 30, 40))]
-    assert priors.shares(videos).tolist() == [[0, 0.5], [0.25, 0.5], [0.75, 1]]
+    assert priors.shares(videos).tolist() == [[[0, 0.5]], [[0.25, 0.5]], [[0.75, 1]]]
+
+
+def several_moments():
+    """Three sentences with one, three and two moments, in shares, and the same as lists."""
+    moments = [[[0.0, 0.2]], [[0.1, 0.3], [0.5, 0.6], [0.7, 1.0]], [[0.4, 0.8], [0.9, 1.0]]]
+    videos = [
+        VideoAnnotation("a", 10.0, ["x", "y"], [10 * np.array(part) for part in moments[:2]]),
+        VideoAnnotation("b", 5.0, ["z"], [5 * np.array(moments[2])]),
+    ]
+    return videos, [torch.tensor(part) for part in moments]
+
+
+def test_the_best_of_several_moments_counts():
+    videos, moments = several_moments()
+    candidates = random_shares(30)
+    wanted = torch.stack([torch.stack([temporal_iou(c, part).max() for c in candidates]) for part in moments])
+    shares = priors.shares(videos)
+    torch.testing.assert_close(priors.best_ious(candidates, shares), wanted)
+    own = candidates[:9].view(3, 3, 2)
+    wanted = torch.stack([wanted[number, 3 * number : 3 * number + 3] for number in range(3)])
+    torch.testing.assert_close(priors.best_ious(own, shares), wanted)
+
+
+def test_every_moment_is_in_the_histogram_once():
+    videos, moments = several_moments()
+    single = priors.smoothed_histogram(torch.cat(moments)[:, None])
+    torch.testing.assert_close(priors.smoothed_histogram(priors.shares(videos)), single)
+
+
+def test_ceiling_of_several_moments():
+    """A video's one moment is right for each of its sentences that has it among its own."""
+    windows = [np.array([[0.0, 2], [6, 8]]), np.array([[6.0, 8]]), np.array([[3.0, 5]])]
+    videos = [VideoAnnotation("a", 10.0, ["x", "y", "z"], windows)]
+    assert priors.video_ceiling(videos, (0.9,)) == {"R@1,IoU@0.9": 2 / 3}
 
 
 def test_candidates_are_all_moments_of_the_grid():
@@ -39,6 +73,7 @@ def test_hit_rates_by_loops(seed):
     wanted = [
         [sum(float(temporal_iou(c, m)) >= t for t in THRESHOLDS) / len(THRESHOLDS) for c in candidates] for m in moments
     ]
+    moments = moments[:, None]
     rates = priors.hit_rates(candidates, moments, THRESHOLDS)
     assert rates.tolist() == pytest.approx(np.array(wanted))
     assert priors.mean_hit_rates(candidates, moments, THRESHOLDS).tolist() == pytest.approx(np.mean(wanted, axis=0))
@@ -46,15 +81,15 @@ def test_hit_rates_by_loops(seed):
 
 def test_best_constant_is_the_best_of_all_candidates_on_train():
     """By trying every candidate as the one prediction."""
-    moments, grid = random_shares(60), priors.candidate_moments()
+    moments, grid = random_shares(60)[:, None], priors.candidate_moments()
     ranked = priors.rank(grid, priors.mean_hit_rates(grid, moments, THRESHOLDS)[None], 0.5)
     score = priors.recall(priors.ranked_ious(ranked, moments), THRESHOLDS)["Best_R1"]
-    tried = [priors.recall(temporal_iou(c[None], moments)[:, None], THRESHOLDS)["Best_R1"] for c in grid]
+    tried = [priors.recall(temporal_iou(c[None], moments[:, 0])[:, None], THRESHOLDS)["Best_R1"] for c in grid]
     assert score == pytest.approx(max(tried))
 
 
 def test_histogram_peaks_where_the_moments_are_and_keeps_its_mass_inside():
-    density = priors.smoothed_histogram(torch.tensor([[0.252, 0.495]] * 3 + [[0.0, 0.999]]))
+    density = priors.smoothed_histogram(torch.tensor([[[0.252, 0.495]]] * 3 + [[[0.0, 0.999]]]))
     start, end = priors.candidate_moments()[density.argmax()].tolist()
     assert (start, end) == (16 / 64, 32 / 64)
     assert 0 < density.sum() <= 4 + 1e-4
@@ -71,7 +106,7 @@ def test_ranked_moments_are_those_of_nms():
 
 def test_list_that_ends_early_is_no_hit():
     ranked = torch.zeros(1, 5, 2)
-    assert not priors.ranked_ious(ranked, torch.tensor([[0.0, 0.0], [0.0, 1.0]])).any()
+    assert not priors.ranked_ious(ranked, torch.tensor([[[0.0, 0.0]], [[0.0, 1.0]]])).any()
 
 
 def test_ceiling_by_hand():
