@@ -179,7 +179,7 @@ class MapCriterion:
     def sentence_losses(self, output: MapOutput, batch: GroundingBatch) -> Tensor:
         """[S], means over the valid cells."""
         iou_maps = cell_ious if self.third_party else exact_cell_ious
-        ious = iou_maps(self.cells, batch.moments, batch.sentence_durations)
+        ious = batch.moment_layout.highest(iou_maps(self.cells, batch.moments, batch.moment_durations))
         scores = output.scores
         target = scaled_ious(ious, self.min_iou, self.max_iou).to(scores.dtype)
         if self.third_party:
