@@ -175,7 +175,7 @@ _C.SOLVER.LATE_CONTRASTIVE_FACTOR = 0.01  # on CONTRASTIVE_WEIGHT after epoch ON
 _C.SOLVER.AMP = "off"
 CHOICES["SOLVER.AMP"] = ("off", "bf16", "fp16")
 _C.SOLVER.TF32 = False  # on GPUs, float32 matrix products and convolutions with 10 bits of mantissa
-_C.SOLVER.COMPILE = False  # torch.compile of the network
+_C.SOLVER.COMPILE = False  # torch.compile of the network, on a GPU
 # Split each process's batch into this many parts, one after the other, and update once. Negatives and batch statistics
 # then come from a part, so the loss is that of a smaller batch.
 _C.SOLVER.ACCUMULATE = 1

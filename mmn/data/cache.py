@@ -2,6 +2,7 @@
 
 import json
 import mmap
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 
@@ -20,7 +21,9 @@ class SharedClipCache:
     """The clips [P, D] of up to `budget` bytes of videos, each computed once, by whichever worker needs it first.
 
     The store is an anonymous shared mapping: workers forked from this process read and fill the same pages, and pages
-    that nobody has filled take no memory. Two workers that compute one video at the same time write the same bytes.
+    that nobody has filled take no memory. Two workers that compute one video at the same time write the same bytes. A
+    slot is said to be filled, and asked about, under a lock of all workers: processors that write to memory in another
+    order than they were told to would otherwise show the word before the clips.
 
     Args:
         dtype: float32, or float16 for twice as many videos in the same memory, rounded.
@@ -34,14 +37,26 @@ class SharedClipCache:
         store = mmap.mmap(-1, self.num_slots * video_bytes)
         self.clips = np.frombuffer(store, dtype=dtype).reshape(self.num_slots, num_clips, input_size)
         self.is_filled = np.frombuffer(mmap.mmap(-1, self.num_slots), dtype=np.bool_)
+        self.lock = multiprocessing.Lock()
+
+    def __getstate__(self) -> dict:
+        """A spawned worker gets a copy of its own, which nobody else fills."""
+        return {name: value for name, value in self.__dict__.items() if name != "lock"}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self.lock = multiprocessing.Lock()
 
     def get(self, video: int, compute: Callable[[], np.ndarray]) -> np.ndarray:
         """The clips [P, D] float32 of video number `video`, from memory or by `compute()`."""
         if video >= self.num_slots:
             return compute()
-        if not self.is_filled[video]:
+        with self.lock:
+            is_filled = self.is_filled[video]
+        if not is_filled:
             self.clips[video] = compute()
-            self.is_filled[video] = True
+            with self.lock:
+                self.is_filled[video] = True
         return self.clips[video].astype(np.float32, copy=False)
 
 

@@ -19,6 +19,7 @@ from mmn.utils.comm import resolve_device
 from mmn.utils.errors import ConfigError
 from mmn.utils.preemption import PREEMPTED_EXIT_CODE
 from mmn.utils.preemption import SIGNALS as PREEMPTION_SIGNALS
+from mmn.utils.processors import num_processors
 
 _SIGNALS = ("SIGTERM", "SIGUSR1", "SIGINT", "SIGHUP", "SIGQUIT")  # that torchrun passes on before it ends
 _HOW_TO_GO_ON = "a training goes on from its last checkpoint by the same command with SOLVER.RESUME True"
@@ -76,7 +77,7 @@ def launch(
     if node_rank == 0:
         _check_port(master_addr, master_port)
     # torchrun would give every process a single thread; on CPUs they share the cores.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num_processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, num_processors() // num_processes)))
     _torchrun(
         [
             *("--nnodes", str(num_nodes), "--node_rank", str(node_rank), "--nproc_per_node", str(num_processes)),

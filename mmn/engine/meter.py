@@ -44,8 +44,11 @@ class Meter:
         self.num_videos += num_videos
 
     def flush(self) -> dict[str, float]:
-        """This process's means since the last flush, and throughput in videos per second over all processes."""
-        values = {name: (value / self.num_steps).item() for name, value in self.sums.items()}
+        """Means over the steps since the last flush and over all processes, and the videos per second of all together.
+
+        Called on all processes.
+        """
+        values = comm.mean_over_processes({name: value / self.num_steps for name, value in self.sums.items()})
         seconds = time.perf_counter() - self.start
         values["videos_per_s"] = self.num_videos * comm.get_world_size() / seconds
         values["data_wait"] = self.wait / seconds

@@ -1,18 +1,30 @@
 """Number formats and algorithms: autocast, TF32, determinism."""
 
+import contextlib
 import os
 
 import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
+from mmn.utils.errors import ConfigError
+
 AMP_DTYPES = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def autocast(cfg: CfgNode, device: torch.device) -> torch.autocast:
+def autocast(cfg: CfgNode, device: torch.device) -> contextlib.AbstractContextManager:
     """Context in which the network runs in the number format of SOLVER.AMP."""
     dtype = AMP_DTYPES[cfg.SOLVER.AMP]
-    return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+    return contextlib.nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
+
+
+def refuse_compilation(cfg: CfgNode, device: torch.device) -> None:
+    """Raise ConfigError for SOLVER.COMPILE on a CPU, where compiling the network fails or does not end."""
+    if cfg.SOLVER.COMPILE and device.type == "cpu":
+        raise ConfigError(
+            "SOLVER.COMPILE is True, but the device is a CPU, for which the network has a fast form of its own (see "
+            "MODEL.MMN.PREDICTOR.IMPL): set it to False"
+        )
 
 
 def build_scaler(cfg: CfgNode, device: torch.device) -> torch.amp.GradScaler:

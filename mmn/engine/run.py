@@ -21,7 +21,7 @@ from mmn.engine.feature_recipes import check_recipes, checkpoint_recipe, trainin
 from mmn.engine.machine_errors import machine_errors_explained
 from mmn.engine.output_dir import prepare_output_dir
 from mmn.engine.own_text_encoder import options_of_name
-from mmn.engine.precision import set_deterministic, set_tf32
+from mmn.engine.precision import refuse_compilation, set_deterministic, set_tf32
 from mmn.engine.starting_point import find_starting_point
 from mmn.engine.tasks import Task, find_task
 from mmn.engine.trainer import Trainer
@@ -56,6 +56,7 @@ def start_run(
     validate(cfg, int(os.environ.get("WORLD_SIZE", "1")), training)
     find_task(cfg)  # refuses values that its architecture cannot use
     device = comm.choose_device(cfg.MODEL.DEVICE, "MODEL.DEVICE")
+    refuse_compilation(cfg, device)
     die_with_the_launcher()
     set_deterministic(cfg.SOLVER.DETERMINISTIC)
     comm.init_process_group(device, cfg.SOLVER.TIMEOUT_MINUTES)
@@ -179,7 +180,10 @@ def load_model(
         ckpt, partial: see `test`.
     """
     task = find_task(cfg)
-    path = ckpt or CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME).find()
+    path = comm.agreed(
+        ckpt or CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME).find(),
+        f"the processes see different checkpoints in OUTPUT_DIR {cfg.OUTPUT_DIR}",
+    )
     checkpoint = load_checkpoint(path)
     architecture = checkpoint.get("architecture", cfg.MODEL.ARCHITECTURE)
     if architecture != cfg.MODEL.ARCHITECTURE:

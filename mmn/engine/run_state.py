@@ -149,7 +149,7 @@ class MemoryBankState:
 
     def state_dict(self) -> dict[str, object]:
         state = self.bank.state_dict()
-        return {"memory_bank": [state] if self.is_common else comm.all_gather_objects(state)}
+        return {"memory_bank": [state] if self.is_common else comm.gather_objects(state)}
 
     def load_state_dict(self, checkpoint: Mapping) -> None:
         banks = checkpoint.get("memory_bank", [])
@@ -193,7 +193,7 @@ class EpochProgress:
     def state_dict(self) -> dict[str, object]:
         if not self.position.iteration:
             return {}
-        return {"meter": self.meter.state_dict(), "num_iterations": self.num_iterations}
+        return {"meter": comm.gather_objects(self.meter.state_dict()), "num_iterations": self.num_iterations}
 
     def load_state_dict(self, checkpoint: Mapping) -> None:
         if not checkpoint.get("iteration", 0):
@@ -201,7 +201,8 @@ class EpochProgress:
         is_same_group = len(checkpoint.get("rng", [])) == comm.get_world_size()
         if is_same_group and checkpoint["num_iterations"] == self.num_iterations:
             self.position.iteration = checkpoint["iteration"]
-            self.meter.load_state_dict(checkpoint["meter"])
+            meters = checkpoint["meter"]  # in checkpoints of earlier versions one, the first process's
+            self.meter.load_state_dict(meters[comm.get_rank()] if isinstance(meters, list) else meters)
         else:
             get_logger().warning(
                 "the processes or batches are others than before: epoch %d begins again, with the weights as they are",

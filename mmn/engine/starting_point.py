@@ -8,7 +8,6 @@ from yacs.config import CfgNode
 
 from mmn.utils import comm
 from mmn.utils.checkpoint import CheckpointFolder, load_checkpoint
-from mmn.utils.errors import UserError
 from mmn.utils.logger import get_logger
 
 
@@ -47,11 +46,7 @@ def find_starting_point(cfg: CfgNode) -> StartingPoint:
     """
     beginning, folder = _beginning(cfg), CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME)
     start = _choose(cfg, beginning, folder)
-    if len(set(comm.all_gather_objects(start))) > 1:
-        raise UserError(
-            f"the processes see different checkpoints in OUTPUT_DIR {cfg.OUTPUT_DIR}: put it on a file system that all "
-            "machines share"
-        )
+    comm.agreed(start, f"the processes see different checkpoints in OUTPUT_DIR {cfg.OUTPUT_DIR}")
     if comm.get_rank() == 0:
         _mark(beginning, folder, start)
     if cfg.SOLVER.RESUME and not start.resumes:

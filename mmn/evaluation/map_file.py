@@ -103,7 +103,7 @@ class MapRecorder:
     def merge(self) -> tuple[Tensor, Tensor, Tensor]:
         """Ids [S], contrastive and iou scores [S, M] float16 of all processes, in annotation order, each once."""
         own = [torch.cat(column) for column in zip(*self.kept, strict=True)]
-        counts = comm.row_counts(own[0])
+        counts = comm.row_counts(len(own[0]))
         ids, contrastive, iou = (comm.gather_rows(rows, counts) for rows in own)
         first = np.unique(ids.numpy(), return_index=True)[1]  # videos that pad the last batch come twice
         return ids[first], contrastive[first], iou[first]

@@ -4,7 +4,9 @@ Everything is computed on the valid cells, for all videos at once. Where negativ
 means the videos or sentences of all processes, otherwise those of the batch; a memory bank adds those of past steps.
 """
 
+import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -81,7 +83,7 @@ def collect_negatives(output: GroundingOutput, batch: GroundingBatch, gather: bo
     own, own_truth = (torch.arange(len(rows), device=rows.device) for rows in (sentences, truth))
     if not gather or comm.get_world_size() == 1:
         return Negatives(moments, sentences, batch.video_index, truth, layout.owner, own, own_truth, layout)
-    counts = [comm.row_counts(rows) for rows in (moments, sentences, truth)]
+    counts = [comm.row_counts(len(rows)) for rows in (moments, sentences, truth)]
     first_video, first_sentence, first_truth = (sum(parts[: comm.get_rank()]) for parts in counts)
     video_counts, sentence_counts, truth_counts = counts
     return Negatives(
@@ -98,23 +100,24 @@ def collect_negatives(output: GroundingOutput, batch: GroundingBatch, gather: bo
 
 def present_videos(negatives: Negatives, batch: GroundingBatch, gather: bool) -> PastVideos:
     """The negatives of this step as a memory bank keeps them; `gather` as in `collect_negatives`."""
-    keys = video_keys(batch.video_ids).to(negatives.moments.device)
+    counts, keys = batch.layout.counts, video_keys(batch.video_ids)
     if gather:
-        keys = comm.gather_rows(keys, comm.row_counts(keys))
-    return PastVideos(negatives.moments, negatives.sentences, negatives.sentence_videos, keys)
+        shares = comm.all_gather_objects((counts, keys))
+        counts, keys = (tuple(itertools.chain(*values)) for values in zip(*shares, strict=True))
+    return PastVideos(negatives.moments, negatives.sentences, counts, keys)
 
 
-def with_past(negatives: Negatives, past: PastVideos | None, keys: Tensor) -> Negatives:
+def with_past(negatives: Negatives, past: PastVideos | None, keys: Sequence[int]) -> Negatives:
     """The negatives of this step, then those of the memory bank.
 
     Args:
         past: the bank's content; None while it is empty.
-        keys: [B'] int64, of the videos of this step (see `video_keys`).
+        keys: B' numbers, of the videos of this step (see `video_keys`).
     """
     if past is None:
         return negatives
     num_videos = len(negatives.moments)
-    past_selves = keys[negatives.own_videos, None] == past.keys
+    past_selves = past.same_videos(keys)[negatives.own_videos]
     return negatives._replace(
         moments=torch.cat([negatives.moments, past.moments]),
         sentences=torch.cat([negatives.sentences, past.sentences]),

@@ -149,7 +149,8 @@ class MapConv(nn.Module):
         if norm is not None:
             # Batch statistics are over all cells of the padded map, the zero ones too: released weights were trained so.
             x = norm(x)
-        return x.relu() * getattr(self, f"window_weight_{layer}")
+        # The weight, which is not negative, goes before the ReLU: in place, so that a map in half precision stays one.
+        return x.mul_(getattr(self, f"window_weight_{layer}")).relu()
 
 
 def _recompute_contexts(

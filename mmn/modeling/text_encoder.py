@@ -1,9 +1,12 @@
 """Tokens -> one vector per sentence in each of the two joint spaces."""
 
+import functools
+
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
+from mmn.modeling.attention_mask import mask_of_pairs, takes_mask_of_pairs
 from mmn.modeling.fast.length_groups import encode_in_groups
 from mmn.modeling.fast.packed_linear import pack_linears
 from mmn.modeling.sentence_towers import end_token, first_token, is_dual, mean_of_tokens, sentence_tower
@@ -56,8 +59,15 @@ class TextEncoder(nn.Module):
         """The encoder's last hidden states, pooled over the tokens of each sentence: [U, L] -> [U, hidden_size]."""
         if self.pool is None:
             return self.bert.sentence_vectors(tokens, token_mask)
-        hidden = self.bert(input_ids=tokens, attention_mask=token_mask).last_hidden_state
+        by_pairs = tokens.device.type != "cpu" and self.takes_pairs
+        mask = mask_of_pairs(token_mask) if by_pairs else token_mask
+        hidden = self.bert(input_ids=tokens, attention_mask=mask).last_hidden_state
         return self.pool(hidden, token_mask)
+
+    @functools.cached_property
+    def takes_pairs(self) -> bool:
+        """True where the encoder takes a mask that a GPU need not be asked about; tried when it is first needed."""
+        return takes_mask_of_pairs(self.bert)
 
 
 def last_layers(encoder: nn.Module, num_layers: int) -> list[nn.Parameter]:

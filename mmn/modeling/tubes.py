@@ -83,7 +83,7 @@ def collect_tube_negatives(output: GroundingOutput, gather: bool) -> TubeNegativ
     own = torch.arange(len(sentences), device=sentences.device)
     if not gather or comm.get_world_size() == 1:
         return TubeNegatives(moments, sentences, own, 0)
-    tube_counts, sentence_counts = comm.row_counts(moments), comm.row_counts(sentences)
+    tube_counts, sentence_counts = comm.row_counts(len(moments)), comm.row_counts(len(sentences))
     return TubeNegatives(
         comm.gather_rows(moments, tube_counts),
         comm.gather_rows(sentences, sentence_counts),

@@ -2,12 +2,16 @@
 
 import datetime
 import os
+from collections.abc import Hashable
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mmn.utils.errors import ConfigError
+from mmn.utils.errors import ConfigError, UserError
+
+Agreed = TypeVar("Agreed", bound=Hashable)
 
 
 def resolve_device(name: str, key: str = "the device") -> torch.device:
@@ -116,6 +120,34 @@ def all_gather_objects(value: object) -> list:
     return values
 
 
+def mean_over_processes(values: dict[str, Tensor]) -> dict[str, float]:
+    """The means over all processes of [] tensors, which every process has under the same names; their devices are waited
+    for."""
+    if not values:
+        return {}
+    means = sum_over_processes(torch.stack([value.float() for value in values.values()])) / get_world_size()
+    return dict(zip(values, means.tolist(), strict=True))
+
+
+def gather_objects(value: object) -> list:
+    """The value of every process, in rank order, in the first process; an empty list in the others."""
+    if get_world_size() == 1:
+        return [value]
+    values = [None] * get_world_size() if get_rank() == 0 else None
+    dist.gather_object(value, values)
+    return values or []
+
+
+def agreed(value: Agreed, message: str) -> Agreed:
+    """The value, which every process must have found alike on its machine's disk.
+
+    Raises UserError with `message` and what to do where they differ.
+    """
+    if len(set(all_gather_objects(value))) > 1:
+        raise UserError(f"{message}: put it on a file system that all machines share")
+    return value
+
+
 def sum_over_processes(value: Tensor) -> Tensor:
     """The sum of equally shaped tensors of all processes; no gradient."""
     if get_world_size() > 1:
@@ -166,11 +198,11 @@ def gather_rows(rows: Tensor, counts: list[int]) -> Tensor:
     return rows if get_world_size() == 1 else _GatherRows.apply(rows, counts)
 
 
-def row_counts(rows: Tensor) -> list[int]:
-    """Number of rows of every process, in rank order."""
+def row_counts(count: int) -> list[int]:
+    """This process's number of rows and those of the others, in rank order. They travel between the hosts."""
     if get_world_size() == 1:
-        return [len(rows)]
-    count = torch.tensor([len(rows)], device=rows.device)
-    counts = [torch.empty_like(count) for _ in range(get_world_size())]
-    dist.all_gather(counts, count)
+        return [count]
+    own = torch.tensor([count])
+    counts = [torch.empty_like(own) for _ in range(get_world_size())]
+    dist.all_gather(counts, own)
     return torch.cat(counts).tolist()

@@ -1,6 +1,7 @@
 """The clip cache that forked workers share."""
 
 import multiprocessing
+import pickle
 
 import numpy as np
 import pytest
@@ -68,6 +69,13 @@ def test_a_forked_worker_reads_what_another_one_filled():
     cache = make_cache(4)
     run_in_fork(fill, cache, 3)
     run_in_fork(lambda: cache.get(3, must_not_run))
+
+
+def test_a_spawned_worker_gets_a_cache_of_its_own():
+    cache = make_cache(4)
+    fill(cache, 1)
+    copy = pickle.loads(pickle.dumps(cache))
+    assert np.array_equal(copy.get(1, must_not_run), clips_of(1))
 
 
 @pytest.mark.parametrize("num_slots", [0, 1, 3])

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from mmn.engine.precision import autocast, set_deterministic, set_tf32
+from mmn.engine.precision import autocast, refuse_compilation, set_deterministic, set_tf32
+from mmn.utils.errors import ConfigError
 
 CPU = torch.device("cpu")
 
@@ -23,6 +24,14 @@ def test_amp_sets_the_dtype_of_products(tiny_cfg, amp, dtype):
     tiny_cfg.SOLVER.AMP = amp
     with autocast(tiny_cfg, CPU):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+def test_compiling_for_a_cpu_is_refused(tiny_cfg):
+    refuse_compilation(tiny_cfg, CPU)
+    tiny_cfg.SOLVER.COMPILE = True
+    refuse_compilation(tiny_cfg, torch.device("cuda"))
+    with pytest.raises(ConfigError, match="SOLVER.COMPILE is True, but the device is a CPU"):
+        refuse_compilation(tiny_cfg, CPU)
 
 
 @pytest.mark.parametrize("enabled", [True, False])

@@ -65,7 +65,7 @@ def losses_of_case(name, gather=True):
         losses = criterion(normalised(leaves), batch)
         if criterion.memory is not None:
             criterion.memory.settle(keep=True)
-    rows = [comm.gather_rows(row, comm.row_counts(row)) for row in gradients(weighted(losses), leaves)]
+    rows = [comm.gather_rows(row, comm.row_counts(len(row))) for row in gradients(weighted(losses), leaves)]
     means = dict(zip(losses, averaged([loss.detach() for loss in losses.values()]), strict=True))
     return means, [row / comm.get_world_size() for row in rows]
 

@@ -124,3 +124,10 @@ def test_options_of_the_dense_form_change_no_number(option):
             assert_close(measured.grad, expected.grad, msg=lambda text, name=name: f"{name}: {text}")
     for (name, expected), measured in zip(plain.named_buffers(), other.buffers(), strict=True):
         assert_close(measured, expected, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_maps_stay_in_half_precision_under_autocast():
+    cells = ProposalCells(8, [3, 2])
+    module, x = ProposalConv(cells, 4, 6, 3, 2, 5), cells.to_map(torch.randn(2, 4, len(cells)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert module.dense_features(x).dtype == torch.bfloat16

@@ -5,7 +5,7 @@ import torch
 from processes import run_in_group
 
 from mmn.utils import comm
-from mmn.utils.errors import ConfigError
+from mmn.utils.errors import ConfigError, UserError
 
 COUNTS = [3, 1]
 
@@ -24,7 +24,7 @@ def loss_of(rows, weights):
 def gather_in_process(rank):
     rows, weights = rows_and_weights()
     own = rows.split(COUNTS)[rank].clone().requires_grad_()
-    counts = comm.row_counts(own)
+    counts = comm.row_counts(len(own))
     gathered = comm.gather_rows(own, counts)
     loss_of(gathered, weights[rank]).backward()
     gradient = own.grad.clone()
@@ -39,7 +39,17 @@ def gather_in_process(rank):
         "beside": beside.grad,
         "sum": total.item(),
         "objects": comm.all_gather_objects({"rank": rank}),
+        "at the first": comm.gather_objects({"rank": rank}),
+        "means": comm.mean_over_processes({"loss": torch.tensor(rank + 1.0), "rate": torch.tensor(3.0 * rank)}),
+        "disagreement": disagreement(rank),
     }
+
+
+def disagreement(rank):
+    assert comm.agreed("file", "the processes see different files") == "file"
+    with pytest.raises(UserError) as caught:
+        comm.agreed(f"file {rank}", "the processes see different files")
+    return str(caught.value)
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +80,22 @@ def test_values_and_objects_of_all_processes_arrive(results):
     assert [result["objects"] for result in results] == [[{"rank": 0}, {"rank": 1}]] * 2
 
 
+def test_objects_can_be_had_at_the_first_process_alone(results):
+    assert [result["at the first"] for result in results] == [[{"rank": 0}, {"rank": 1}], []]
+
+
+def test_means_are_over_all_processes(results):
+    assert [result["means"] for result in results] == [{"loss": 1.5, "rate": 1.5}] * 2
+
+
+def test_processes_that_found_different_things_say_so(results):
+    for result in results:
+        assert result["disagreement"].startswith("the processes see different files: put it on a file system")
+
+
 def test_one_process_needs_no_group():
     rows = torch.randn(3, 2)
-    assert comm.gather_rows(rows, comm.row_counts(rows)) is rows
+    assert comm.gather_rows(rows, comm.row_counts(len(rows))) is rows
     assert (comm.get_rank(), comm.get_world_size()) == (0, 1)
     assert comm.all_gather_objects("x") == ["x"]
 

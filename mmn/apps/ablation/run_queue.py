@@ -15,6 +15,7 @@ from mmn.utils.comm import resolve_device, visible_gpus
 from mmn.utils.errors import Preempted
 from mmn.utils.files import atomic_path
 from mmn.utils.preemption import PREEMPTED_EXIT_CODE, die_with_the_parent
+from mmn.utils.processors import num_processors
 
 STATE_FILE = "ablation.json"  # in a run's folder: which steps are done, and the seconds they took
 CONSOLE_FILE = "console.txt"  # what the run's processes print
@@ -231,10 +232,5 @@ def share_environments(device_name: str, num_jobs: int) -> list[dict[str, str]]:
     num_jobs = num_jobs or max(1, len(gpus))
     if gpus:
         return [{"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} for place in range(num_jobs)]
-    threads = max(1, _num_cores() // num_jobs)
+    threads = max(1, num_processors() // num_jobs)
     return [{} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(threads)} for _ in range(num_jobs)]
-
-
-def _num_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -17,7 +17,7 @@ from mmn.modeling.fast.conv_cost import best_algorithm, dense_cost
 from mmn.modeling.fast.fingerprint import fingerprint, same_state
 from mmn.modeling.fast.layer_cells import LayerCells, needed_cells, valid_cells
 from mmn.modeling.fast.packed_batch_norm import folded_norm, norm_relu_weight, uses_batch_statistics
-from mmn.modeling.fast.packed_conv import LayerPlan, PackedConv, TransformedWeights, forward_products
+from mmn.modeling.fast.packed_conv import LayerPlan, PackedConv, TransformedWeights, forward_products, without_autocast
 
 NOMINAL_EVAL_BATCH = 4
 """Videos for which inference picks its form and algorithms. Were they picked for the batch at hand, results would depend
@@ -59,6 +59,7 @@ class FastStack:
         """Forget all that is made on demand."""
         self._plans: dict[tuple, LayerPlan] = {}
         self._window_weights: dict[tuple, Tensor] = {}
+        self._wanted: dict[torch.device, Tensor] = {}
         self._folded: list[FoldedLayer] = []
         self._fingerprint: list[tuple] = []
 
@@ -77,7 +78,7 @@ class FastStack:
         Batch norms in training mode use and update batch statistics exactly as on the dense map; None normalises nothing.
         """
         dtype = torch.promote_types(convs[0].weight.dtype, torch.float32)
-        with torch.autocast(packed.device.type, enabled=False):
+        with without_autocast(packed.device.type):
             cells = F.pad(packed.to(dtype).permute(2, 0, 1), (0, 0, 0, 0, 0, 1)).contiguous()
             parameters = [p for module in present(convs, norms) for p in module.parameters(recurse=False)]
             needs_grad = torch.is_grad_enabled() and any(t.requires_grad for t in (packed, *parameters))
@@ -99,7 +100,7 @@ class FastStack:
             outputs = PackedConv.apply(cells, weight, self._plan(layer, weight, cells.shape[1], training=True))
             total = layer.map_size * cells.shape[1]
             cells = norm_relu_weight(outputs, conv.bias, norm, self._window_weight(layer, cells), total)
-        return cells.index_select(0, self.wanted.to(cells.device)) if from_batch else cells[:-1]
+        return cells.index_select(0, self._wanted_on(cells.device)) if from_batch else cells[:-1]
 
     def _folded_layers(
         self, cells: Tensor, convs: Sequence[nn.Conv2d], norms: Sequence[nn.BatchNorm2d | None]
@@ -148,6 +149,13 @@ class FastStack:
             with torch.inference_mode(False):  # what is kept must also serve calls with gradients
                 self._plans[key] = LayerPlan(tiling.to(weight.device), algorithm.to(weight))
         return self._plans[key]
+
+    def _wanted_on(self, device: torch.device) -> Tensor:
+        """`wanted` on a device. Copied there once, so that no step waits."""
+        if device not in self._wanted:
+            with torch.inference_mode(False):
+                self._wanted[device] = self.wanted.to(device)
+        return self._wanted[device]
 
     def _window_weight(self, layer: LayerCells, like: Tensor) -> Tensor:
         key = (id(layer), like.device, like.dtype)

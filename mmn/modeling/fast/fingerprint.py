@@ -13,7 +13,7 @@ def fingerprint(tensors: Iterable[Tensor]) -> list[tuple]:
     """A description of the state of the tensors, to be compared with another by `same_state`.
 
     Optimizers and `load_state_dict` raise a tensor's version, `.to()` changes its address. Writes through `.data` do
-    neither: for them some elements are kept.
+    neither: for them some elements are kept, on a CPU; comparing those of a GPU would wait for it.
     """
     return [
         (t.data_ptr(), None if t.is_inference() else t._version, t.dtype, t.device, _samples(t.detach()))
@@ -22,6 +22,8 @@ def fingerprint(tensors: Iterable[Tensor]) -> list[tuple]:
 
 
 def _samples(tensor: Tensor) -> Tensor:
+    if tensor.device.type != "cpu":
+        return torch.empty(0)
     step = max(1, tensor.numel() // NUM_SAMPLES) | 1  # odd: all positions of a kernel and all channels take part
     return tensor.flatten()[::step].clone()
 

@@ -8,6 +8,7 @@ Memory traffic costs as much as arithmetic here. All transformed data is therefo
 (`CHUNK_BYTES`), and the transformed weights, several times the size of the weights, never exist as a whole in training.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -31,6 +32,13 @@ class LayerPlan(NamedTuple):
 
     tiling: LayerTiling
     algorithm: ToomCook
+
+
+def without_autocast(device_type: str) -> contextlib.AbstractContextManager:
+    """Context without autocast, which not every device has."""
+    if not torch.amp.is_autocast_available(device_type):
+        return contextlib.nullcontext()
+    return torch.autocast(device_type, enabled=False)
 
 
 def _suits_onednn(weight: Tensor) -> bool:
@@ -161,7 +169,7 @@ class PackedConv(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         cells, weight = ctx.saved_tensors
-        with torch.autocast(grad.device.type, enabled=False):
+        with without_autocast(grad.device.type):
             return *_backward_products(grad, cells, weight, ctx.plan), None
 
 

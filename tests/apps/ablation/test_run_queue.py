@@ -163,7 +163,7 @@ def test_console_keeps_what_all_attempts_printed(tmp_path):
 
 def test_cores_are_split_between_jobs(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("mmn.apps.ablation.run_queue._num_cores", lambda: 8)
+    monkeypatch.setattr("mmn.apps.ablation.run_queue.num_processors", lambda: 8)
     assert share_environments("cpu", 3) == [{"OMP_NUM_THREADS": "2"}] * 3
     assert share_environments("cpu", 0) == [{"OMP_NUM_THREADS": "8"}]
 

@@ -1,0 +1,37 @@
+"""Text encoders that can be given a mask which nobody has to look at."""
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel, CLIPTextConfig, CLIPTextModel, DistilBertConfig, DistilBertModel
+
+from mmn.modeling.attention_mask import mask_of_pairs, takes_mask_of_pairs
+
+SIZES = {"vocab_size": 20, "max_position_embeddings": 16}
+BERT_SIZES = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+
+
+def bert(**options):
+    return BertModel(BertConfig(**SIZES, **BERT_SIZES), **options)
+
+
+def distilbert():
+    return DistilBertModel(DistilBertConfig(**SIZES, dim=8, n_layers=2, n_heads=2, hidden_dim=16))
+
+
+def clip():
+    return CLIPTextModel(CLIPTextConfig(**SIZES, **BERT_SIZES))
+
+
+@pytest.mark.parametrize(("make", "takes"), [(bert, True), (distilbert, True), (clip, False)])
+def test_mask_of_pairs_is_for_encoders_that_look_both_ways(make, takes):
+    encoder = make().train()
+    assert takes_mask_of_pairs(encoder) is takes
+    assert encoder.training
+
+
+def test_states_are_those_of_the_mask_of_tokens():
+    encoder, tokens = bert().eval(), torch.randint(1, 20, (3, 7))
+    token_mask = (torch.arange(7) < torch.tensor([[7], [3], [1]])).long()
+    by_tokens = encoder(input_ids=tokens, attention_mask=token_mask).last_hidden_state
+    by_pairs = encoder(input_ids=tokens, attention_mask=mask_of_pairs(token_mask)).last_hidden_state
+    torch.testing.assert_close(by_pairs[token_mask.bool()], by_tokens[token_mask.bool()])
