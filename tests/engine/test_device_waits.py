@@ -55,7 +55,7 @@ def full_config(path: str, *options: str):
     return load_config(path, ["MODEL.MMN.TEXT_ENCODER.PRETRAINED", TEXT_ENCODER, *options])
 
 
-def batch_of(cfg) -> Batch:
+def batch_of(cfg, moments_each: int) -> Batch:
     """A batch of three videos on the device, of the shapes that the config asks for."""
     layout, is_tubes = RowLayout.from_counts(COUNTS), cfg.MODEL.ARCHITECTURE == "STVG"
     num_sentences = len(COUNTS) if is_tubes else sum(COUNTS)
@@ -73,8 +73,14 @@ def batch_of(cfg) -> Batch:
         cells = ProposalCells(cfg.MODEL.MMN.NUM_CLIPS, cfg.MODEL.MMN.FEAT2D.POOLING_COUNTS)
         lengths, ious = torch.full((num_rows,), 20), torch.zeros(num_rows, len(cells))
         return TubeBatch(**common, tubes=layout, lengths=lengths, ious=ious).to(DEVICE)
-    moments = torch.zeros(num_sentences, 2)
-    return GroundingBatch(**common, layout=layout, moments=moments, durations=torch.ones(len(COUNTS))).to(DEVICE)
+    windows = RowLayout.from_counts([moments_each] * num_sentences)
+    return GroundingBatch(
+        **common,
+        layout=layout,
+        moments=torch.zeros(sum(windows.counts), 2),
+        moment_layout=windows,
+        durations=torch.ones(len(COUNTS)),
+    ).to(DEVICE)
 
 
 class CountingGuard:
@@ -86,7 +92,7 @@ class CountingGuard:
         return True
 
 
-def run_steps(cfg, num_steps: int = 2) -> None:
+def run_steps(cfg, num_steps: int = 2, moments_each: int = 1) -> None:
     """Some updates, then the ranking of a batch, on the device."""
     task = find_task(cfg)
     model = task.build_model(cfg, False)
@@ -97,7 +103,7 @@ def run_steps(cfg, num_steps: int = 2) -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     update = WeightUpdate(cfg, task.training, model, task.build_criterion(cfg), optimizer, DEVICE)
     update.guard = CountingGuard()
-    ranker, batch = task.build_ranker(cfg), batch_of(cfg)
+    ranker, batch = task.build_ranker(cfg), batch_of(cfg, moments_each)
     update.begin_epoch(1)
     update([batch] * cfg.SOLVER.ACCUMULATE, 1, "warm up")  # what is copied to a device once is there now
     with torch.no_grad():
@@ -128,6 +134,10 @@ def test_no_released_setting_waits_for_the_device(path):
 )
 def test_no_option_waits_for_the_device(options):
     run_steps(full_config(str(ROOT / "configs" / "pool_charades_16x16_k5l8.yaml"), *options), num_steps=4)
+
+
+def test_several_moments_of_a_sentence_wait_for_nothing():
+    run_steps(full_config(str(ROOT / "configs" / "pool_charades_16x16_k5l8.yaml")), moments_each=2)
 
 
 def test_a_wait_would_be_noticed():
