@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from mmn.utils.cli import run_tool
+from mmn.utils.cli import ending_with_the_reader, run_tool
 from mmn.utils.paths import expand_user
 from mmn.utils.version import VERSION
 
@@ -95,6 +95,11 @@ def run_command(name: str, words: Sequence[str] | None = None, tool: str | None 
     """
     words = sys.argv[1:] if words is None else list(words)
     tool = os.path.basename(sys.argv[0]) if tool is None else tool
+    with ending_with_the_reader():
+        _run(name, words, tool)
+
+
+def _run(name: str, words: list[str], tool: str) -> None:
     if words[:1] == ["--version"]:
         print(f"mmn {VERSION}")
         return

@@ -5,6 +5,7 @@ import importlib
 import sys
 
 from mmn.commands.frame import run_command
+from mmn.utils.cli import ending_with_the_reader
 from mmn.utils.version import VERSION
 
 GROUPS = {
@@ -35,7 +36,11 @@ COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 
 def main() -> None:
     """Run the command that the first word names."""
-    words = sys.argv[1:]
+    with ending_with_the_reader():
+        _run_named(sys.argv[1:])
+
+
+def _run_named(words: list[str]) -> None:
     if not words or words[0] in ("-h", "--help"):
         print(_overview())
     elif words[0] in COMMANDS:

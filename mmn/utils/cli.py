@@ -5,12 +5,15 @@ A run that was told to stop, and has saved itself, ends with exit code 75.
 Importing this loads neither torch nor transformers, so that a tool can answer a wrong argument at once.
 """
 
+import contextlib
 import gc
 import os
+import select
+import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 
 from mmn.utils.errors import Preempted, UserError
@@ -22,6 +25,30 @@ USER_ERROR_EXIT_CODE = 2
 OTHER_RANKS_DELAY = 3
 # Those that merely notice that another process is gone wait longer, so that its own words are the last.
 PEER_DELAY = 15
+
+
+@contextlib.contextmanager
+def ending_with_the_reader() -> Iterator[None]:
+    """Within it the end of who reads the output, such as `head`, ends this process as quietly as it ends others."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_is_gone():  # another pipe
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes at its end
+        sys.exit(128 + signal.SIGPIPE)
+
+
+def _reader_is_gone() -> bool:
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), select.POLLOUT)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    except (OSError, ValueError, AttributeError):  # no real file
+        return False
 
 
 def run_tool(main: Callable[[], None]) -> None:

@@ -1,7 +1,11 @@
 """The command `mmn` and its subcommands, as far as their arguments go."""
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 
 import pytest
 from processes import run_python
@@ -116,3 +120,13 @@ def test_launcher_reads_the_arguments_of_a_command_as_the_command_does(monkeypat
     options = f"OUTPUT_DIR o TEST.BATCH_SIZE 4 {options}".split()
     assert (program.config_file, program.options, program.training) == ("synthetic", options, "train" in tool)
     assert program.words[-len(options) - flags :] == [*arguments[:flags], *options]
+
+
+@pytest.mark.parametrize("words", [("configs",), ("--help",)])
+def test_output_that_nobody_reads_any_more_ends_without_a_word(words):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "mmn", *words]
+    done = subprocess.run(command, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")

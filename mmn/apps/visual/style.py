@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmn.apps.visual.fonts import FONT, fit_fonts
 from mmn.utils.errors import UserError
 from mmn.utils.files import atomic_path
 
@@ -40,13 +41,6 @@ _STYLE = {
 }
 DPI = 110
 _lock = threading.RLock()
-_FONT = "DejaVu Sans"  # comes with matplotlib, so that a picture is the same everywhere
-_FURTHER_FONTS = (
-    "Noto Sans CJK SC",
-    "WenQuanYi Micro Hei",
-    "Noto Sans Devanagari",
-    "Noto Sans Arabic",
-)  # where installed
 
 
 @contextlib.contextmanager
@@ -58,18 +52,16 @@ def styled_figure(width: float, height: float) -> "Iterator[Figure]":
     """
     try:
         import matplotlib
-        from matplotlib import font_manager
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UserError("pictures need matplotlib, which is not installed: pip install .[plots]") from error
-    installed = set(font_manager.get_font_names())
-    fonts = [_FONT, *(name for name in _FURTHER_FONTS if name in installed)]
-    with _lock, matplotlib.rc_context({**_STYLE, "font.family": fonts}):
+    with _lock, matplotlib.rc_context({**_STYLE, "font.family": [FONT]}):
         yield Figure(figsize=(width, height), layout="constrained")
 
 
 def save_png(figure: "Figure", path: str) -> None:
     """Write the figure as a png file, whole or not at all."""
+    fit_fonts(figure)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=DPI)
 
@@ -78,6 +70,7 @@ def image_of(figure: "Figure") -> np.ndarray:
     """The figure as an image [H, W, 3] uint8 RGB."""
     from matplotlib.image import imread
 
+    fit_fonts(figure)
     with io.BytesIO() as file:
         figure.savefig(file, format="png", dpi=DPI)
         file.seek(0)

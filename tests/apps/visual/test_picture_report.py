@@ -155,7 +155,7 @@ def qvhighlights(tmp_path, with_truth=True):
     return map(str, paths)
 
 
-@pytest.mark.filterwarnings("ignore:Glyph .* missing:UserWarning")
+@pytest.mark.filterwarnings("error:Glyph .* missing:UserWarning")
 def test_file_of_another_tool_with_its_truth_apart(tmp_path):
     path, truth = qvhighlights(tmp_path)
     assert [record.duration for record in read_predictions(path, truth)] == [150, 150, 150]
