@@ -207,5 +207,5 @@ _C.TEST.NUM_PREDICTIONS = 10  # new: moments kept per sentence; at least 5, whic
 
 # ---- Paths -----------------------------------------------------------------------------------------------------------
 _C.OUTPUT_DIR = "."
-_C.PATHS_CATALOG = ""  # a yaml file with dataset entries of your own; "": the package's own alone
+_C.PATHS_CATALOG = ""  # a yaml file with dataset entries of your own, or the name of one in configs/catalogs; "": none
 PATHS.update(("OUTPUT_DIR", "PATHS_CATALOG"))

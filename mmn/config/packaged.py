@@ -47,6 +47,17 @@ def find_rows(name: str) -> str:
     return _packaged(name, "rows", f"there are no rows {name!r}") if not _is_path(name) else name
 
 
+def find_catalog(name: str) -> str:
+    """Path of a catalog file, e.g. `charades_holdout`, or `configs/catalogs/charades_holdout.yaml` from anywhere.
+
+    The packaged configs name it by that path, which is there in a checkout alone.
+    """
+    packaged = config_folder() / "catalogs" / os.path.basename(name)
+    if name == f"configs/catalogs/{packaged.name}" and not os.path.exists(name) and packaged.is_file():
+        return str(packaged)
+    return _packaged(name, "catalogs", f"there is no catalog {name!r}") if not _is_path(name) else name
+
+
 def _is_path(name: str) -> bool:
     return os.path.isfile(name) or os.sep in name or name.endswith((".yaml", ".yml"))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from mmn.config.packaged import find_catalog
 from mmn.structures.annotation_forms import FORMS
 from mmn.utils.errors import ConfigError, failed_read, nearest
 from mmn.utils.text_files import parse_yaml, read_text
@@ -133,6 +134,7 @@ def load_catalog(path: str = "") -> dict[str, CatalogEntry | TubeEntry]:
     catalog = dict(CATALOG)
     if not path:
         return catalog
+    path = find_catalog(path)
     if Path(path).suffix not in (".yaml", ".yml"):
         raise ConfigError(f"PATHS_CATALOG {path} is not a yaml file: write its entries as yaml (see dataset/README.md)")
     try:

@@ -122,12 +122,12 @@ class ClipFile:
         if cached != list(video_ids) or self.clips.shape != (len(cached), *shape):
             raise DataError(
                 f"the clip cache {self.array_path} is not of the videos, INPUT.NUM_PRE_CLIPS and FEATPOOL.INPUT_SIZE of "
-                "this config: make it again by tools/cache_features.py"
+                "this config: make it again by `mmn cache-features`"
             )
         if self._source_state() not in (None, source):
             raise DataError(
                 f"the clip cache {self.array_path} was made from another state of {', '.join(self.sources)}: make it again "
-                "by tools/cache_features.py"
+                "by `mmn cache-features`"
             )
 
     def recipe(self) -> FeatureRecipe | None:
@@ -143,7 +143,7 @@ class ClipFile:
 
     def _unreadable(self, error: Exception) -> DataError:
         return DataError(
-            f"the clip cache {self.array_path} cannot be read ({error}): make it by tools/cache_features.py, or set "
+            f"the clip cache {self.array_path} cannot be read ({error}): make it by `mmn cache-features`, or set "
             "DATALOADER.CACHE_DIR ''"
         )
 

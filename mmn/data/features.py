@@ -91,7 +91,7 @@ class FeatureFile:
     """
 
     kind = "the feature file"
-    missing = "see dataset/README.md for where it comes from, or rehearse with tools/simulate_features.py"
+    missing = "see dataset/README.md for where it comes from, or rehearse with `mmn simulate-features`"
 
     def __init__(self, path: str, feature_key: str, input_size: int, waits: Sequence[float] = (0.1, 0.5, 2.0)):
         self.path = path

@@ -112,7 +112,7 @@ class TubeFile(FeatureFile):
     """The HDF5 file with the candidate tubes of every video, float32 [R, 6] with the columns of COLUMNS."""
 
     kind = "the tube file"
-    missing = "make it by tools/convert_stvg.py, see docs/STVG.md"
+    missing = "make it by `mmn convert-stvg`, see docs/STVG.md"
 
     def __init__(self, path: str, feature_key: str):
         super().__init__(path, feature_key, len(COLUMNS))
@@ -121,7 +121,7 @@ class TubeFile(FeatureFile):
         if np.ndim(rows) == 2 and len(rows) and rows.shape[1] != len(COLUMNS):
             raise DataError(
                 f"{where} has shape {list(rows.shape)}, but a table of tubes has rows of {len(COLUMNS)}: convert "
-                "the data again by tools/convert_stvg.py"
+                "the data again by `mmn convert-stvg`"
             )
         return super().checked(rows, where)
 

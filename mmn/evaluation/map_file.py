@@ -34,7 +34,7 @@ from mmn.utils.hdf5 import HDF5_ERRORS, open_hdf5, reading
 from mmn.utils.logger import get_logger
 
 FORMAT = "mmn-score-maps 1"
-MADE_BY = "write it by tools/test_net.py --dump-maps"
+MADE_BY = "write it by `mmn test --dump-maps`"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from tiny import ROOT
 
 from mmn.config import load_config
 from mmn.config.packaged import config_names, find_config, find_rows
+from mmn.config.paths_catalog import load_catalog
+from mmn.data.splits import Splits
 from mmn.utils.errors import ConfigError
 
 
@@ -37,3 +39,11 @@ def test_unknown_name_is_refused_with_the_names_there_are(name, hint):
 def test_rows_of_an_ablation_are_found_by_name():
     assert find_rows("paper") == str(ROOT / "configs" / "rows" / "paper.yaml")
     assert find_rows("my/rows.yaml") == "my/rows.yaml"
+
+
+def test_catalog_that_comes_with_the_package_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "charades_simulated_fit" in Splits(load_config("corpus_charades_simulated")).catalog
+    assert "charades_simulated_fit" in load_catalog("charades_holdout")
+    with pytest.raises(ConfigError, match="there is no catalog 'charades_holdot': did you mean charades_holdout"):
+        load_catalog("charades_holdot")

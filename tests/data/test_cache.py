@@ -123,7 +123,7 @@ def test_clip_file_of_half_precision_gives_float32(clip_file):
 
 @pytest.mark.parametrize(("videos", "shape"), [(["a", "b"], (3, 2)), (["a", "c", "b"], (3, 2)), (VIDEOS, (4, 2))])
 def test_clip_file_of_other_videos_or_shape_is_refused(clip_file, videos, shape):
-    with pytest.raises(DataError, match="make it again by tools/cache_features.py"):
+    with pytest.raises(DataError, match="make it again by `mmn cache-features`"):
         clip_file.open(videos, shape)
 
 

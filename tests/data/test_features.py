@@ -150,7 +150,7 @@ def test_check_refuses_another_width(path):
 
 
 def test_missing_file_names_the_way_out(tmp_path):
-    with pytest.raises(DataError, match="does not exist.*simulate_features"):
+    with pytest.raises(DataError, match="does not exist.*`mmn simulate-features`"):
         FeatureFile(str(tmp_path / "none.hdf5"), "{vid}", 4).check(["good"])
 
 

@@ -163,7 +163,7 @@ class FeatureExtractor:
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"the GPU ran out of memory with batches of {self.batch_size}: lower --batch-size of "
-                "tools/extract_features.py, or the extractor's batch_size in Python"
+                "`mmn extract`, or the extractor's batch_size in Python"
             ) from error
 
 

@@ -118,7 +118,7 @@ def _untrained_parts(cfg: CfgNode, path: str) -> tuple[QueryTokenizer, MMN]:
     if cfg.MODEL.ARCHITECTURE != "MMN":
         raise ConfigError(
             f"the checkpoint {path} is of MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE!r}: only 'MMN' finds moments of "
-            "whole videos, others are tested by tools/test_net.py"
+            "whole videos, others are tested by `mmn test`"
         )
     try:
         return build_tokenizer(cfg), build_model(cfg, pretrained_text=False)

@@ -72,7 +72,7 @@ class Calibration:
         except (TypeError, KeyError, ValueError, IndexError) as error:
             raise DataError(
                 f"the calibration of the index {place} cannot be understood ({error!r}): calibrate it again by "
-                "tools/calibrate_index.py"
+                "`mmn calibrate-index`"
             ) from error
         return calibration
 

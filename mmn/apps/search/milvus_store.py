@@ -163,7 +163,7 @@ class MilvusStore(RowStore):
         if exact:
             raise ConfigError(
                 f"the index {self.place} cannot be searched exactly, Milvus approximates: copy it to an index of the exact "
-                "engine (tools/build_index.py --from)"
+                "engine (`mmn index --from`)"
             )
         with _asking(self.place):
             found = self._client.search(
@@ -246,7 +246,7 @@ def _read_description(client: Any, place: str) -> IndexInfo:
         if client.has_collection(name):
             rows = client.query(name, filter="entry == 0", output_fields=["text"], consistency_level="Strong")
     if not rows:
-        raise DataError(f"there is no index at {place}: correct the place, or build one by tools/build_index.py")
+        raise DataError(f"there is no index at {place}: correct the place, or build one by `mmn index`")
     try:
         values = json.loads(rows[0]["text"])
     except ValueError as error:

@@ -249,7 +249,7 @@ class MomentIndex:
         if self.store.info.calibration is None:
             raise ConfigError(
                 f"the index {self.store.place} is not calibrated, so no confidence can be held against the threshold "
-                f"{threshold}: run tools/calibrate_index.py --index {self.store.place} --ckpt W --split S"
+                f"{threshold}: run `mmn calibrate-index --index {self.store.place} --ckpt W --split S`"
             )
 
     def _moments_of(self, video: str | EncodedVideo) -> VideoMoments:

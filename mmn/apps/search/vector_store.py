@@ -224,7 +224,7 @@ def read_folder_info(place: str) -> tuple[str, IndexInfo]:
     """The store's name and the description of the index in a folder. Raises DataError where there is none, or damaged."""
     path = os.path.join(place, INFO_FILE)
     if not os.path.exists(path):
-        raise DataError(f"there is no index at {place}: correct the place, or build one by tools/build_index.py")
+        raise DataError(f"there is no index at {place}: correct the place, or build one by `mmn index`")
     try:
         values = parse_json(read_text(path))
         name = values.pop("engine")

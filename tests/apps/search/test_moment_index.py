@@ -259,7 +259,7 @@ def test_confidence_is_none_without_calibration_and_by_example(index, calibrated
 
 
 def test_threshold_on_an_index_without_calibration_says_how_to_get_one(index):
-    with pytest.raises(ConfigError, match="memory is not calibrated.*tools/calibrate_index.py --index memory"):
+    with pytest.raises(ConfigError, match="memory is not calibrated.*`mmn calibrate-index --index memory"):
         index.search(QUERIES, threshold=0.5)
 
 
