@@ -35,6 +35,9 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--maps-of", type=qids, metavar="QID,QID,...", help="write the maps of these sentences (qid) only"
     )
+    parser.add_argument(
+        "--metrics-out", type="path", metavar="FILE.json", help="write the metrics and counts, for `mmn export`"
+    )
     parser.add_argument("--partial", action="store_true", help="load what fits the model, and say what does not")
     parser.add_options()
 
@@ -49,6 +52,8 @@ def run(args: Namespace) -> None:
         raise WrongArguments("--maps-first and --maps-of go with --dump-maps FILE")
     if bool(args.sweep_out) > bool(args.sweep) or (args.sweep and args.dump_maps):
         raise WrongArguments("--sweep-out goes with --sweep, and --dump-maps without it")
+    if args.metrics_out and args.sweep:
+        raise WrongArguments("--metrics-out goes without --sweep, whose table --sweep-out writes")
     settings, options = split_words(args.sweep or [])[0], config_options(args)
 
     load_config(args.config_file, options)  # a mistake in it is told before the libraries are loaded
@@ -61,4 +66,4 @@ def run(args: Namespace) -> None:
         sweep(cfg, device, settings, args.ckpt, args.sweep_out, args.partial)
     else:
         maps = MapRequest(args.dump_maps, args.maps_first, args.maps_of) if args.dump_maps else None
-        test(cfg, device, args.ckpt, args.dump, args.partial, maps)
+        test(cfg, device, args.ckpt, args.dump, args.partial, maps, args.metrics_out)

@@ -70,6 +70,10 @@ class MomentDataset(Dataset):
         self.qids = sentence_qids(videos)
 
     @property
+    def num_videos(self) -> int:
+        return len(self.videos)
+
+    @property
     def num_sentences(self) -> int:
         return int(self.first_sentence[-1])
 

@@ -125,6 +125,10 @@ class TubeDataset(Dataset):
         self.cache = make_cache(tube_names(videos, self.tubes))
 
     @property
+    def num_videos(self) -> int:
+        return len(self.videos)
+
+    @property
     def num_sentences(self) -> int:
         return len(self.videos)
 

@@ -28,6 +28,7 @@ from mmn.engine.trainer import Trainer
 from mmn.engine.update import WeightUpdate
 from mmn.evaluation.inference import MomentRanker, predict
 from mmn.evaluation.map_file import MapRequest, predict_with_maps
+from mmn.evaluation.metrics_file import SplitMetrics, write_metrics
 from mmn.evaluation.recall import format_table
 from mmn.evaluation.score_sweep import SweepRanker, check_sweep_file, format_sweep, sweep_grid, write_sweep
 from mmn.solver import build_average
@@ -40,6 +41,7 @@ from mmn.utils.memory import reuse_freed_memory
 from mmn.utils.preemption import die_with_the_launcher
 from mmn.utils.seed import seed_everything
 from mmn.utils.version import VERSION
+from mmn.utils.weight_hash import weights_sha256
 
 _locks: list[FolderLock | None] = []  # held until the process ends
 
@@ -202,6 +204,7 @@ def test(
     dump: str | None = None,
     partial: bool = False,
     map_request: MapRequest | None = None,
+    metrics_out: str | None = None,
 ) -> None:
     """Evaluate a checkpoint on every test split and print the tables; a split without truth has none.
 
@@ -210,20 +213,27 @@ def test(
         dump: write the predictions there, in the task's format; with several test splits, one file per split.
         partial: load what fits the model, and say what does not.
         map_request: also write the score maps; with several test splits, one file per split.
+        metrics_out: also write a metrics file (`mmn.evaluation.metrics_file`) of all splits that have truth.
     """
     task, splits = find_task(cfg), Splits(cfg).named("TEST")
     if map_request is not None and not isinstance(task.build_ranker(cfg), MomentRanker):
         raise ConfigError(
             f"--dump-maps: MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE} has no score maps to write, leave it out"
         )
-    model = load_model(cfg, device, splits, ckpt, partial)
+    model, found = load_model(cfg, device, splits, ckpt, partial), []
     for loader in _test_loaders(task, cfg, splits):
         name = loader.dataset.name
         maps = None
         if map_request is not None:
             maps = replace(map_request, path=path_of_split(map_request.path, name, len(splits)))
         with machine_errors_explained(cfg, "TEST.BATCH_SIZE"):
-            _test_split(task, cfg, device, model, loader, path_of_split(dump, name, len(splits)), maps)
+            metrics = _test_split(task, cfg, device, model, loader, path_of_split(dump, name, len(splits)), maps)
+        if metrics is not None:
+            counts = loader.dataset.num_videos, loader.dataset.num_sentences
+            found.append(SplitMetrics(name, cfg.DATASETS.NAME, *counts, metrics))
+    if metrics_out is not None and comm.get_rank() == 0:
+        write_metrics(metrics_out, weights_sha256(model.state_dict()), cfg.TEST, found)
+        get_logger().info("wrote %s", metrics_out)
 
 
 def _test_loaders(task: Task, cfg: CfgNode, splits: Sequence[Split]) -> Iterator[DataLoader]:
@@ -250,8 +260,8 @@ def _test_split(
     loader: DataLoader,
     dump: str | None,
     maps: MapRequest | None,
-) -> None:
-    """Predict one split, write what is asked for, and print its table."""
+) -> dict[str, float] | None:
+    """Predict one split, write what is asked for, and print its table -> its metrics, where it has truth."""
     dataset, ranker = loader.dataset, task.build_ranker(cfg)
     if not dataset.has_truth and dump is None:
         raise UserError(f"the split {dataset.name} has no truth to score predictions by: give --dump to write them")
@@ -270,6 +280,7 @@ def _test_split(
             get_logger().info("wrote %s", dump)
     if metrics is not None and comm.get_rank() == 0:
         print(format_table(metrics, _title(cfg, dataset.name)), flush=True)
+    return metrics
 
 
 def sweep(

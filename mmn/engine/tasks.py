@@ -45,7 +45,7 @@ def no_facts(datasets: Sequence[Dataset]) -> dict[str, object]:
 class Task:
     """Description of one architecture, all of it functions of the config.
 
-    Datasets have `name`, `num_sentences` and `has_truth`; batches are
+    Datasets have `name`, `num_videos`, `num_sentences` and `has_truth`; batches are
     `mmn.structures.batch.Batch`.
 
     Attributes:

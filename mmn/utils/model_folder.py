@@ -33,9 +33,9 @@ FORMAT = 1  # the newest one; readers of version n read 1 to n
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, TEXT_ENCODER = "config.json", "model.safetensors", "README.md", "text_encoder"
 NEEDED = (CONFIG_FILE, WEIGHTS_FILE, f"{TEXT_ENCODER}/*")  # patterns of what opening a model takes
 LIBRARY = "mmn"
-# Entries of a checkpoint besides the weights: the config (yaml text), what else decides how the model is used, and where
-# it comes from.
-DESCRIPTION = ("config", "train_durations", "feature_recipe", "calibration")
+# Entries of a checkpoint besides the weights: the config (yaml text), what else decides how the model is used, what a test
+# of it found (`mmn.evaluation.metrics_file`), and where it comes from.
+DESCRIPTION = ("config", "train_durations", "feature_recipe", "calibration", "metrics")
 ORIGIN = ("git_revision", "epoch", "best_metric", "text_encoder_name")
 CONTENT = (*DESCRIPTION, *ORIGIN)
 FILE_NAME = re.compile(rf"{re.escape(WEIGHTS_FILE)}|{TEXT_ENCODER}/(?:\w+/)?[\w-][\w.-]*")

@@ -187,7 +187,7 @@ class VideoLibrary:
     @property
     def is_calibrated(self) -> bool:
         """True where the index tells how confident it is."""
-        return self.index.store.info.calibration is not None
+        return self.index.calibration is not None
 
     @property
     def name(self) -> str:

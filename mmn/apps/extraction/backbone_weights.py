@@ -1,6 +1,5 @@
 """The weights of a backbone: where they come from, and which ones they are."""
 
-import hashlib
 import os
 import re
 from collections.abc import Callable
@@ -48,12 +47,3 @@ def seeded(seed: int, build: Callable[[], nn.Module]) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
-
-
-def weights_sha256(model: nn.Module) -> str:
-    """A digest of the names, types, shapes and values of a model's weights and buffers, however they were stored."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()

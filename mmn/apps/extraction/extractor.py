@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmn.apps.extraction.backbone_weights import Weights, weights_sha256
+from mmn.apps.extraction.backbone_weights import Weights
 from mmn.apps.extraction.backbones import BACKBONES, Backbone
 from mmn.apps.video.decode import Frame, import_av, iter_frames
 from mmn.apps.video.torchcodec import decoder_version
@@ -17,6 +17,7 @@ from mmn.structures.recipe import FeatureRecipe
 from mmn.utils.ahead import ahead
 from mmn.utils.errors import ConfigError, DataError, UserError, nearest
 from mmn.utils.version import VERSION
+from mmn.utils.weight_hash import weights_sha256
 
 NUM_PREFETCHED = 2  # batches that are decoded ahead of a GPU
 
@@ -67,7 +68,7 @@ class FeatureExtractor:
         self.recipe = FeatureRecipe(
             backbone=backbone,
             layer=layer,
-            weights_sha256=weights_sha256(model),
+            weights_sha256=weights_sha256(model.state_dict()),
             fps=fps or None,
             clip_length=clip_length,
             stride=stride,

@@ -249,6 +249,11 @@ class MomentLocalizer:
         return self.features.recipe
 
     @property
+    def calibration(self) -> Mapping[str, object] | None:
+        """Meaning of the model's scores, as `mmn.apps.search.confidence.Calibration` has it; None where not known."""
+        return None if self.trained is None else self.trained.calibration
+
+    @property
     def nms_threshold(self) -> float:
         """TEST.NMS_THRESH."""
         return self.rule.nms_threshold

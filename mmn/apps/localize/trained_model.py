@@ -33,6 +33,7 @@ class TrainedModel:
         train_durations: lengths of the videos that it was trained on, in seconds, see
             `mmn.data.dataset.summarise_durations`; likewise.
         calibration: meaning of its scores, as `mmn.apps.search.confidence.Calibration.to_dict` gives it; likewise.
+        metrics: content of the metrics file of its test (`mmn.evaluation.metrics_file`); likewise.
         origin: where it comes from, the entries of `mmn.utils.model_folder.ORIGIN` that are known.
     """
 
@@ -44,6 +45,7 @@ class TrainedModel:
     recipe: FeatureRecipe | None = None
     train_durations: Mapping[str, float] | None = None
     calibration: Mapping[str, object] | None = None
+    metrics: Mapping[str, object] | None = None
     origin: Mapping[str, object] = field(default_factory=dict)
 
     def content(self) -> dict[str, object]:
@@ -54,6 +56,7 @@ class TrainedModel:
             "train_durations": self.train_durations,
             "feature_recipe": None if self.recipe is None else self.recipe.to_dict(),
             "calibration": self.calibration,
+            "metrics": self.metrics,
             **self.origin,
         }
 
@@ -77,7 +80,7 @@ def read_checkpoint(
     source = f"the checkpoint {path}"
     recipe = checkpoint_recipe(content, source)
     origin = {name: content[name] for name in ORIGIN if name in content}
-    known = content.get("train_durations"), content.get("calibration"), origin
+    known = *(content.get(name) for name in ("train_durations", "calibration", "metrics")), origin
     return TrainedModel(cfg, model, tokenizer, source, path, recipe, *known)
 
 

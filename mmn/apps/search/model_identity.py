@@ -1,9 +1,8 @@
 """The identity of an index's model: vectors of two models do not compare, so an index refuses another's queries."""
 
-import hashlib
 from typing import TYPE_CHECKING
 
-import torch
+from mmn.utils.weight_hash import weights_sha256
 
 if TYPE_CHECKING:
     from mmn.apps.localize.localizer import MomentLocalizer
@@ -14,7 +13,6 @@ def model_identity(localizer: "MomentLocalizer") -> str:
 
     That is every weight, by name and value, the resampling and the proposal map.
     """
-    digest = hashlib.sha256()
     cells = localizer.cells
     shape = (
         localizer.num_pre_clips,
@@ -22,9 +20,4 @@ def model_identity(localizer: "MomentLocalizer") -> str:
         len(cells),
         int((cells.rows * cells.num_clips + cells.cols).sum()),
     )
-    digest.update(repr(shape).encode())
-    for name, tensor in sorted(localizer.model.state_dict().items()):
-        value = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
-        digest.update(value.flatten().view(torch.uint8).numpy())  # NumPy has no bfloat16
-    return digest.hexdigest()
+    return weights_sha256(localizer.model.state_dict(), prefix=repr(shape))

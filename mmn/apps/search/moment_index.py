@@ -107,9 +107,14 @@ class MomentIndex:
 
     @property
     def calibration(self) -> Calibration | None:
-        """The calibration, which turns scores into confidence; None where the index is not calibrated."""
-        values = self.store.info.calibration
-        return None if values is None else Calibration.from_dict(values, self.store.place)
+        """The calibration, which turns scores into confidence: the index's own, else the one that the model brings.
+
+        None where there is neither.
+        """
+        values, where = self.store.info.calibration, self.store.place
+        if values is None:
+            values, where = self.localizer.calibration, self.localizer.source
+        return None if values is None else Calibration.from_dict(values, where)
 
     # ---- Searching ----
 
@@ -246,7 +251,7 @@ class MomentIndex:
             return
         if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
             raise ConfigError(f"the threshold is {threshold}: it must be a confidence, from 0 to 1")
-        if self.store.info.calibration is None:
+        if self.calibration is None:
             raise ConfigError(
                 f"the index {self.store.place} is not calibrated, so no confidence can be held against the threshold "
                 f"{threshold}: run `mmn calibrate-index --index {self.store.place} --ckpt W --split S`"

@@ -96,6 +96,17 @@ def write_report(
     return page
 
 
+def draw_queries(
+    folder: str, predictions: str, maps: str, choice: QueryChoice, truth: str | None = None
+) -> list[tuple[str, str]]:
+    """Draw pictures of queries whose maps are in a file -> their paths and captions; arguments as `write_report`."""
+    records, map_file = read_predictions(predictions, truth), MapFile(maps)
+    statistics = query_statistics(records)
+    chosen = list(_choose(records, statistics, map_file, choice))
+    sections = _query_sections(folder, records, statistics, map_file, chosen)
+    return [picture for section in sections for picture in section.pictures]
+
+
 def _draw(folder: str, name: str, height: float, draw: Callable) -> str:
     """Draw a picture as `folder/name.png` and return its path."""
     path = os.path.join(folder, f"{name}.png")

@@ -1,0 +1,60 @@
+"""The work of tools/export_weights.py: a checkpoint written as a model folder with its card, as a file, or onto the hub."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mmn.apps.localize.localizer import MomentLocalizer
+from mmn.apps.localize.trained_model import TrainedModel, read_checkpoint
+from mmn.apps.publish.save import Evidence, push_model, save_model
+from mmn.apps.search.model_identity import model_identity
+from mmn.apps.search.moment_index import check_model
+from mmn.apps.search.vector_store import open_store
+from mmn.utils.checkpoint import SAFETENSORS, export_weights
+from mmn.utils.errors import ConfigError
+
+
+def export_model(
+    ckpt: str,
+    out: str | None,
+    config_file: str | None = None,
+    options: Sequence[str] = (),
+    evidence: Evidence | None = None,
+    index: str | None = None,
+    repo: str | None = None,
+) -> None:
+    """Write a checkpoint as `out` and onto the hub as `repo`, as far as they are given, and say what was written.
+
+    Args:
+        ckpt, config_file, options: see `MomentLocalizer.from_checkpoint`.
+        out: a folder; a name that ends in .safetensors is a file of the weights with what the checkpoint says of them.
+        evidence: files that the card shows.
+        index: an index that the model has built and that is calibrated: the model takes its calibration along.
+    Raises UserError where the checkpoint cannot be read, is of other metrics or another index, or cannot be written.
+    """
+    if out is not None and out.endswith(SAFETENSORS):
+        if evidence not in (None, Evidence()) or index or repo or config_file or options:
+            raise ConfigError(f"{out} is a file of weights alone: give --out FOLDER for a model with its card")
+        export_weights(ckpt, out)
+        print(f"wrote {out}")
+        return
+    trained = read_checkpoint(ckpt, config_file, options)
+    if index is not None:
+        trained = replace(trained, calibration=_calibration(index, trained))
+    content = trained.content()
+    if out is not None:
+        save_model(out, trained.cfg, content, evidence)
+        print(f"wrote {out}")
+    if repo is not None:
+        print(f"wrote {push_model(repo, trained.cfg, content, 'A model of mmn', evidence)}")
+
+
+def _calibration(place: str, trained: TrainedModel) -> dict[str, object]:
+    """The calibration of an index. Raises ConfigError where it is not the model's, or not calibrated."""
+    localizer = MomentLocalizer.from_trained(trained, "cpu")
+    with open_store(place) as store:
+        check_model(store, localizer, model_identity(localizer))
+        if store.info.calibration is None:
+            raise ConfigError(
+                f"the index {place} is not calibrated: run tools/calibrate_index.py --index {place} --ckpt W --split S"
+            )
+        return dict(store.info.calibration)

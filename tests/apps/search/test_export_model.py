@@ -1,0 +1,124 @@
+"""Models to hand on: what their cards say, and where it is from."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from localizing import checkpoint_content, random_rows
+from processes import launch
+from tiny import tiny_config, tiny_options
+
+from golden_fixture import POOL_FIXTURES, GoldenFixture
+from mmn import MomentIndex, MomentLocalizer
+from mmn.apps.publish.save import Evidence
+from mmn.apps.search.build_index import build_index
+from mmn.apps.search.confidence import fit_calibration
+from mmn.apps.search.export_model import export_model
+from mmn.apps.search.vector_store import open_store
+from mmn.apps.search.video_collections import FeatureCollection
+from mmn.utils.errors import ConfigError, DataError
+from mmn.utils.model_folder import read_description
+
+
+@pytest.fixture(scope="module")
+def checkpoint(dataset_root, tmp_path_factory):
+    path = tmp_path_factory.mktemp("export") / "model.pth"
+    torch.save(checkpoint_content(tiny_config(dataset_root, "output"), epoch=7, git_revision="abc123"), path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def tested(checkpoint, dataset_root, tmp_path_factory):
+    """The folder of what a test of an exported model wrote: metrics.json, p.jsonl and maps.h5, and the table it printed."""
+    folder = tmp_path_factory.mktemp("tested")
+    export_model(checkpoint, str(folder / "model"))
+    options = tiny_options(dataset_root, folder)
+    place = options.index("MODEL.MMN.TEXT_ENCODER.PRETRAINED")
+    del options[place : place + 2]  # the model brings its own
+    files = ("--metrics-out", "metrics.json", "--dump", "p.jsonl", "--dump-maps", "maps.h5")
+    arguments = ("--config-file", "synthetic", "--ckpt", folder / "model", *files, *options)
+    done = launch(1, "test_net.py", *arguments, folder=folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder, done.stdout
+
+
+def test_card_has_the_numbers_of_the_test_and_its_example_runs(checkpoint, tested, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install .[plots]")
+    folder, table = tested
+    files = [str(folder / name) for name in ("metrics.json", "p.jsonl", "maps.h5")]
+    export_model(checkpoint, str(tmp_path / "mine"), evidence=Evidence(*files))
+    text = (tmp_path / "mine" / "README.md").read_text()
+    printed = re.findall(r"\d+\.\d\d", table)
+    row = next(line for line in text.splitlines() if re.match(r"\| \d", line))
+    assert re.findall(r"\d+\.\d\d", row) == printed
+    assert "synthetic_test: 5 videos, 18 sentences" in text
+    assert "revision abc123" in text and "epoch 7" in text
+    assert "| `MODEL.MMN.PREDICTOR.NUM_STACK_LAYERS` | 8 | 2 |" in text
+    pictures = re.findall(r"\]\((images/[^)]+)\)", text)
+    assert len(pictures) == 5 and all((tmp_path / "mine" / name).stat().st_size > 1000 for name in pictures)
+    metadata = yaml.safe_load(text.split("---")[1])
+    values = [metric["value"] for metric in metadata["model-index"][0]["results"][0]["metrics"]]
+    assert values == [float(value) for value in printed]
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
+    monkeypatch.chdir(tmp_path)
+    exec(code, {"rows": random_rows(20)})
+
+
+def test_facts_stay_with_a_model_that_is_handed_on_again(checkpoint, tested, tmp_path):
+    folder, _ = tested
+    export_model(checkpoint, str(tmp_path / "one"), evidence=Evidence(str(folder / "metrics.json")))
+    MomentLocalizer.from_pretrained(tmp_path / "one", device="cpu").save_pretrained(tmp_path / "two")
+    one, two = ((tmp_path / name / "README.md").read_text() for name in ("one", "two"))
+    assert two == re.sub(r"\bone\b(?! or)", "two", one)
+
+
+def test_metrics_of_other_weights_are_refused(tested, dataset_root, tmp_path):
+    content = checkpoint_content(tiny_config(dataset_root, "output"))
+    content["model"]["featpool.conv.bias"] += 1
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(DataError, match="are of other weights"):
+        metrics = str(tested[0] / "metrics.json")
+        export_model(str(tmp_path / "other.pth"), str(tmp_path / "out"), evidence=Evidence(metrics))
+    assert not (tmp_path / "out").exists()
+
+
+def test_released_file_with_its_config_gives_the_same_scores_as_a_folder(tmp_path):
+    fixture = GoldenFixture(POOL_FIXTURES[0])
+    (tmp_path / "released.yaml").write_text(fixture.cfg.dump())
+    ckpt, config = str(fixture.checkpoint()), str(tmp_path / "released.yaml")
+    export_model(ckpt, str(tmp_path / "folder"), config)
+    rows = np.random.default_rng(0).standard_normal((40, fixture.meta["config"]["IN"])).astype(np.float32)
+    maps = [
+        localizer.score_maps(rows, ["he washes the carrot"], duration=30.0)
+        for localizer in (
+            MomentLocalizer.from_checkpoint(ckpt, config, "cpu"),
+            MomentLocalizer.from_pretrained(tmp_path / "folder", device="cpu"),
+        )
+    ]
+    np.testing.assert_array_equal(*maps)
+    assert read_description(str(tmp_path / "folder"))["config"]["OUTPUT_DIR"] == "."
+
+
+def test_calibration_of_an_index_goes_along_and_serves_one_that_has_none(checkpoint, dataset_root, tmp_path):
+    localizer = MomentLocalizer.from_checkpoint(checkpoint, device="cpu")
+    features = FeatureCollection(
+        str(dataset_root / "synthetic" / "features.hdf5"),
+        "{vid}",
+        localizer.input_size,
+        str(dataset_root / "synthetic" / "test.json"),
+    )
+    for name in ("calibrated", "plain"):
+        build_index(localizer, features, str(tmp_path / name), "exact")
+    with pytest.raises(ConfigError, match="is not calibrated"):
+        export_model(checkpoint, str(tmp_path / "out"), index=str(tmp_path / "calibrated"))
+    null = np.random.default_rng(0).uniform(0, 0.5, (50, 20))
+    calibration = fit_calibration("val", null, np.zeros(null.shape, bool))
+    with open_store(str(tmp_path / "calibrated")) as store:
+        store.write_info(store.info.with_calibration(json.loads(json.dumps(calibration.to_dict()))))
+    export_model(checkpoint, str(tmp_path / "out"), index=str(tmp_path / "calibrated"))
+    with MomentIndex.open(tmp_path / "plain", tmp_path / "out") as index:
+        assert index.calibration == calibration
+        assert index.search("a man throws a ball")[0].confidence is not None
