@@ -23,6 +23,8 @@ WORDS = {  # arguments of words that are no paths
         "qids",
         "backbone",
         "host",
+        "licence",
+        "push",
         "video_id",
         "rules",
         "vary",
