@@ -13,6 +13,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
+import yaml
+
 USER, TOKEN = "someone", "hf_secret"
 
 
@@ -74,6 +76,7 @@ class Handler(BaseHTTPRequestHandler):
         ("HEAD", r"/", "alive"),
         ("GET", r"/api/whoami-v2", "whoami"),
         ("POST", r"/api/repos/create", "create"),
+        ("POST", r"/api/validate-yaml", "validate_card"),
         ("POST", r"/api/models/([^/]+/[^/]+)/branch/(.+)", "branch"),
         ("POST", r"/api/models/([^/]+/[^/]+)/preupload/(.+)", "preupload"),
         ("POST", r"/api/models/([^/]+/[^/]+)/commit/(.+)", "commit"),
@@ -151,6 +154,11 @@ class Handler(BaseHTTPRequestHandler):
             if asked.get("private") or asked.get("visibility") == "private":
                 self.server.private.add(repo)
         self.send_json({"url": f"{self.server.endpoint}/{repo}", "name": repo}, status)
+
+    def validate_card(self):
+        metadata = yaml.safe_load(self.json()["content"].split("---")[1])
+        errors = [] if isinstance(metadata, dict) else [{"message": "the metadata of the card are no mapping"}]
+        self.send_json({"errors": errors, "warnings": []}, 400 if errors else 200)
 
     def branch(self, repo, branch):
         self.must_be_known()

@@ -192,7 +192,8 @@ def test_model_is_pushed_and_pulled_and_then_opens_without_the_hub(localizer, on
     address = localizer.push_to_hub("someone/tiny", private=True, **hub)
     commit = address.rpartition("/")[2]
     stored = online.commits[commit].keys() - {".gitattributes"}
-    assert stored >= {"config.json", "model.safetensors", "text_encoder/tokenizer.json"}
+    assert stored >= {"config.json", "model.safetensors", "text_encoder/tokenizer.json", "README.md"}
+    assert "POST /api/validate-yaml" in online.requests
 
     place = {"cache_dir": tmp_path / "cache", "device": "cpu"}
     pulled = MomentLocalizer.from_pretrained("someone/tiny", **place, **hub)
