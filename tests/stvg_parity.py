@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from golden_fixture import StvgFixture
-from mmn.data.tube_dataset import resample_tube
+from mmn.data.features import resample_clips
 from mmn.evaluation.tube_metrics import (
     TubePredictions,
     TubeRanker,
@@ -65,13 +65,14 @@ def predictions(name: str) -> TubePredictions:
 def resampled(name: str) -> Tensor:
     """The features of all tubes, resampled from their rows, [T, P, D]."""
     golden = fixture(name)
-    tracks = range(len(golden.meta["config"]["INPUT_SIZE"]))
+    widths = golden.meta["config"]["INPUT_SIZE"]
     num_clips = golden.cfg.INPUT.NUM_PRE_CLIPS
     clips = []
     for video in golden.videos:
         for tube in range(golden.num_tubes[video]):
-            rows = [golden.arrays[f"v{video}_t{tube}_track{track}"].numpy() for track in tracks]
-            clips.append(torch.from_numpy(resample_tube(rows, num_clips)))
+            tracks = [golden.arrays[f"v{video}_t{tube}_track{track}"] for track in range(len(widths))]
+            rows = torch.cat(tracks, dim=1).numpy()
+            clips.append(torch.from_numpy(resample_clips(rows, num_clips, uses_last_row=True, widths=widths)))
     return torch.stack(clips)
 
 

@@ -27,7 +27,8 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(args: Namespace) -> None:
     from mmn.apps.ablation.ablation_command import compare_files
-    from mmn.config.paths_catalog import CatalogEntry, get_entry, load_catalog
+    from mmn.config.catalog_entries import CatalogEntry
+    from mmn.config.paths_catalog import get_entry, load_catalog
 
     groups: list[list[str]] = [[]]
     for name in args.files:

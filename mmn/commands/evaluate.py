@@ -32,7 +32,8 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    from mmn.config.paths_catalog import CatalogEntry, TubeEntry, get_entry, load_catalog
+    from mmn.config.catalog_entries import CatalogEntry, TubeEntry
+    from mmn.config.paths_catalog import get_entry, load_catalog
 
     if args.missing_as_wrong and not (args.truth or args.annotations):
         raise WrongArguments(

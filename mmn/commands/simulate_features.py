@@ -3,21 +3,37 @@
 mmn simulate-features --annotations dataset/Charades_STA/charades_*.json \\
     --out dataset/Charades_STA/simulated_features.hdf5 --dim 256 --noise 2
 
+With --layout they are written as others distribute them, for entries of the catalog:
+
+mmn simulate-features --layout lighthouse --dataset qvhighlights --out dataset --noise 1
+
 They rehearse the pipeline without the licensed features; results on them mean nothing.
 """
 
 from argparse import Namespace
 
-from mmn.apps.synthetic.options import SimulationOptions
+from mmn.apps.synthetic.options import LayoutOptions, SimulationOptions
 from mmn.commands.frame import CommandParser
+from mmn.config.distributed import DATASETS, LAYOUTS
+from mmn.utils.errors import ConfigError
+from mmn.utils.paths import expand_user
 
 
 def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
-        "--annotations", type="path", nargs="+", required=True, metavar="FILE", help="annotation json files"
+        "--annotations",
+        type="path",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="annotation files; with --layout SPLIT=FILE, by default those that are in their place below --out",
     )
-    parser.add_argument("--out", type="path", required=True, metavar="H5", help="feature file to write")
-    parser.add_argument("--dim", type=int, required=True, help="feature dimensions")
+    parser.add_argument(
+        "--out", type="path", required=True, metavar="PATH", help="feature file to write; with --layout DATASETS.ROOT"
+    )
+    parser.add_argument("--layout", choices=LAYOUTS, help="whose files are written, see dataset/README.md")
+    parser.add_argument("--dataset", choices=DATASETS, help="with --layout: the dataset whose files are written")
+    parser.add_argument("--dim", type=int, help="feature dimensions; a layout has its own")
     parser.add_argument("--noise", type=float, required=True, help="norm of a row's noise; a moment's signal is 1")
     parser.add_argument(
         "--fps", type=float, default=SimulationOptions.fps, help="rows per second (default %(default)g)"
@@ -36,7 +52,28 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(args: Namespace) -> None:
+    if args.layout is not None:
+        write_layout(args)
+        return
+    if args.dim is None or not args.annotations or args.dataset is not None:
+        raise ConfigError("without --layout, give --annotations and --dim, and no --dataset")
+
     from mmn.apps.synthetic.simulated_features import simulate_features
 
     options = SimulationOptions(args.dim, args.noise, args.fps, args.seed, args.feature_key)
     simulate_features(args.annotations, args.out, options, text_encoder=args.text_encoder)
+
+
+def write_layout(args: Namespace) -> None:
+    """Write the files of a layout, and print the catalog's entries that read them."""
+    if args.dim is not None or args.dataset is None:
+        raise ConfigError("--layout needs --dataset, and no --dim: each layout has its own widths")
+    options = LayoutOptions(args.layout, args.dataset, args.noise, args.seed)
+    splits = {split: expand_user(file) for split, _, file in (file.partition("=") for file in args.annotations)}
+    if not all(splits.values()):
+        raise ConfigError("with --layout, --annotations takes SPLIT=FILE, such as train=highlight_train_release.jsonl")
+
+    from mmn.apps.synthetic.layout_files import simulate_layout
+
+    for name in simulate_layout(args.out, options, splits, text_encoder=args.text_encoder):
+        print(name)

@@ -27,7 +27,7 @@ _C.MODEL.MMN.JOINT_SPACE_SIZE = 256  # C: dimension in which moments and sentenc
 _C.MODEL.MMN.SHARED_HEADS = False  # new: one projection into one joint space for both scores, in place of one for each
 
 _C.MODEL.MMN.FEATPOOL = CN()
-_C.MODEL.MMN.FEATPOOL.INPUT_SIZE = 4096  # D: width of the feature file; for STVG a list, the width of each track
+_C.MODEL.MMN.FEATPOOL.INPUT_SIZE = 4096  # D: width of the feature rows; a list: the width of each feature track
 _C.MODEL.MMN.FEATPOOL.HIDDEN_SIZE = 512  # H
 _C.MODEL.MMN.FEATPOOL.KERNEL_SIZE = 2  # of the average pooling, in resampled clips
 

@@ -1,122 +1,67 @@
 """The dataset catalog: one entry per split, data only. A dataset of your own is an entry in a yaml file (see
 `load_catalog`), no Python."""
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 
 import yaml
 
+from mmn.config.catalog_entries import TRACK_FORMATS, CatalogEntry, Track, TubeEntry
+from mmn.config.distributed import DISTRIBUTED
 from mmn.config.packaged import find_catalog
 from mmn.structures.annotation_forms import FORMS
+from mmn.structures.selection import parse_selection
 from mmn.utils.errors import ConfigError, failed_read, nearest
 from mmn.utils.text_files import parse_yaml, read_text
 
-PATH_FIELDS = ("annotation", "features", "durations", "tubes", "tracks")  # of the entries
 
-
-@dataclass(frozen=True)
-class CatalogEntry:
-    """Place of one split and the way it is read. Paths are relative to DATASETS.ROOT.
-
-    Attributes:
-        annotation: file with the sentences and their moments (SPEC sections 1 and 11).
-        features: HDF5 file.
-        feature_key: HDF5 path of a video's [T0, D] dataset, with `{vid}` for the video id.
-        time_unit: "seconds" (the entry has `duration`) or "frames" (it has `fps` and `num_frames`).
-        thresholds: the IoU values of the recall table.
-        format: form of the annotation file, a key of `FORMS`; "" finds it out.
-        durations: file with the seconds of each video, for annotations that do not say them; "" for none.
-    """
-
-    annotation: str
-    features: str
-    feature_key: str = "{vid}"
-    time_unit: str = "seconds"
-    thresholds: tuple[float, ...] = (0.3, 0.5, 0.7)
-    format: str = ""
-    durations: str = ""
-
-
-@dataclass(frozen=True)
-class TubeEntry:
-    """Place of a split of HC-STVG (docs/STVG.md). Paths are relative to DATASETS.ROOT.
-
-    Attributes:
-        annotation: json file `{video: {"sentence", and where the truth is known "st_frame", "ed_frame", "bbox"}}`.
-        tubes: HDF5 file with the candidate tubes.
-        tracks: HDF5 files with the features of their rows, in the order of FEATPOOL.INPUT_SIZE.
-        feature_key: HDF5 path of a video's dataset in all of them, with `{vid}` for the video.
-        thresholds: the IoU values of the table.
-    """
-
-    annotation: str
-    tubes: str
-    tracks: tuple[str, ...]
-    feature_key: str = "{vid}"
-    thresholds: tuple[float, ...] = (0.3, 0.5)
+def _plain(annotation: str, features: str, feature_key: str = "{vid}", **options) -> CatalogEntry:
+    """The entry of one HDF5 file."""
+    return CatalogEntry(annotation, (Track(path=features, key=feature_key),), **options)
 
 
 def _tacos(split: str) -> CatalogEntry:
-    return CatalogEntry(
-        f"TACoS/{split}.json", "TACoS/tall_c3d_features.hdf5", time_unit="frames", thresholds=(0.1, 0.3, 0.5)
-    )
+    features = "TACoS/tall_c3d_features.hdf5"
+    return _plain(f"TACoS/{split}.json", features, time_unit="frames", thresholds=(0.1, 0.3, 0.5))
 
 
 def _activitynet(split: str) -> CatalogEntry:
-    return CatalogEntry(
-        f"ActivityNet/{split}.json", "ActivityNet/sub_activitynet_v1-3.c3d.hdf5", feature_key="{vid}/c3d_features"
-    )
+    return _plain(f"ActivityNet/{split}.json", "ActivityNet/sub_activitynet_v1-3.c3d.hdf5", "{vid}/c3d_features")
 
 
-def _charades(split: str) -> CatalogEntry:
-    return CatalogEntry(
-        f"Charades_STA/charades_{split}.json", "Charades_STA/vgg_rgb_features.hdf5", thresholds=(0.5, 0.7)
-    )
+def _charades(split: str, features: str) -> CatalogEntry:
+    return _plain(f"Charades_STA/charades_{split}.json", f"Charades_STA/{features}.hdf5", thresholds=(0.5, 0.7))
 
 
-def _synthetic(split: str) -> CatalogEntry:
-    return CatalogEntry(f"synthetic/{split}.json", "synthetic/features.hdf5")
-
-
-def _pixels(split: str) -> CatalogEntry:
-    return CatalogEntry(f"pixels/{split}.json", "pixels/features.hdf5")
-
-
-def _simulated_charades(split: str) -> CatalogEntry:
-    return CatalogEntry(
-        f"Charades_STA/charades_{split}.json", "Charades_STA/simulated_features.hdf5", thresholds=(0.5, 0.7)
-    )
-
-
-def _stvg(split: str) -> TubeEntry:
-    return _tubes(f"HC_STVG/{split}", ("csn", "flow"))
-
-
-def _synthetic_stvg(split: str) -> TubeEntry:
-    return _tubes(f"synthetic_stvg/{split}", ("appearance", "motion"))
+def _made(folder: str, split: str) -> CatalogEntry:
+    """The files of a made dataset."""
+    return _plain(f"{folder}/{split}.json", f"{folder}/features.hdf5")
 
 
 def _tubes(stem: str, tracks: tuple[str, ...]) -> TubeEntry:
     """The files that tools/convert_stvg.py writes."""
-    return TubeEntry(f"{stem}.json", f"{stem}_tubes.hdf5", tuple(f"{stem}_{track}.hdf5" for track in tracks))
+    files = tuple(Track(path=f"{stem}_{track}.hdf5") for track in tracks)
+    return TubeEntry(f"{stem}.json", f"{stem}_tubes.hdf5", files)
 
 
+SPLITS = ("train", "val", "test")
 CATALOG: dict[str, CatalogEntry | TubeEntry] = {
-    **{f"tacos_{split}": _tacos(split) for split in ("train", "val", "test")},
-    **{f"activitynet_{split}": _activitynet(split) for split in ("train", "val", "test")},
-    **{f"charades_{split}": _charades(split) for split in ("train", "test")},
-    **{f"charades_simulated_{split}": _simulated_charades(split) for split in ("train", "test")},
-    **{f"synthetic_{split}": _synthetic(split) for split in ("train", "val", "test")},
-    **{f"stvg_{split}": _stvg(split) for split in ("train", "val", "test")},
-    **{f"synthetic_stvg_{split}": _synthetic_stvg(split) for split in ("train", "val", "test")},
-    **{f"pixels_{split}": _pixels(split) for split in ("train", "val", "test")},
+    **{f"tacos_{split}": _tacos(split) for split in SPLITS},
+    **{f"activitynet_{split}": _activitynet(split) for split in SPLITS},
+    **{f"charades_{split}": _charades(split, "vgg_rgb_features") for split in ("train", "test")},
+    **{f"charades_simulated_{split}": _charades(split, "simulated_features") for split in ("train", "test")},
+    **{f"synthetic_{split}": _made("synthetic", split) for split in SPLITS},
+    **{f"pixels_{split}": _made("pixels", split) for split in SPLITS},
+    **{f"stvg_{split}": _tubes(f"HC_STVG/{split}", ("csn", "flow")) for split in SPLITS},
+    **{f"synthetic_stvg_{split}": _tubes(f"synthetic_stvg/{split}", ("appearance", "motion")) for split in SPLITS},
+    **DISTRIBUTED,
 }
 
 
 def load_catalog(path: str = "") -> dict[str, CatalogEntry | TubeEntry]:
     """The package's entries, with those of the yaml file `path` (PATHS_CATALOG) added to or in place of them.
 
-    Such a file looks like this; only `annotation` and `features` are required:
+    Such a file looks like this; only `annotation` and one of `features` and `tracks` are required:
 
         my_train:
           annotation: mine/train.json
@@ -126,8 +71,15 @@ def load_catalog(path: str = "") -> dict[str, CatalogEntry | TubeEntry]:
           thresholds: [0.3, 0.5, 0.7]
           format: json
           durations: ""
+        my_test:
+          annotation: mine/test.json
+          tracks:
+            - {path: mine/clip, format: npz, file: "{vid}.npz", key: features, width: 512}
+            - {path: mine/slowfast, format: npy, selection: "[:, 0, :]", width: 2304, name: slowfast}
+          clip_seconds: 2
+          vid_suffix: "-cam-002"
 
-    An entry with `tubes` is a `TubeEntry`, which has `tracks`, a list of files, in place of `features` and `time_unit`.
+    An entry with `tubes` is a `TubeEntry`. A track that is a path alone is an HDF5 file with `feature_key`.
 
     Raises ConfigError where the file cannot be read or an entry has an unknown key or a wrong value.
     """
@@ -155,11 +107,11 @@ def load_catalog(path: str = "") -> dict[str, CatalogEntry | TubeEntry]:
 
 def _parse_entry(where: str, entry: dict) -> CatalogEntry | TubeEntry:
     kind = TubeEntry if "tubes" in entry else CatalogEntry
-    known = [field.name for field in fields(kind)]
+    known = [field.name for field in fields(kind)] + ([] if kind is TubeEntry else ["features", "feature_key"])
     for key in entry:
         if key not in known:
             raise ConfigError(f"{where} has an unknown key {key!r}{nearest(str(key), known)}")
-    for key in ("annotation", "tubes" if kind is TubeEntry else "features"):
+    for key in ("annotation", "tubes") if kind is TubeEntry else ("annotation",):
         if not isinstance(entry.get(key), str):
             raise ConfigError(f"{where} needs {key!r}, the path of a file relative to DATASETS.ROOT")
     if entry.get("time_unit", "seconds") not in ("seconds", "frames"):
@@ -173,17 +125,84 @@ def _parse_entry(where: str, entry: dict) -> CatalogEntry | TubeEntry:
     thresholds = entry.get("thresholds", list(kind.thresholds))
     if not isinstance(thresholds, list) or not thresholds or not all(_is_iou(value) for value in thresholds):
         raise ConfigError(f"{where} has thresholds {thresholds!r}: they must be a list of IoU values in (0, 1]")
+    if not _is_number(entry.get("clip_seconds", 1)):
+        raise ConfigError(f"{where} has clip_seconds {entry['clip_seconds']!r}: it must be a number above 0")
+    if not isinstance(entry.get("vid_suffix", ""), str):
+        raise ConfigError(f"{where} has vid_suffix {entry['vid_suffix']!r}: it must be a text")
     values = {**entry, "thresholds": tuple(float(value) for value in thresholds)}
-    if kind is TubeEntry:
-        tracks = entry.get("tracks")
-        if not isinstance(tracks, list) or not tracks or not all(isinstance(path, str) for path in tracks):
-            raise ConfigError(f"{where} needs 'tracks', a list of feature files relative to DATASETS.ROOT")
-        values["tracks"] = tuple(tracks)
+    values["tracks"] = _parse_tracks(where, entry)
+    values.pop("features", None)
+    if kind is CatalogEntry:
+        values.pop("feature_key", None)
     return kind(**values)
 
 
+def _parse_tracks(where: str, entry: dict) -> tuple[Track, ...]:
+    """The tracks of an entry, each a path or its fields; or the single one that `features` is short for."""
+    key = entry.get("feature_key", "{vid}")
+    if "features" in entry or ("tracks" not in entry and "tubes" not in entry):
+        if "tracks" in entry or not isinstance(entry.get("features"), str):
+            raise ConfigError(
+                f"{where} needs 'features', the path of an HDF5 file relative to DATASETS.ROOT, or 'tracks' in its place"
+            )
+        return (Track(path=entry["features"], key=key),)
+    tracks = entry.get("tracks")
+    if not isinstance(tracks, list) or not tracks or not all(isinstance(track, (str, dict)) for track in tracks):
+        raise ConfigError(f"{where} needs 'tracks', a list of feature tracks, each a path below DATASETS.ROOT or more")
+    return tuple(
+        Track(path=track, key=key) if isinstance(track, str) else _parse_track(f"{where} (track {number})", track, key)
+        for number, track in enumerate(tracks, 1)
+    )
+
+
+def _parse_track(where: str, track: dict, feature_key: str) -> Track:
+    known = [field.name for field in fields(Track)]
+    for key, value in track.items():
+        if key not in known:
+            raise ConfigError(f"{where} has an unknown key {key!r}{nearest(str(key), known)}")
+        if key == "width":
+            if type(value) is not int or value < 1:
+                raise ConfigError(f"{where} has width {value!r}: it must be a whole number above 0")
+        elif not isinstance(value, str) or not value.strip():
+            raise ConfigError(
+                f"{where} has {key} {value!r}: it must be a text, in quotes where yaml reads more into it"
+            )
+    if "path" not in track:
+        raise ConfigError(f"{where} needs 'path', a file or folder relative to DATASETS.ROOT")
+    kind = track.get("format") or _guessed_format(track)
+    if kind not in TRACK_FORMATS:
+        raise ConfigError(f"{where} has format {kind!r}: it must be one of {', '.join(TRACK_FORMATS)}")
+    values = {**track, "format": kind, **_track_defaults(kind, track, feature_key)}
+    place = "key" if kind == "hdf5" else "file"
+    if "{vid}" not in values[place]:
+        raise ConfigError(f"{where} has {place} {values[place]!r}: it must contain {{vid}}")
+    try:
+        parse_selection(values.get("selection", ""))
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return Track(**values)
+
+
+def _guessed_format(track: dict) -> str:
+    """The format by the end of the file's name, else hdf5."""
+    suffix = Path(track.get("file") or track["path"]).suffix.removeprefix(".")
+    return suffix if suffix in TRACK_FORMATS else "hdf5"
+
+
+def _track_defaults(kind: str, track: dict, feature_key: str) -> dict[str, str]:
+    """The place of a video's array, where the track does not say it."""
+    if kind == "hdf5":
+        return {"key": track.get("key", feature_key)}
+    file = track.get("file", f"{{vid}}.{kind}")
+    return {"file": file, "key": track.get("key", "features" if kind == "npz" else "")}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
 def _is_iou(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 1
+    return isinstance(value, (int, float)) and _is_number(value) and value <= 1
 
 
 def get_entry(name: str, catalog: dict[str, CatalogEntry | TubeEntry]) -> CatalogEntry | TubeEntry:

@@ -31,7 +31,7 @@ def validate(cfg: CfgNode, world_size: int = 1, training: bool = True) -> None:
 
 
 def input_sizes(cfg: CfgNode) -> list[int]:
-    """The width of each feature track, of which moments have one and tubes may have several."""
+    """The width of each feature track, or one number for all of them together."""
     sizes = cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE
     return sizes if isinstance(sizes, list) else [sizes]
 

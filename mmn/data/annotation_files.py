@@ -77,7 +77,7 @@ def read_sentences(path: str, form: str = "", time_unit: str = "seconds") -> Ite
     Raises DataError where the file as a whole cannot be used.
     """
     text = read_annotation_text(path)
-    form = form or _find_form(path, text)
+    form = form or find_form(path, text)
     if time_unit != "seconds" and form != JSON:
         raise DataError(f"the annotation file {path} is {FORMS[form]}, whose times are seconds: leave out time_unit")
     reader = READERS[form]
@@ -103,7 +103,7 @@ def read_annotation_text(path: str) -> str:
     return text
 
 
-def _find_form(path: str, text: str) -> str:
+def find_form(path: str, text: str) -> str:
     """The key in FORMS of a file. Raises DataError naming the form of a known one that is not read."""
     found = form_of_text(text)
     if found is None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from yacs.config import CfgNode
 
-from mmn.structures.recipe import FeatureRecipe
+from mmn.structures.recipe import TracksRecipe
 from mmn.utils.errors import DataError
 from mmn.utils.files import atomic_path
 from mmn.utils.text_files import parse_json, read_text
@@ -70,7 +70,7 @@ class ClipFile:
     Args:
         folder: DATALOADER.CACHE_DIR.
         split: name of the split.
-        sources: the feature file, for tubes all files that the clips depend on.
+        sources: all files and folders that the clips depend on.
     """
 
     def __init__(self, folder: str, split: str, sources: Sequence[str]):
@@ -84,7 +84,7 @@ class ClipFile:
         clips: Iterator[np.ndarray],
         shape: tuple[int, int],
         dtype: str,
-        recipe: FeatureRecipe | None = None,
+        recipe: TracksRecipe | None = None,
     ) -> None:
         """Write the clips [P, D] of all videos, one after the other.
 
@@ -109,7 +109,7 @@ class ClipFile:
         """Size in bytes and time of the last change of each source; None where one is not on this machine."""
         if not all(os.path.exists(path) for path in self.sources):
             return None
-        return [number for path in self.sources for number in (os.stat(path).st_size, os.stat(path).st_mtime_ns)]
+        return [number for path in self.sources for number in _size_and_time(path)]
 
     def open(self, video_ids: Sequence[str], shape: tuple[int, int]) -> None:
         """Map the file. Raises DataError where it is missing or is not of these videos and this shape (P, D)."""
@@ -130,13 +130,13 @@ class ClipFile:
                 "by `mmn cache-features`"
             )
 
-    def recipe(self) -> FeatureRecipe | None:
+    def recipe(self) -> TracksRecipe | None:
         """Recipe of the features that the clips are resampled from, where it is known. Raises DataError as `open` does."""
         try:
             recipe = self._read_index().get("recipe")  # caches of earlier versions have none
         except (OSError, ValueError, AttributeError) as error:
             raise self._unreadable(error) from error
-        return None if recipe is None else FeatureRecipe.from_dict(recipe, f"the clip cache {self.index_path}")
+        return None if recipe is None else TracksRecipe.from_dict(recipe, f"the clip cache {self.index_path}")
 
     def _read_index(self) -> dict:
         return parse_json(read_text(self.index_path))
@@ -150,6 +150,14 @@ class ClipFile:
     def get(self, video: int, compute: Callable[[], np.ndarray]) -> np.ndarray:
         """The clips [P, D] float32 of video number `video`; `compute` is never needed."""
         return self.clips[video].astype(np.float32)
+
+
+def _size_and_time(path: str) -> tuple[int, int]:
+    """Bytes and time of the last change of a file, or of all files of a folder together."""
+    if not os.path.isdir(path):
+        return os.stat(path).st_size, os.stat(path).st_mtime_ns
+    states = [entry.stat() for entry in os.scandir(path) if entry.is_file()]
+    return sum(state.st_size for state in states), max((state.st_mtime_ns for state in states), default=0)
 
 
 def build_cache(

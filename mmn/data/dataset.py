@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from mmn.data.annotations import VideoAnnotation, sentence_qids
 from mmn.data.cache import ClipFile, SharedClipCache
-from mmn.data.features import FeatureFile, resample_clips
+from mmn.data.feature_tracks import FeatureTracks
 from mmn.data.tokenizer import QueryTokenizer
 
 
@@ -35,7 +35,7 @@ class MomentDataset(Dataset):
     Args:
         name: the split's name, for messages and tables.
         videos: its annotations.
-        features: where the feature rows are.
+        features: the feature tracks.
         tokenizer: applied to all sentences at once, here.
         num_pre_clips: P.
         cache: where resampled features are kept.
@@ -49,7 +49,7 @@ class MomentDataset(Dataset):
         self,
         name: str,
         videos: list[VideoAnnotation],
-        features: FeatureFile,
+        features: FeatureTracks,
         tokenizer: QueryTokenizer,
         num_pre_clips: int,
         cache: SharedClipCache | ClipFile,
@@ -88,7 +88,7 @@ class MomentDataset(Dataset):
     def clips(self, index: int) -> np.ndarray:
         """The resampled features [P, D] float32 of one video."""
         video_id = self.videos[index].video_id
-        return self.cache.get(index, lambda: resample_clips(self.features.read(video_id), self.num_pre_clips))
+        return self.cache.get(index, lambda: self.features.clips(video_id, self.num_pre_clips))
 
 
 def summarise_durations(datasets: Sequence[MomentDataset]) -> dict[str, float]:

@@ -1,8 +1,9 @@
-"""Reading one video's feature rows and resampling them to a fixed number of clips (SPEC section 1)."""
+"""Reading one video's rows of a feature track and resampling them to a fixed number of clips (SPEC section 1)."""
 
 import os
 import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -10,6 +11,7 @@ import h5py
 import numpy as np
 
 from mmn.structures.recipe import FeatureRecipe
+from mmn.structures.selection import Selection
 from mmn.utils.attributes import number_attribute
 from mmn.utils.errors import DataError, listed
 from mmn.utils.hdf5 import open_hdf5, reading
@@ -31,11 +33,16 @@ def clip_boundaries(num_rows: int, num_clips: int, uses_last_row: bool = False) 
     return np.minimum(np.rint(positions), num_rows - (not uses_last_row)).astype(np.int64)
 
 
-def resample_clips(rows: np.ndarray, num_clips: int, uses_last_row: bool = False) -> np.ndarray:
-    """Source rows [T0, D] -> L2-normalised and averaged clips [P, D], float32; see `clip_boundaries`."""
-    rows = rows.astype(np.float32, copy=False)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    rows = rows / np.maximum(norms, np.float32(1e-12))
+def resample_clips(
+    rows: np.ndarray, num_clips: int, uses_last_row: bool = False, widths: Sequence[int] | None = None
+) -> np.ndarray:
+    """Source rows [T0, D] -> L2-normalised and averaged clips [P, D], float32; see `clip_boundaries`.
+
+    Args:
+        widths: those of the tracks that the rows are joined of, whose sum is D; each is normalised by itself. By default
+            there is one.
+    """
+    rows = _normalised(rows.astype(np.float32, copy=False), widths)
     boundaries = clip_boundaries(len(rows), num_clips, uses_last_row)
     first = np.minimum(boundaries[:-1], len(rows) - 1)
     counts = np.maximum(np.diff(boundaries), 1)  # row `first` alone where the range is empty
@@ -44,6 +51,15 @@ def resample_clips(rows: np.ndarray, num_clips: int, uses_last_row: bool = False
         longer = np.flatnonzero(counts > number)
         sums[longer] += rows[first[longer] + number]
     return sums / counts.astype(np.float32)[:, None]
+
+
+def _normalised(rows: np.ndarray, widths: Sequence[int] | None) -> np.ndarray:
+    """Rows of which each track's part has norm 1; a part that is zero stays so."""
+    if widths is None or len(widths) == 1:
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
+        return rows / np.maximum(norms, np.float32(1e-12))
+    parts = np.split(rows, np.cumsum(widths)[:-1], axis=1)
+    return np.concatenate([_normalised(part, None) for part in parts], axis=1)
 
 
 def checked_rows(rows: np.ndarray, input_size: int, where: str) -> np.ndarray:
@@ -57,9 +73,10 @@ def checked_rows(rows: np.ndarray, input_size: int, where: str) -> np.ndarray:
     shape = list(np.shape(rows))
     if len(shape) != 2 or 0 in shape:
         lack = f"{len(shape)} dimensions" if len(shape) != 2 else "0 rows" if not shape[0] else "0 columns"
+        remedy = "" if len(shape) == 2 else "correct the selection in the catalog entry, or "
         raise DataError(
-            f"{where} has shape {shape}, that is, {lack}: it must have at least one row of {input_size} numbers, so make "
-            "its features again"
+            f"{where} has shape {shape}, that is, {lack}: it must have at least one row of {input_size} numbers, so "
+            f"{remedy}make its features again"
         )
     if shape[1] != input_size:
         raise DataError(
@@ -75,7 +92,91 @@ def checked_rows(rows: np.ndarray, input_size: int, where: str) -> np.ndarray:
     return values
 
 
-class FeatureFile:
+class WrongContent(DataError):
+    """A file that can be read, but does not hold what it should: reading it once more would not help."""
+
+
+class FeatureReader(ABC):
+    """The source of one feature track's rows.
+
+    Args:
+        path: file or folder.
+        input_size: D, the width that the model expects.
+        waits: seconds before each further attempt at a read that fails, as network file systems' do for moments.
+        selection: part of a video's array that makes its rows, see `mmn.structures.selection`.
+    """
+
+    def __init__(self, path: str, input_size: int, waits: Sequence[float] = (0.1, 0.5, 2.0), selection: Selection = ()):
+        self.path = path
+        self.input_size = input_size
+        self.waits = waits
+        self.selection = selection
+
+    @abstractmethod
+    def open(self) -> object:
+        """Make ready to read. Raises DataError where there is no such file or folder, or it is damaged."""
+
+    @abstractmethod
+    def check(self, video_ids: Iterable[str]) -> None:
+        """Raise DataError unless every video is there, the first one of the right width."""
+
+    @abstractmethod
+    def where(self, video_id: str) -> str:
+        """The video in a sentence, with the file that it is in."""
+
+    @abstractmethod
+    def load(self, video_id: str) -> np.ndarray:
+        """The array of a video as the file has it. Raises DataError where it cannot be read, WrongContent for no array."""
+
+    def recipe(self) -> FeatureRecipe | None:
+        """Recipe of the features, where the file says so. Raises DataError where it cannot be read."""
+        return None
+
+    def close(self) -> None:  # noqa: B027, not all hold files
+        """Let go of open files."""
+
+    def read(self, video_id: str) -> np.ndarray:
+        """All feature rows of a video, [T0, D] float32.
+
+        Raises DataError where they cannot be read, have another shape than [T0 > 0, D], or are not finite.
+        """
+        array, where = self._patiently(lambda: self.load(video_id)), self.where(video_id)
+        return self.checked(self._selected(array, where) if self.selection else array, where)
+
+    def checked(self, rows: np.ndarray, where: str) -> np.ndarray:
+        """Rows that were read of a video, as float32; see `checked_rows`."""
+        return checked_rows(rows, self.input_size, where)
+
+    def _selected(self, array: np.ndarray, where: str) -> np.ndarray:
+        try:
+            return array[self.selection]
+        except (IndexError, ValueError) as error:
+            raise DataError(
+                f"{where} has shape {list(np.shape(array))}, which does not fit the selection in the catalog entry "
+                f"({error}): correct it"
+            ) from error
+
+    def _patiently(self, look: Callable[[], T]) -> T:
+        """Result of `look`, tried again after a DataError but for WrongContent."""
+        for wait in self.waits:
+            try:
+                return look()
+            except WrongContent:
+                raise
+            except DataError as error:
+                self.close()
+                get_logger().warning("%s; trying again", error)
+                time.sleep(wait)
+        try:
+            return look()
+        except WrongContent:
+            raise
+        except DataError as error:
+            self.close()
+            raise DataError(f"{error} (after {1 + len(self.waits)} attempts)") from error
+
+
+class FeatureFile(FeatureReader):
     """HDF5 file of features, of a split or of another collection of videos.
 
     It is opened on first use in each process, since handles do not survive a fork.
@@ -83,8 +184,7 @@ class FeatureFile:
     Args:
         path: HDF5 file.
         feature_key: path of a video's dataset in it, with `{vid}` for the video id.
-        input_size: D, the width that the model expects.
-        waits: seconds before each further attempt at a read that fails, as network file systems' do for moments.
+        input_size, waits, selection: see `FeatureReader`.
     Attributes:
         kind: name of such a file before its path in messages.
         missing: remedy where there is none.
@@ -93,11 +193,9 @@ class FeatureFile:
     kind = "the feature file"
     missing = "see dataset/README.md for where it comes from, or rehearse with `mmn simulate-features`"
 
-    def __init__(self, path: str, feature_key: str, input_size: int, waits: Sequence[float] = (0.1, 0.5, 2.0)):
-        self.path = path
+    def __init__(self, path: str, feature_key: str, input_size: int, *args, **options):
+        super().__init__(path, input_size, *args, **options)
         self.feature_key = feature_key
-        self.input_size = input_size
-        self.waits = waits
         self._file: h5py.File | None = None
         self._pid = -1
 
@@ -105,7 +203,6 @@ class FeatureFile:
         return {**self.__dict__, "_file": None, "_pid": -1}
 
     def check(self, video_ids: Iterable[str]) -> None:
-        """Raise DataError unless the file can be read and has every video, the first one of the right width."""
         file = self.open()
         video_ids = list(video_ids)
         with reading(f"{self.kind} {self.path}"):
@@ -120,59 +217,41 @@ class FeatureFile:
         self.read(video_ids[0])
         self.close()
 
-    def read(self, video_id: str) -> np.ndarray:
-        """All feature rows of a video, [T0, D] float32.
+    def where(self, video_id: str) -> str:
+        return f"video {video_id} of {self.kind} {self.path}"
 
-        Raises DataError where they cannot be read, have another shape than [T0 > 0, D], or are not finite.
-        """
-        rows = self._patiently(lambda dataset: dataset[()], video_id)
-        where = self._where(video_id)
-        if rows is None:
-            raise self._absent(video_id)
-        return self.checked(rows, where)
-
-    def checked(self, rows: np.ndarray, where: str) -> np.ndarray:
-        """Rows that were read of a video, as float32; see `checked_rows`."""
-        return checked_rows(rows, self.input_size, where)
+    def load(self, video_id: str) -> np.ndarray:
+        return self._look(lambda dataset: dataset[()], video_id)
 
     def duration(self, video_id: str) -> float | None:
         """Seconds of a video, where the attribute `duration` of its dataset says so, as extraction writes it.
 
         Raises DataError where it is no number above 0, or there is no such video.
         """
-        attributes = self._patiently(lambda dataset: {"duration": dataset.attrs.get("duration")}, video_id)
-        if attributes is None:
-            raise self._absent(video_id)
-        seconds = number_attribute(attributes, "duration", self._where(video_id))
+        attributes = self._patiently(
+            lambda: self._look(lambda dataset: {"duration": dataset.attrs.get("duration")}, video_id)
+        )
+        seconds = number_attribute(attributes, "duration", self.where(video_id))
         if seconds is not None and seconds <= 0:
-            raise DataError(f"the attribute duration of {self._where(video_id)} is {seconds}: it must be above 0")
+            raise DataError(f"the attribute duration of {self.where(video_id)} is {seconds}: it must be above 0")
         return None if seconds is None else float(seconds)
 
     def recipe(self) -> FeatureRecipe | None:
-        """Recipe of the features, where the file says so. Raises DataError where it cannot be read."""
         where = f"{self.kind} {self.path}"
         with reading(where):
             recipe = FeatureRecipe.from_attributes(self.open().attrs, where)
         self.close()
         return recipe
 
-    def _patiently(self, look: Callable[[h5py.Dataset], T], video_id: str) -> T | None:
-        """Result of `look` on the video's dataset; None where there is no dataset. Tries again after an error."""
-        for wait in (*self.waits, None):
-            try:
-                with reading(self._where(video_id)):
-                    dataset = self.open().get(self._key(video_id))
-                    return look(dataset) if isinstance(dataset, h5py.Dataset) else None
-            except DataError as error:
-                self.close()
-                if wait is None:
-                    raise DataError(f"{error} (after {1 + len(self.waits)} attempts)") from error
-                get_logger().warning("%s; trying again", error)
-                time.sleep(wait)
-        return None  # not reached
+    def _look(self, look: Callable[[h5py.Dataset], T], video_id: str) -> T:
+        """Result of `look` on the video's dataset. Raises WrongContent where there is no dataset."""
+        with reading(self.where(video_id)):
+            dataset = self.open().get(self._key(video_id))
+            if isinstance(dataset, h5py.Dataset):
+                return look(dataset)
+        raise self._absent(video_id)
 
     def close(self) -> None:
-        """Let go of the file."""
         if self._file is not None and self._pid == os.getpid():
             self._file.close()
         self._file = None
@@ -180,14 +259,11 @@ class FeatureFile:
     def _key(self, video_id: str) -> str:
         return self.feature_key.replace(VID, video_id)
 
-    def _where(self, video_id: str) -> str:
-        return f"video {video_id} of {self.kind} {self.path}"
-
-    def _absent(self, video_id: str) -> DataError:
+    def _absent(self, video_id: str) -> WrongContent:
         with reading(f"{self.kind} {self.path}"):
             hint = lookalikes(self.open(), self.feature_key, video_id)
-        return DataError(
-            f"{self._where(video_id)} has no dataset at {self._key(video_id)!r}, but {hint}: complete the file, or correct "
+        return WrongContent(
+            f"{self.where(video_id)} has no dataset at {self._key(video_id)!r}, but {hint}: complete the file, or correct "
             "the name or the feature key"
         )
 

@@ -1,12 +1,13 @@
 """The splits that a config names, and where their files are."""
 
 import os
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from yacs.config import CfgNode
 
-from mmn.config.paths_catalog import PATH_FIELDS, CatalogEntry, TubeEntry, get_entry, load_catalog
+from mmn.config.catalog_entries import PATH_FIELDS, CatalogEntry, TubeEntry
+from mmn.config.paths_catalog import get_entry, load_catalog
 from mmn.utils.errors import ConfigError
 from mmn.utils.paths import expand_path
 
@@ -72,12 +73,6 @@ def _placed(name: str, root: str, entry: CatalogEntry | TubeEntry) -> CatalogEnt
     def place(key: str, path: str) -> str:
         return os.path.join(root, expand_path(path, f"{key} of the catalog entry {name}")) if path else ""
 
-    paths = {
-        field.name: (
-            tuple(place(field.name, path) for path in value) if isinstance(value, tuple) else place(field.name, value)
-        )
-        for field in fields(entry)
-        if field.name in PATH_FIELDS
-        for value in [getattr(entry, field.name)]
-    }
-    return replace(entry, **paths)
+    paths = {key: place(key, getattr(entry, key)) for key in PATH_FIELDS if hasattr(entry, key)}
+    tracks = tuple(replace(track, path=place("a track", track.path)) for track in entry.tracks)
+    return replace(entry, tracks=tracks, **paths)

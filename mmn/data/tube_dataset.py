@@ -10,13 +10,12 @@ from torch.utils.data import Dataset
 
 from mmn.data.cache import ClipFile, SharedClipCache
 from mmn.data.collate import Collator
-from mmn.data.features import FeatureFile, resample_clips
+from mmn.data.feature_tracks import FeatureTracks
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.data.tube_annotations import TubeAnnotation, TubeFile
 from mmn.structures.batch import RowLayout, TubeBatch
 from mmn.structures.proposals import ProposalCells
 from mmn.structures.tubes import Tubes, tube_iou_maps
-from mmn.utils.errors import DataError
 
 
 class TubeFeatures:
@@ -24,46 +23,45 @@ class TubeFeatures:
 
     Args:
         tubes: where the tubes are.
-        tracks: row r of a video in each of these files belongs to row r of its table of tubes.
+        tracks: row r of a video in each of them belongs to row r of its table of tubes.
     """
 
-    def __init__(self, tubes: TubeFile, tracks: Sequence[FeatureFile]):
+    def __init__(self, tubes: TubeFile, tracks: FeatureTracks):
         self.tubes = tubes
         self.tracks = tracks
 
     @property
     def input_size(self) -> int:
         """D, the sum over the tracks."""
-        return sum(track.input_size for track in self.tracks)
+        return self.tracks.input_size
 
     @property
     def paths(self) -> list[str]:
-        return [file.path for file in (self.tubes, *self.tracks)]
+        return [self.tubes.path, *self.tracks.paths]
+
+    def open(self) -> None:
+        """Make ready to read. Raises DataError where a file is missing or damaged."""
+        self.tubes.open()
+        self.tracks.open()
+
+    def be_impatient(self) -> None:
+        """Try no read again, see `FeatureTracks.be_impatient`."""
+        self.tubes.waits = ()
+        self.tracks.be_impatient()
 
     def check(self, video_ids: Sequence[str]) -> None:
         """Raise DataError unless all files can be read and have every video."""
-        for file in (self.tubes, *self.tracks):
-            file.check(video_ids)
+        self.tubes.check(video_ids)
+        self.tracks.check(video_ids)
 
-    def read(self, video_id: str, tubes: Tubes) -> list[list[np.ndarray]]:
-        """Per track, per tube: its rows [L, D of the track]. Raises DataError unless there is one for each box."""
+    def read(self, video_id: str, tubes: Tubes) -> list[np.ndarray]:
+        """The rows [L, D] of each tube. Raises DataError unless there is one for each box in every track."""
         stops = tubes.lengths.cumsum(0)[:-1].numpy()
-        return [np.split(self._rows(track, video_id, len(tubes.boxes)), stops) for track in self.tracks]
+        return np.split(self.tracks.read(video_id, len(tubes.boxes)), stops)
 
-    @staticmethod
-    def _rows(track: FeatureFile, video_id: str, num_rows: int) -> np.ndarray:
-        rows = track.read(video_id)
-        if len(rows) != num_rows:
-            raise DataError(
-                f"video {video_id} of the feature file {track.path} has {len(rows)} rows, but its tubes have {num_rows} "
-                "boxes: convert both again, from files that belong together"
-            )
-        return rows
-
-
-def resample_tube(rows: Sequence[np.ndarray], num_clips: int) -> np.ndarray:
-    """One tube's rows [L, D_i] of each track -> clips [P, D]: each track on its own, then side by side."""
-    return np.concatenate([resample_clips(track, num_clips, uses_last_row=True) for track in rows], axis=1)
+    def resample(self, rows: np.ndarray, num_clips: int) -> np.ndarray:
+        """The rows [L, D] of one tube -> clips [P, D]."""
+        return self.tracks.resample(rows, num_clips, uses_last_row=True)
 
 
 @dataclass
@@ -153,7 +151,7 @@ class TubeDataset(Dataset):
         read = functools.cache(functools.partial(self.features.read, video_id, tubes))
 
         def compute(tube: int) -> np.ndarray:
-            return resample_tube([track[tube] for track in read()], self.num_pre_clips)
+            return self.features.resample(read()[tube], self.num_pre_clips)
 
         numbers = range(len(tubes.lengths))
         return np.stack([self.cache.get(first + tube, functools.partial(compute, tube)) for tube in numbers])

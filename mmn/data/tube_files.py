@@ -6,32 +6,23 @@ from collections.abc import Iterator
 from tqdm import tqdm
 from yacs.config import CfgNode
 
-from mmn.config.paths_catalog import TubeEntry
-from mmn.config.validate import input_sizes
+from mmn.config.catalog_entries import TubeEntry
 from mmn.data.annotation_files import read_annotation_json
 from mmn.data.cache import ClipFile, build_cache
-from mmn.data.features import FeatureFile
+from mmn.data.feature_tracks import build_tracks, split_recipe
 from mmn.data.splits import Split
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.data.tube_annotations import TubeFile, parse_annotation, read_tube_annotations
-from mmn.data.tube_dataset import TubeDataset, TubeFeatures, resample_tube, tube_names
+from mmn.data.tube_dataset import TubeDataset, TubeFeatures, tube_names
 from mmn.structures.proposals import ProposalCells
-from mmn.utils.errors import ConfigError, DataError
+from mmn.structures.recipe import TracksRecipe
+from mmn.utils.errors import DataError
 
 
 def tube_features(cfg: CfgNode, split: Split) -> TubeFeatures:
-    """The tubes and feature tracks of a split, unopened.
-
-    Raises ConfigError unless FEATPOOL.INPUT_SIZE has a width for each track.
-    """
-    entry, sizes = split.entry_of(TubeEntry, cfg), input_sizes(cfg)
-    if len(sizes) != len(entry.tracks):
-        raise ConfigError(
-            f"MODEL.MMN.FEATPOOL.INPUT_SIZE is {cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE}, but the split has "
-            f"{len(entry.tracks)} feature tracks ({', '.join(entry.tracks)}): give the width of each"
-        )
-    tracks = [FeatureFile(path, entry.feature_key, size) for path, size in zip(entry.tracks, sizes, strict=True)]
-    return TubeFeatures(TubeFile(entry.tubes, entry.feature_key), tracks)
+    """The tubes and feature tracks of a split, unopened; see `build_tracks`."""
+    entry = split.entry_of(TubeEntry, cfg)
+    return TubeFeatures(TubeFile(entry.tubes, entry.feature_key), build_tracks(cfg, entry))
 
 
 def build_tube_dataset(cfg: CfgNode, split: Split, cells: ProposalCells, tokenizer: QueryTokenizer) -> TubeDataset:
@@ -68,13 +59,23 @@ def write_tube_clip_file(cfg: CfgNode, split: Split) -> None:
     features.check([video.video_id for video in videos])
     tubes = [features.tubes.read_tubes(video.video_id) for video in videos]
     clips = (
-        resample_tube(rows, num_clips)
+        features.resample(rows, num_clips)
         for video, own in zip(tqdm(videos, desc=split.name), tubes, strict=True)
-        for rows in zip(*features.read(video.video_id, own), strict=True)
+        for rows in features.read(video.video_id, own)
     )
     ClipFile(cfg.DATALOADER.CACHE_DIR, split.name, features.paths).write(
-        tube_names(videos, tubes), clips, (num_clips, features.input_size), cfg.DATALOADER.CACHE_DTYPE
+        tube_names(videos, tubes),
+        clips,
+        (num_clips, features.input_size),
+        cfg.DATALOADER.CACHE_DTYPE,
+        features.tracks.recipe(),
     )
+
+
+def tube_recipe(cfg: CfgNode, split: Split) -> TracksRecipe | None:
+    """Recipe of the feature tracks of a split's tubes, where the entry, or what stands for the files, says so."""
+    features = tube_features(cfg, split)
+    return split_recipe(cfg, split.name, features.tracks, features.paths)
 
 
 def tube_problems(cfg: CfgNode, split: Split) -> Iterator[str]:
@@ -86,9 +87,8 @@ def tube_problems(cfg: CfgNode, split: Split) -> Iterator[str]:
         yield str(error)
         return
     try:
-        for file in (features.tubes, *features.tracks):
-            file.waits = ()  # a damaged file has many videos that cannot be read
-            file.open()
+        features.be_impatient()
+        features.open()
     except DataError as error:
         yield str(error)
         return

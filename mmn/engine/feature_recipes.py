@@ -1,4 +1,4 @@
-"""Refusing features that were made in another way than those a model was trained on, as far as both say how."""
+"""Refusing features that are not those a model was trained on: other tracks, or made in another way, as far as both say."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,20 +6,20 @@ from yacs.config import CfgNode
 
 from mmn.data.splits import Split
 from mmn.engine.tasks import Task
-from mmn.structures.recipe import FeatureRecipe
+from mmn.structures.recipe import TracksRecipe
 from mmn.utils.errors import DataError
 from mmn.utils.logger import get_logger
 
 KEY = "feature_recipe"  # in checkpoints
 
 
-def checkpoint_recipe(checkpoint: Mapping | None, source: str | None) -> FeatureRecipe | None:
+def checkpoint_recipe(checkpoint: Mapping | None, source: str | None) -> TracksRecipe | None:
     """The recipe of the features that a checkpoint's model was trained on, where it says so."""
     recipe = None if checkpoint is None else checkpoint.get(KEY)
-    return None if recipe is None else FeatureRecipe.from_dict(recipe, str(source))
+    return None if recipe is None else TracksRecipe.from_dict(recipe, str(source))
 
 
-def shared_recipe(task: Task, cfg: CfgNode, splits: Sequence[Split]) -> FeatureRecipe | None:
+def shared_recipe(task: Task, cfg: CfgNode, splits: Sequence[Split]) -> TracksRecipe | None:
     """The recipe of all splits that say how their features were made; None where none does.
 
     Raises DataError, naming both, where two splits differ.
@@ -29,10 +29,10 @@ def shared_recipe(task: Task, cfg: CfgNode, splits: Sequence[Split]) -> FeatureR
         found = task.feature_recipe(cfg, split)
         if found is None:
             continue
-        if recipe is not None and found != recipe:
+        if recipe is not None and recipe.differences(found):
             raise DataError(
                 f"the features of the split {known} are {recipe}, but those of {split.name} are {found}, which differs in "
-                f"{recipe.differences(found)}: a model sees features of one kind, so extract them alike"
+                f"{recipe.differences(found)}: a model sees features of one kind, so take the same of them, made alike"
             )
         recipe, known = found, split.name
     return recipe
@@ -64,9 +64,7 @@ def training_recipe(
     return {} if recipe is None else {KEY: recipe.to_dict()}
 
 
-def check_recipes(
-    task: Task, cfg: CfgNode, splits: Sequence[Split], trained: FeatureRecipe | None, source: str
-) -> None:
+def check_recipes(task: Task, cfg: CfgNode, splits: Sequence[Split], trained: TracksRecipe | None, source: str) -> None:
     """Raise DataError where a split has features of another recipe than a model was trained on, naming both.
 
     Where only one of the two is known, the log says so and nothing is refused.
@@ -78,10 +76,10 @@ def check_recipes(
     """
     for split in dict.fromkeys(splits):
         found = task.feature_recipe(cfg, split)
-        if found is not None and trained is not None and found != trained:
+        if found is not None and trained is not None and trained.differences(found):
             raise DataError(
                 f"{source} is trained on features of {trained}, but those of the split {split.name} are {found}, which "
-                f"differs in {trained.differences(found)}: extract its features by the model's recipe"
+                f"differs in {trained.differences(found)}: take the model's tracks, in its order and made by its recipe"
             )
         if found is not None and trained is None:
             get_logger().info("%s does not say which features it is trained on; %s has %s", source, split.name, found)

@@ -27,11 +27,15 @@ from mmn.modeling.build import (
     build_tube_featpool,
 )
 from mmn.solver import MATCHING_RECIPE, TrainingRecipe
-from mmn.structures.recipe import FeatureRecipe
+from mmn.structures.recipe import TracksRecipe
 from mmn.utils.errors import ConfigError, unknown_choice
 
 
-def no_recipe(cfg: CfgNode, split: Split) -> FeatureRecipe | None:
+def any_config(cfg: CfgNode) -> None:
+    """Accept every config, for architectures that can use all values that `mmn.config.validate` lets pass."""
+
+
+def no_recipe(cfg: CfgNode, split: Split) -> TracksRecipe | None:
     """None, for feature files that do not say how they were made."""
     return None
 
@@ -56,7 +60,7 @@ class Task:
         build_tokenizer: from a sentence to what the network's text encoder takes.
         build_dataset: the split, its files checked.
         build_collator: from samples of the dataset to a batch.
-        feature_recipe: how the split's features were made, where its files say so.
+        feature_recipe: the split's feature tracks and how they were made, where its entry and files say so.
         training_facts: facts that checkpoints say of the training splits besides the config: plain values, by name.
         build_model: the network on the CPU; the flag is `pretrained_text`, see `mmn.modeling.build.build_model`.
         build_criterion: (output, batch) -> losses by name, unweighted.
@@ -66,7 +70,7 @@ class Task:
         write_predictions: writes the merged predictions of a split.
     """
 
-    check_config: Callable[[CfgNode], None]
+    check_config: Callable[[CfgNode], None] = any_config
     # Data
     check_files: Callable[[CfgNode, Split], None]
     split_problems: Callable[[CfgNode, Split], Iterator[str]]
@@ -74,7 +78,7 @@ class Task:
     build_tokenizer: Callable[[CfgNode], QueryTokenizer] = tokenizer.build_tokenizer
     build_dataset: Callable[[CfgNode, Split, QueryTokenizer], Dataset]
     build_collator: Callable[[CfgNode, QueryTokenizer], Collator]
-    feature_recipe: Callable[[CfgNode, Split], FeatureRecipe | None] = no_recipe
+    feature_recipe: Callable[[CfgNode, Split], TracksRecipe | None] = no_recipe
     training_facts: Callable[[Sequence[Dataset]], dict[str, object]] = no_facts
     # Network
     build_model: Callable[[CfgNode, bool], nn.Module]
@@ -89,12 +93,6 @@ class Task:
 # ---- MMN: the moment (start, end) of every sentence of a video -------------------------------------------------------
 
 
-def check_moment_config(cfg: CfgNode) -> None:
-    size = cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE
-    if not isinstance(size, int):
-        raise ConfigError(f"MODEL.MMN.FEATPOOL.INPUT_SIZE is {size}, but moments have one feature file: give one width")
-
-
 def build_moment_ranker(cfg: CfgNode) -> MomentRanker:
     """Scores to ranked moments, as TEST says."""
     test, cells = cfg.TEST, build_proposal_cells(cfg)
@@ -106,7 +104,6 @@ def moment_facts(datasets: Sequence[MomentDataset]) -> dict[str, object]:
 
 
 MMN_TASK = Task(
-    check_config=check_moment_config,
     check_files=moment_files.check_files,
     split_problems=moment_files.split_problems,
     write_clip_file=moment_files.write_clip_file,
@@ -156,6 +153,7 @@ STVG_TASK = Task(
     write_clip_file=tube_files.write_tube_clip_file,
     build_dataset=build_tube_dataset,
     build_collator=build_tube_collator,
+    feature_recipe=tube_files.tube_recipe,
     build_model=build_tube_model,
     build_criterion=build_tube_criterion,
     build_ranker=build_tube_ranker,

@@ -26,10 +26,10 @@ def build_proposal_cells(cfg: CfgNode) -> ProposalCells:
 
 
 def build_featpool(cfg: CfgNode) -> FeatAvgPool:
-    """[B, P, D] -> [B, H, N], D the width of the one feature file."""
+    """[B, P, D] -> [B, H, N], D the sum of the widths of the feature tracks."""
     pool = cfg.MODEL.MMN.FEATPOOL
     stride = cfg.INPUT.NUM_PRE_CLIPS // cfg.MODEL.MMN.NUM_CLIPS
-    return FeatAvgPool(pool.INPUT_SIZE, pool.HIDDEN_SIZE, pool.KERNEL_SIZE, stride)
+    return FeatAvgPool(sum(input_sizes(cfg)), pool.HIDDEN_SIZE, pool.KERNEL_SIZE, stride)
 
 
 def build_tube_featpool(cfg: CfgNode) -> TubeFeatAvgPool:

@@ -1,4 +1,4 @@
-"""Recipe of features: what a feature file says of itself and a checkpoint remembers, for comparing the two."""
+"""Recipes of features: what feature files say of themselves and a checkpoint remembers, for comparing the two."""
 
 import dataclasses
 import json
@@ -77,10 +77,7 @@ class FeatureRecipe:
             recipe = cls(**values)
             str(recipe)
         except (TypeError, ValueError, AttributeError) as error:
-            raise DataError(
-                f"the feature recipe of {where} cannot be understood ({error}): it was written by another version of "
-                "this package, so use that one or extract the features again"
-            ) from error
+            raise _not_understood(where, error) from error
         return recipe
 
     def to_attributes(self) -> dict[str, object]:
@@ -108,6 +105,102 @@ class FeatureRecipe:
         except (TypeError, ValueError):
             values["versions"] = None  # refused below
         return cls.from_dict(values, where)
+
+
+@dataclass(frozen=True)
+class TrackRecipe:
+    """One of the feature tracks that are joined for a model.
+
+    Attributes:
+        name: its name, such as "clip"; None where it has none.
+        width: D of this track; None where only the extraction is known.
+        extraction: how its rows were made, where they say so.
+    """
+
+    name: str | None
+    width: int | None
+    extraction: FeatureRecipe | None = None
+
+    def __str__(self) -> str:
+        name = "" if self.name is None else f"{self.name} ({self.width})"
+        made = "" if self.extraction is None else str(self.extraction)
+        return " by ".join(part for part in (name, made) if part) or f"a track of {self.width}"
+
+    def differences(self, other: "TrackRecipe") -> list[str]:
+        """The names of what both tracks state, each in its own way."""
+        pairs = {"track name": (self.name, other.name), "width": (self.width, other.width)}
+        found = [name for name, values in pairs.items() if None not in values and values[0] != values[1]]
+        if self.extraction is not None and other.extraction is not None and self.extraction != other.extraction:
+            found.append(self.extraction.differences(other.extraction))
+        return found
+
+
+@dataclass(frozen=True)
+class TracksRecipe:
+    """The feature tracks of a model in the order in which they are joined."""
+
+    tracks: tuple[TrackRecipe, ...]
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.tracks))
+
+    @property
+    def extraction(self) -> FeatureRecipe | None:
+        """The recipe of a single track's extraction; None where it is not known, or there are several."""
+        return self.tracks[0].extraction if len(self.tracks) == 1 else None
+
+    @property
+    def widths(self) -> list[int]:
+        """D of each track; [] where one is not known."""
+        widths = [track.width for track in self.tracks if track.width is not None]
+        return widths if len(widths) == len(self.tracks) else []
+
+    def if_known(self) -> "TracksRecipe | None":
+        """This recipe; None for a single track that states nothing but its width."""
+        only = self.tracks[0]
+        return None if len(self.tracks) == 1 and only.name is None and only.extraction is None else self
+
+    def differences(self, other: "TracksRecipe") -> str:
+        """The names of all in which two recipes contradict each other, for a message; "" where they agree."""
+        if len(self.tracks) != len(other.tracks):
+            return "number of tracks"
+        names = [track.name for track in self.tracks], [track.name for track in other.tracks]
+        if names[0] != names[1] and None not in names[0] and set(names[0]) == set(names[1]):
+            return "order of tracks"
+        found = (mine.differences(its) for mine, its in zip(self.tracks, other.tracks, strict=True))
+        return ", ".join(dict.fromkeys(name for names in found for name in names))
+
+    def to_dict(self) -> dict:
+        """Plain values only, for a checkpoint; one track that has no name is written as its `FeatureRecipe` is."""
+        if self.extraction is not None and self.tracks[0].name is None:
+            return self.extraction.to_dict()
+        return {
+            "tracks": [
+                {"name": track.name, "width": track.width, "recipe": track.extraction and track.extraction.to_dict()}
+                for track in self.tracks
+            ]
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping, where: str) -> "TracksRecipe":
+        """The recipe that `to_dict` gave. Raises DataError, naming `where`, for anything else."""
+        if not isinstance(values, Mapping) or "tracks" not in values:
+            return cls((TrackRecipe(None, None, FeatureRecipe.from_dict(values, where)),))
+        try:
+            tracks = [(track["name"], track["width"], track["recipe"]) for track in values["tracks"]]
+            if not tracks:
+                raise ValueError("it has no track")
+        except (TypeError, KeyError, ValueError) as error:
+            raise _not_understood(where, error) from error
+        made = (None if recipe is None else FeatureRecipe.from_dict(recipe, where) for _, _, recipe in tracks)
+        return cls(tuple(TrackRecipe(*track[:2], recipe) for track, recipe in zip(tracks, made, strict=True)))
+
+
+def _not_understood(where: str, error: Exception) -> DataError:
+    return DataError(
+        f"the feature recipe of {where} cannot be understood ({error}): it was written by another version of this "
+        "package, so use that one or extract the features again"
+    )
 
 
 def _plain(value: object) -> object:

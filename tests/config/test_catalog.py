@@ -2,6 +2,7 @@
 
 import pytest
 
+from mmn.config.catalog_entries import Track, track_names
 from mmn.config.paths_catalog import CATALOG, get_entry, load_catalog
 from mmn.utils.errors import ConfigError
 
@@ -52,7 +53,7 @@ def write(tmp_path):
 )
 def test_released_split(split, annotation, features, key, unit, thresholds):
     entry = CATALOG[split]
-    assert (entry.annotation, entry.features, entry.feature_key) == (annotation, features, key)
+    assert (entry.annotation, entry.tracks) == (annotation, (Track(path=features, key=key),))
     assert (entry.time_unit, entry.thresholds) == (unit, thresholds)
 
 
@@ -64,14 +65,14 @@ def test_all_released_splits_are_there():
 def test_own_entries_join_those_of_the_package(write):
     catalog = load_catalog(write(MINE))
     assert catalog.keys() == CATALOG.keys() | {"my_train", "my_test"}
-    assert catalog["my_test"].feature_key == "{vid}/c3d"
+    assert catalog["my_test"].tracks == (Track(path="mine/features.hdf5", key="{vid}/c3d"),)
     assert catalog["my_test"].time_unit == "frames"
     assert catalog["my_test"].thresholds == (0.5, 1.0)
 
 
 def test_own_entry_has_defaults(write):
     entry = load_catalog(write(MINE))["my_train"]
-    assert (entry.feature_key, entry.time_unit, entry.thresholds) == ("{vid}", "seconds", (0.3, 0.5, 0.7))
+    assert (entry.tracks[0].key, entry.time_unit, entry.thresholds) == ("{vid}", "seconds", (0.3, 0.5, 0.7))
 
 
 def test_own_entry_replaces_one_of_the_package(write):
@@ -130,3 +131,79 @@ def test_unknown_split_is_an_error_with_the_nearest():
 def test_entry_that_stands_twice_is_refused(write, text):
     with pytest.raises(ConfigError, match="twice|line 1 already"):
         load_catalog(write(text))
+
+
+# ---- Feature tracks ----------------------------------------------------------------------------------------------------
+
+TRACKS = """
+mine:
+  annotation: mine/train.jsonl
+  tracks:
+    - {path: mine/clip, format: npz, width: 512}
+    - {path: mine/tokens, file: "{vid}.npy", selection: "[:, -1, 0, :]", name: patches}
+    - {path: mine/hidden, format: pt, key: last}
+    - {path: mine/audio.h5, key: "{vid}/rows"}
+    - mine/flow.hdf5
+  clip_seconds: 2
+  vid_suffix: -cam-002
+"""
+
+
+def test_own_entry_has_tracks_of_any_format(write):
+    entry = load_catalog(write(TRACKS))["mine"]
+    assert entry.tracks == (
+        Track(path="mine/clip", format="npz", file="{vid}.npz", key="features", width=512),
+        Track(path="mine/tokens", format="npy", file="{vid}.npy", key="", selection="[:, -1, 0, :]", name="patches"),
+        Track(path="mine/hidden", format="pt", file="{vid}.pt", key="last"),
+        Track(path="mine/audio.h5", key="{vid}/rows"),
+        Track(path="mine/flow.hdf5"),
+    )
+    assert (entry.clip_seconds, entry.vid_suffix) == (2, "-cam-002")
+
+
+@pytest.mark.parametrize(
+    "fields, named",
+    [
+        ("tracks: []", "'tracks'"),
+        ("tracks: [x.hdf5], features: y.hdf5", "'tracks' in its place"),
+        ("tracks: [{format: npz}]", "track 1. needs 'path'"),
+        ("tracks: [x.hdf5, {path: a, format: mat}]", "track 2. has format 'mat': it must be one of hdf5, npz, npy, pt"),
+        ("tracks: [{path: a, format: npz, file: features.npz}]", "file 'features.npz': it must contain {vid}"),
+        ("tracks: [{path: a, format: npz, width: wide}]", "width 'wide'"),
+        ("tracks: [{path: a, format: npz, selection: '[__import__]'}]", "'__import__'"),
+        ("tracks: [{path: a, format: npz, colour: red}]", "unknown key 'colour'"),
+        ("features: y.hdf5, clip_seconds: 0", "clip_seconds 0"),
+        ("features: y.hdf5, vid_suffix: 2", "vid_suffix 2"),
+    ],
+)
+def test_wrong_track_is_named_with_its_fault(write, fields, named):
+    with pytest.raises(ConfigError, match=f"entry mine of .*catalog.yaml.*{named}"):
+        load_catalog(write(f"mine: {{annotation: a.json, {fields}}}"))
+
+
+@pytest.mark.parametrize(
+    "paths, names",
+    [
+        (["a/clip_features", "a/slowfast_features"], ["clip", "slowfast"]),
+        (["HC_STVG/val_csn.hdf5", "HC_STVG/val_flow.hdf5"], ["csn", "flow"]),
+        (["HC_STVG/val_csn.hdf5"], [None]),
+        (["same", "same"], [None, None]),
+    ],
+)
+def test_tracks_are_named_by_what_tells_their_paths_apart(paths, names):
+    assert track_names([Track(path=path) for path in paths]) == names
+
+
+@pytest.mark.parametrize(
+    "split, tracks",
+    [
+        ("qvhighlights_clip_slowfast_train", ["clip", "slowfast"]),
+        ("qvhighlights_slowfast_clip_val", ["slowfast", "clip"]),
+        ("charades_clip_slowfast_test", ["clip", "slowfast"]),
+        ("activitynet_clip_val", ["clip"]),
+        ("tacos_clip_b32_test", ["clip_b32"]),
+        ("mad_clip_test", ["clip"]),
+    ],
+)
+def test_distributed_entry_has_the_tracks_of_its_name_in_its_order(split, tracks):
+    assert [track.name for track in CATALOG[split].tracks] == tracks

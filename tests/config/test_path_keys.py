@@ -104,10 +104,10 @@ def test_catalog_entries_are_expanded(write):
     tubes = "walks: {annotation: a.json, tubes: ~/t.hdf5, tracks: [~/x.hdf5, $SCRATCH/y.hdf5]}\n"
     splits = Splits(load_config(None, ["PATHS_CATALOG", write(moments + tubes), "DATASETS.ROOT", "root"]))
     mine, walks = splits.find("mine").entry, splits.find("walks").entry
-    assert (mine.annotation, mine.features) == ("/home/ada/a.json", "/fast disk/f.hdf5")
+    assert (mine.annotation, mine.tracks[0].path) == ("/home/ada/a.json", "/fast disk/f.hdf5")
     assert mine.durations == "root/d.json"
     assert (walks.annotation, walks.tubes) == ("root/a.json", "/home/ada/t.hdf5")
-    assert walks.tracks == ("/home/ada/x.hdf5", "/fast disk/y.hdf5")
+    assert [track.path for track in walks.tracks] == ["/home/ada/x.hdf5", "/fast disk/y.hdf5"]
 
 
 def test_variable_of_a_catalog_entry_is_named_when_the_entry_is_used(write):

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from mmn.apps.benchmark.tubes import plain_iou_map
-from mmn.config.paths_catalog import TubeEntry, load_catalog
+from mmn.config.catalog_entries import Track, TubeEntry
+from mmn.config.paths_catalog import load_catalog
+from mmn.data.feature_tracks import FeatureTracks
 from mmn.data.features import FeatureFile, resample_clips
 from mmn.data.splits import Splits
 from mmn.data.tokenizer import build_tokenizer
 from mmn.data.tube_annotations import TubeFile, read_tube_annotations, write_entries, write_tables
-from mmn.data.tube_dataset import TubeFeatures, resample_tube
+from mmn.data.tube_dataset import TubeFeatures
 from mmn.engine.data_files import check_data
 from mmn.engine.tasks import find_task
 from mmn.structures.tubes import Tubes
@@ -54,7 +56,7 @@ def test_tubes_are_resampled_as_clip_by_clip(length, num_clips, seed):
 def test_tracks_are_resampled_each_on_its_own():
     rng = np.random.default_rng(0)
     tracks = [rng.standard_normal((5, 3)).astype(np.float32), 100 * rng.standard_normal((5, 2)).astype(np.float32)]
-    measured = resample_tube(tracks, 4)
+    measured = resample_clips(np.concatenate(tracks, axis=1), 4, uses_last_row=True, widths=[3, 2])
     for part, rows in zip(np.split(measured, [3], axis=1), tracks, strict=True):
         assert np.abs(part - naive_resampling(rows, 4)).max() <= 1e-6
 
@@ -95,7 +97,8 @@ def split_of(folder, rows=3, annotation=None):
     write_tables(f"{folder}/tubes.hdf5", [("a", table)])
     write_tables(f"{folder}/track.hdf5", [("a", np.ones((rows, 2), np.float32))])
     write_entries(f"{folder}/split.json", {"a": annotation or {"sentence": "a person walks"}})
-    return TubeFeatures(TubeFile(f"{folder}/tubes.hdf5", "{vid}"), [FeatureFile(f"{folder}/track.hdf5", "{vid}", 2)])
+    tracks = FeatureTracks([FeatureFile(f"{folder}/track.hdf5", "{vid}", 2)])
+    return TubeFeatures(TubeFile(f"{folder}/tubes.hdf5", "{vid}"), tracks)
 
 
 def test_features_for_other_boxes_are_refused(tmp_path):
@@ -136,7 +139,9 @@ def test_all_problems_are_listed_at_once(stvg_cfg, tmp_path, capsys):
 def test_catalog_file_can_have_tubes(tmp_path):
     path = tmp_path / "catalog.yaml"
     path.write_text("mine: {annotation: a.json, tubes: t.hdf5, tracks: [x.hdf5, y.hdf5], thresholds: [0.5]}")
-    assert load_catalog(str(path))["mine"] == TubeEntry("a.json", "t.hdf5", ("x.hdf5", "y.hdf5"), thresholds=(0.5,))
+    assert load_catalog(str(path))["mine"] == TubeEntry(
+        "a.json", "t.hdf5", (Track(path="x.hdf5"), Track(path="y.hdf5")), thresholds=(0.5,)
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 import torch
 from tiny import tiny_config
@@ -113,7 +114,7 @@ def test_clip_cache_keeps_the_recipe_without_the_feature_file(root, tmp_path):
     cfg = make_config(root, "DATALOADER.CACHE_DIR", str(tmp_path / "clips"))
     write_clip_file(cfg, Splits(cfg).find("own_train"))
     (root / "synthetic" / "train.hdf5").unlink()
-    assert feature_recipe(cfg, Splits(cfg).find("own_train")) == RECIPE
+    assert feature_recipe(cfg, Splits(cfg).find("own_train")).extraction == RECIPE
 
 
 def test_clip_cache_of_an_earlier_version_has_no_recipe(root, tmp_path):
@@ -177,6 +178,36 @@ def test_training_splits_of_different_recipes_are_refused_with_both(root):
         train(
             make_config(root, "DATASETS.TRAIN", "('own_train', 'own_val')", "DATASETS.VAL", "()"), CPU, will_test=False
         )
+
+
+@pytest.mark.parametrize(("paths", "difference"), [(["b", "a"], "order of tracks"), (["a", "c"], "track name")])
+def test_features_in_another_order_or_of_other_tracks_are_refused(root, paths, difference):
+    rng = np.random.default_rng(0)
+    videos = {
+        video
+        for name in ("train", "val", "test")
+        for video in json.loads((root / f"synthetic/{name}.json").read_text())
+    }
+    for name in "abc":
+        (root / name).mkdir()
+        for video in videos:
+            np.save(root / name / f"{video}.npy", rng.standard_normal((9, 4), np.float32))
+
+    def entry(split, names):
+        return {
+            "annotation": f"synthetic/{split}.json",
+            "tracks": [{"path": name, "format": "npy", "width": 4, "name": name} for name in names],
+        }
+
+    entries = {f"own_{split}": entry(split, "ab") for split in ("train", "val", "test")}
+    (root.parent / "catalog.yaml").write_text(json.dumps(entries))
+    cfg = make_config(root, "MODEL.MMN.FEATPOOL.INPUT_SIZE", "[4, 4]")
+    Path(cfg.OUTPUT_DIR).mkdir()
+    train(cfg, CPU)
+    run_test(cfg, CPU)
+    (root.parent / "catalog.yaml").write_text(json.dumps(entries | {"own_test": entry("test", paths)}))
+    with pytest.raises(DataError, match=rf"trained on features of a \(4\), b \(4\), but .* differs in {difference}"):
+        run_test(cfg, CPU)
 
 
 def test_a_checkpoint_that_does_not_say_is_accepted_with_a_word(root, log):

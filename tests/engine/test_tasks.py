@@ -22,12 +22,6 @@ def test_unknown_architecture_is_a_sentence(tiny_cfg):
         find_task(tiny_cfg)
 
 
-def test_several_feature_tracks_are_refused_for_moments(tiny_cfg):
-    tiny_cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE = [8, 8]
-    with pytest.raises(ConfigError, match="moments have one feature file"):
-        find_task(tiny_cfg)
-
-
 def test_several_positives_are_refused_for_tubes(stvg_cfg):
     stvg_cfg.MODEL.MMN.LOSS.NUM_POSTIVE_VIDEO_PROPOSAL = 3
     with pytest.raises(ConfigError, match="NUM_POSTIVE_VIDEO_PROPOSAL is 3"):

@@ -15,6 +15,7 @@ from terminaltables import AsciiTable
 
 from mmn.apps.benchmark import data_loading as data
 from mmn.apps.benchmark.batch_sizes import SETTINGS
+from mmn.apps.benchmark.feature_formats import format_rates, measure_formats
 from mmn.apps.benchmark.forms import Component, Workload
 from mmn.apps.benchmark.measure import Timing, matmul_tflops, peak_memory_of, register_packed_linear, time_component
 from mmn.apps.benchmark.settings import measured_config
@@ -28,6 +29,7 @@ from mmn.utils.memory import reuse_freed_memory
 
 COLUMNS = ("component", "plain s", "ours s", "ratio", "spread", "plain GFLOP", "ours GFLOP", "ours GFLOP/s")
 
+VIDEOS_PER_FORMAT = 500
 WAITING_COLUMNS = (
     "setting",
     "first batch after s",
@@ -76,7 +78,8 @@ def run_benchmark(
 
 
 def measure_data(repeats: int) -> dict:
-    """Constructing a split of ActivityNet's size, each form in a process of its own, and resampling one video."""
+    """Constructing a split of ActivityNet's size, each form in a process of its own, resampling one video, and reading
+    each format of feature files."""
     with tempfile.TemporaryDirectory() as folder:
         data.write_split(folder)
         forms = {form: peak_of_construction(form, folder) for form in ("plain", "ours")}
@@ -86,9 +89,11 @@ def measure_data(repeats: int) -> dict:
     )
     timing = time_component(resampling, repeats, torch.device("cpu"))
     print_timings("data", [timing])
+    rates = measure_formats(VIDEOS_PER_FORMAT, repeats)
+    print(format_rates(rates, VIDEOS_PER_FORMAT))
     for form, figures in forms.items():
         print(f"constructing 10009 videos, {form}: {figures['seconds']:.2f} s, {figures['memory_mb']:.0f} MB")
-    return {"construction": forms, "resampling": _as_dict(timing)}
+    return {"construction": forms, "resampling": _as_dict(timing), "formats": rates}
 
 
 def peak_of_construction(form: str, folder: str) -> dict:

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 from mmn.apps.synthetic.tiny_encoder import write_tiny_encoder
-from mmn.config.paths_catalog import CatalogEntry
+from mmn.config.catalog_entries import CatalogEntry
 from mmn.data.annotations import read_annotations
 from mmn.data.cache import SharedClipCache
 from mmn.data.dataset import MomentDataset
+from mmn.data.feature_tracks import FeatureTracks
 from mmn.data.features import FeatureFile
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.reference import iou_map
@@ -55,7 +56,7 @@ def construct(folder: str, form: str) -> object:
             for video in videos
             for sentence, (moment,) in zip(video.sentences, video.moments_by_sentence, strict=True)
         ]
-    features = FeatureFile(os.path.join(folder, "features.hdf5"), "{vid}/c3d_features", INPUT_SIZE)
+    features = FeatureTracks([FeatureFile(os.path.join(folder, "features.hdf5"), "{vid}/c3d_features", INPUT_SIZE)])
     features.check(video.video_id for video in videos)
     cache = SharedClipCache(len(videos), NUM_PRE_CLIPS, INPUT_SIZE, budget=2**30)
     return MomentDataset("train", videos, features, tokenizer, NUM_PRE_CLIPS, cache, CatalogEntry.thresholds)

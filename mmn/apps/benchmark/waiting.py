@@ -18,7 +18,7 @@ from mmn.apps.benchmark.data_loading import WORDS
 from mmn.apps.benchmark.forms import Workload
 from mmn.apps.benchmark.settings import measured_config
 from mmn.apps.synthetic.tiny_encoder import write_tiny_encoder
-from mmn.config.paths_catalog import CatalogEntry
+from mmn.config.catalog_entries import CatalogEntry
 from mmn.data.loaders import build_collator, build_train_loader
 from mmn.data.moment_files import build_dataset
 from mmn.data.prefetch import on_device
@@ -60,7 +60,7 @@ def measure_waiting(setting: Setting, encoder: str, options: list[str], device: 
         split = Splits(cfg).named("TRAIN")[0]
         write_split(cfg, split.entry, setting)
         tokenizer = QueryTokenizer(os.path.join(root, "tokenizer"))
-        rates = [_rate(loader) for loader in [train_loader(cfg, split, tokenizer)] for _ in range(2)]
+        rates = [loader_rate(loader) for loader in [train_loader(cfg, split, tokenizer)] for _ in range(2)]
         workload = Workload(cfg, setting, device, training=True)
         workload.step()  # buffers and indices are made in the first
         loader = train_loader(cfg, split, tokenizer)
@@ -74,7 +74,7 @@ def train_loader(cfg: CfgNode, split: Split, tokenizer: QueryTokenizer) -> DataL
     return build_train_loader(cfg, [dataset], build_collator(cfg, tokenizer))
 
 
-def _rate(loader: DataLoader) -> float:
+def loader_rate(loader: DataLoader) -> float:
     """Videos per second over an epoch."""
     start = time.perf_counter()
     count = sum(len(batch.video_ids) for batch in loader)
@@ -112,7 +112,8 @@ def write_split(cfg: CfgNode, entry: CatalogEntry, setting: Setting) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
     shape = (round(setting.duration * ROWS_PER_SECOND), cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE)
-    with h5py.File(entry.features, "w") as file:
+    (track,) = entry.tracks
+    with h5py.File(track.path, "w") as file:
         for video_id in content:
-            file[entry.feature_key.replace("{vid}", video_id)] = rng.random(shape, dtype=np.float32)
+            file[track.key.replace("{vid}", video_id)] = rng.random(shape, dtype=np.float32)
     write_tiny_encoder(root / "tokenizer", [" ".join(WORDS)])

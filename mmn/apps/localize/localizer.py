@@ -111,8 +111,8 @@ class MomentLocalizer:
     ) -> "MomentLocalizer":
         """The localizer of a model, wherever it was read from; arguments and errors as in `from_checkpoint`."""
         cfg, source = trained.cfg, trained.source
-        encoder = build_moment_encoder(cfg, trained.model, trained.tokenizer, device)
-        input_size = cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE
+        encoder = build_moment_encoder(cfg, trained.model, trained.tokenizer, device, trained.widths)
+        input_size = sum(encoder.widths)
         features = FeatureSource(input_size, trained.recipe, extractor, backbone_weights, encoder.device, source)
         rule = build_scoring_rule(cfg)
         return cls(encoder, features, rule, trained.train_durations, source, trained.path, trained)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
+from mmn.config.validate import input_sizes
 from mmn.data.collate import Collator
 from mmn.data.features import resample_clips
 from mmn.data.tokenizer import QueryTokenizer
@@ -31,6 +32,7 @@ class MomentEncoder:
         tokenizer: the one that belongs to its text encoder.
         cells: its proposal map.
         num_pre_clips: P.
+        widths: those of the feature tracks that its rows are joined of.
         device: place of the network.
         batch_size: windows that go through it at once.
     """
@@ -41,6 +43,7 @@ class MomentEncoder:
         tokenizer: QueryTokenizer,
         cells: ProposalCells,
         num_pre_clips: int,
+        widths: Sequence[int],
         device: torch.device,
         batch_size: int = 16,
     ):
@@ -49,6 +52,7 @@ class MomentEncoder:
         self.tokenizer = tokenizer
         self.cells = cells
         self.num_pre_clips = num_pre_clips
+        self.widths = list(widths)
         self.batch_size = batch_size
         self._collator = Collator(tokenizer.pad_id, 1 if device.type == "cpu" else 8, tokenizer.max_length)
         # The convolutions keep transformed weights that the first video makes; a tokenizer has switches that a call sets.
@@ -62,7 +66,7 @@ class MomentEncoder:
 
     def resample(self, rows: np.ndarray) -> np.ndarray:
         """The feature rows [T0, D] of a window -> its clips [P, D] float32."""
-        return resample_clips(rows, self.num_pre_clips)
+        return resample_clips(rows, self.num_pre_clips, widths=self.widths)
 
     @torch.no_grad()
     def encode_clips(self, clips: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -92,17 +96,24 @@ class MomentEncoder:
 
 
 def build_moment_encoder(
-    cfg: CfgNode, model: MMN, tokenizer: QueryTokenizer, device: torch.device | str | None = None
+    cfg: CfgNode,
+    model: MMN,
+    tokenizer: QueryTokenizer,
+    device: torch.device | str | None = None,
+    widths: Sequence[int] | None = None,
 ) -> MomentEncoder:
     """The encoder of a network that was built from `cfg`.
 
     Args:
         device: place of the network; by default MODEL.DEVICE.
+        widths: see `MomentEncoder`; by default those of MODEL.MMN.FEATPOOL.INPUT_SIZE.
     Raises ConfigError where this machine has no such device.
     """
     device = usable_device(cfg.MODEL.DEVICE if device is None else device)
     cells = build_proposal_cells(cfg)
-    return MomentEncoder(model, tokenizer, cells, cfg.INPUT.NUM_PRE_CLIPS, device, cfg.TEST.BATCH_SIZE)
+    return MomentEncoder(
+        model, tokenizer, cells, cfg.INPUT.NUM_PRE_CLIPS, widths or input_sizes(cfg), device, cfg.TEST.BATCH_SIZE
+    )
 
 
 def usable_device(name: torch.device | str) -> torch.device:

@@ -8,13 +8,14 @@ from yacs.config import CfgNode
 
 from mmn.config import load_config, load_config_text, override_config, validate
 from mmn.config.defaults import CHOICES
+from mmn.config.validate import input_sizes
 from mmn.data.tokenizer import PRETRAINED_KEY as TEXT_ENCODER_KEY
 from mmn.data.tokenizer import QueryTokenizer, build_tokenizer
 from mmn.engine.feature_recipes import checkpoint_recipe
 from mmn.engine.own_text_encoder import options_of_content
 from mmn.modeling import build_model
 from mmn.modeling.mmn import MMN
-from mmn.structures.recipe import FeatureRecipe
+from mmn.structures.recipe import FeatureRecipe, TracksRecipe
 from mmn.utils.checkpoint import find_checkpoint, load_checkpoint, load_weights
 from mmn.utils.errors import CheckpointError, ConfigError
 from mmn.utils.model_folder import ORIGIN
@@ -29,7 +30,7 @@ class TrainedModel:
         model, tokenizer: the network, and the tokenizer of its text encoder.
         source: its origin, for messages.
         path: its file or folder, or its name on the hub; "" where it is from none.
-        recipe: description of the features that it was trained on; None where it is not known.
+        tracks: the feature tracks that it was trained on; None where they are not known.
         train_durations: lengths of the videos that it was trained on, in seconds, see
             `mmn.data.dataset.summarise_durations`; likewise.
         calibration: meaning of its scores, as `mmn.apps.search.confidence.Calibration.to_dict` gives it; likewise.
@@ -42,11 +43,21 @@ class TrainedModel:
     tokenizer: QueryTokenizer = field(repr=False)
     source: str
     path: str = ""
-    recipe: FeatureRecipe | None = None
+    tracks: TracksRecipe | None = None
     train_durations: Mapping[str, float] | None = None
     calibration: Mapping[str, object] | None = None
     metrics: Mapping[str, object] | None = None
     origin: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def recipe(self) -> FeatureRecipe | None:
+        """Description of the features that it was trained on; None where it is not known, or there are several tracks."""
+        return None if self.tracks is None else self.tracks.extraction
+
+    @property
+    def widths(self) -> list[int]:
+        """D of each feature track."""
+        return (self.tracks.widths if self.tracks is not None else []) or input_sizes(self.cfg)
 
     def content(self) -> dict[str, object]:
         """The content of a checkpoint that holds this model, as `mmn.utils.checkpoint.load_checkpoint` gives it."""
@@ -54,7 +65,7 @@ class TrainedModel:
             "model": self.model.state_dict(),
             "config": self.cfg.dump(),
             "train_durations": self.train_durations,
-            "feature_recipe": None if self.recipe is None else self.recipe.to_dict(),
+            "feature_recipe": None if self.tracks is None else self.tracks.to_dict(),
             "calibration": self.calibration,
             "metrics": self.metrics,
             **self.origin,
@@ -78,10 +89,10 @@ def read_checkpoint(
     tokenizer, model = _untrained_parts(cfg, path)
     load_weights(model, content["model"], path, remedy="give the config it was trained with")
     source = f"the checkpoint {path}"
-    recipe = checkpoint_recipe(content, source)
+    tracks = checkpoint_recipe(content, source)
     origin = {name: content[name] for name in ORIGIN if name in content}
     known = *(content.get(name) for name in ("train_durations", "calibration", "metrics")), origin
-    return TrainedModel(cfg, model, tokenizer, source, path, recipe, *known)
+    return TrainedModel(cfg, model, tokenizer, source, path, tracks, *known)
 
 
 def checkpoint_config(

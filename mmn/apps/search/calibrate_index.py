@@ -17,9 +17,9 @@ from mmn.apps.search.indexed_video import BuildSettings
 from mmn.apps.search.model_identity import model_identity
 from mmn.apps.search.moment_index import check_model
 from mmn.apps.search.vector_store import open_store
-from mmn.apps.search.video_collections import FeatureCollection
+from mmn.apps.search.video_collections import SplitCollection
 from mmn.data.annotations import VideoAnnotation
-from mmn.data.moment_files import feature_file, read_split
+from mmn.data.moment_files import feature_tracks, read_split
 from mmn.data.splits import Split, Splits, split_names
 from mmn.utils.errors import ConfigError
 from mmn.utils.logger import get_logger
@@ -76,8 +76,8 @@ def _compare(
     localizer: MomentLocalizer, cfg: CfgNode, split: Split, settings: BuildSettings
 ) -> tuple[np.ndarray, np.ndarray]:
     """`best_cosines` [Q, V] of a split's sentences in its videos, and `own_videos` [Q, V]."""
-    videos, file = read_split(cfg, split), feature_file(cfg, split)
-    features = FeatureCollection(file.path, file.feature_key, file.input_size, split.entry.annotation)
+    videos = read_split(cfg, split)
+    features = SplitCollection(videos, feature_tracks(cfg, split))
     queries = localizer.encode_queries([sentence for video in videos for sentence in video.sentences])
     with tempfile.TemporaryDirectory() as folder:
         place = os.path.join(folder, "index")

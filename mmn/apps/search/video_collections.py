@@ -1,16 +1,20 @@
 """The collections that the videos of an index come from: a file of features, or video files."""
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import h5py
+import numpy as np
 
 from mmn.apps.extraction.video_files import VideoFile, list_videos
 from mmn.apps.localize.encoded_video import PreparedVideo
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.search.indexed_video import BuildSettings, features_source, file_source
 from mmn.data.annotation_files import read_annotation_json
+from mmn.data.annotations import VideoAnnotation
+from mmn.data.feature_tracks import FeatureTracks
 from mmn.data.features import VID, FeatureFile
 from mmn.structures.recipe import FeatureRecipe
 from mmn.utils.attributes import plain_number
@@ -113,11 +117,49 @@ class FeatureCollection(VideoCollection):
         self, video: VideoFile, localizer: MomentLocalizer, settings: BuildSettings, known: str | None
     ) -> tuple[PreparedVideo | None, str]:
         rows, duration = self.file.read(video.video_id), self._duration(video.video_id)
-        source = features_source(rows, duration)
-        if source == known:
-            return None, source
-        window, overlap = settings.window, settings.overlap
-        return localizer.prepare_video(rows, duration, window, overlap, self.recipe, video.video_id), source
+        return prepare_rows(video.video_id, rows, duration, self.recipe, localizer, settings, known)
+
+
+class SplitCollection(VideoCollection):
+    """The annotated videos of a split.
+
+    Args:
+        features: their feature tracks.
+    """
+
+    def __init__(self, annotations: Sequence[VideoAnnotation], features: FeatureTracks):
+        self.features = features
+        self.durations = {video.video_id: video.duration for video in annotations}
+        recipe = features.recipe()
+        self.recipe = None if recipe is None else recipe.extraction
+
+    def videos(self) -> list[VideoFile]:
+        return [VideoFile(video_id, "", math.ceil(duration)) for video_id, duration in self.durations.items()]
+
+    def close(self) -> None:
+        self.features.close()
+
+    def load(
+        self, video: VideoFile, localizer: MomentLocalizer, settings: BuildSettings, known: str | None
+    ) -> tuple[PreparedVideo | None, str]:
+        rows, duration = self.features.read(video.video_id), self.durations[video.video_id]
+        return prepare_rows(video.video_id, rows, duration, self.recipe, localizer, settings, known)
+
+
+def prepare_rows(
+    video_id: str,
+    rows: np.ndarray,
+    duration: float,
+    recipe: FeatureRecipe | None,
+    localizer: MomentLocalizer,
+    settings: BuildSettings,
+    known: str | None,
+) -> tuple[PreparedVideo | None, str]:
+    """Feature rows [T0, D] of a video, ready for the network, and their source; see `VideoCollection.load`."""
+    source = features_source(rows, duration)
+    if source == known:
+        return None, source
+    return localizer.prepare_video(rows, duration, settings.window, settings.overlap, recipe, video_id), source
 
 
 class FileCollection(VideoCollection):

@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 
 from mmn.apps.synthetic.option_checks import check_above_zero, check_not_negative
-from mmn.utils.errors import ConfigError
+from mmn.config.distributed import LAYOUTS
+from mmn.utils.errors import ConfigError, unknown_choice
 
 MIN_FRAMES = 32  # of a rendered video, in which the shortest action, 6% of them, is a frame long at least
 
@@ -122,3 +123,26 @@ class SimulationOptions:
             raise ConfigError(f"the seed cannot be {self.seed}: give a whole number from 0 up")
         if "{vid}" not in self.feature_key:
             raise ConfigError(f"the feature key {self.feature_key!r} names no video: put {{vid}} where its id belongs")
+
+
+@dataclass(frozen=True)
+class LayoutOptions:
+    """The layout that simulated features are written in, and the way they are made.
+
+    layout: one of `mmn.config.distributed.LAYOUTS`.
+    dataset: one of its datasets.
+    noise: expected L2 norm of the noise of one row; the signal of one moment has norm 1.
+    seed: random seed of word vectors and noise.
+    """
+
+    layout: str
+    dataset: str
+    noise: float
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.layout not in LAYOUTS:
+            raise unknown_choice("--layout", self.layout, LAYOUTS)
+        if self.dataset not in LAYOUTS[self.layout].datasets:
+            raise unknown_choice(f"--dataset of the layout {self.layout}", self.dataset, LAYOUTS[self.layout].datasets)
+        SimulationOptions(1, self.noise, seed=self.seed)  # refuses what cannot be

@@ -18,8 +18,9 @@ import h5py
 import numpy as np
 
 from mmn.apps.synthetic.options import SimulationOptions
-from mmn.data.annotation_files import read_annotation_json
+from mmn.data.annotation_files import DURATION_KEYS, find_form, read_annotation_json, read_annotation_text
 from mmn.data.annotations import read_annotations
+from mmn.structures.annotation_forms import JSON
 from mmn.utils.errors import DataError
 from mmn.utils.files import atomic_path
 
@@ -33,6 +34,7 @@ STOP_WORDS = frozenset(
         person people someone somebody"""
     )
 )
+DESCRIPTION = "SIMULATED features: annotated words under noise, made by tools/simulate_features.py; not from videos."
 VECTOR_CACHE = 4096  # words kept in memory: 64 MB at 4096 dimensions
 
 
@@ -64,12 +66,19 @@ def simulate_features(
     out = Path(out)
     write_features(out, videos, options, log)
     if text_encoder is not None:
-        from mmn.apps.synthetic.tiny_encoder import write_tiny_encoder  # its libraries take seconds to import
-
-        sentences = (sentence for video in videos.values() for _, _, sentence in video.moments)
-        write_tiny_encoder(text_encoder, sentences, hidden_size=128, seed=options.seed)
-        log(f"{text_encoder}: random text encoder")
+        write_text_encoder(text_encoder, videos.values(), options.seed, log)
     return out
+
+
+def write_text_encoder(
+    folder: str | os.PathLike, videos: Iterable[AnnotatedVideo], seed: int, log: Callable[[str], None]
+) -> None:
+    """Write a small random text encoder (`tiny_encoder.py`) with the vocabulary of all sentences into `folder`."""
+    from mmn.apps.synthetic.tiny_encoder import write_tiny_encoder  # its libraries take seconds to import
+
+    sentences = (sentence for video in videos for _, _, sentence in video.moments)
+    write_tiny_encoder(folder, sentences, hidden_size=128, seed=seed)
+    log(f"{folder}: random text encoder")
 
 
 def write_features(
@@ -78,9 +87,7 @@ def write_features(
     """Write the features of `videos` to `out` (whole or not at all), logging every tenth of the way."""
     words = WordVectors(options.dim, options.seed)
     with atomic_path(os.fspath(out)) as scratch, h5py.File(scratch, "w") as file:
-        file.attrs["description"] = (
-            "SIMULATED features: annotated words under noise, made by tools/simulate_features.py; not from videos."
-        )
+        file.attrs["description"] = DESCRIPTION
         file.attrs.update(asdict(options))
         for index, (vid, video) in enumerate(videos.items(), 1):
             file[options.feature_key.replace("{vid}", vid)] = simulate_video(vid, video, words, options)
@@ -115,17 +122,26 @@ def collect_videos(annotation_files: Iterable[str | os.PathLike]) -> dict[str, A
 
 def detect_time_unit(path: str) -> str:
     """ "seconds" where the file's first entry has a `duration`, "frames" where it has `num_frames` and `fps`."""
+    if find_form(path, read_annotation_text(path)) != JSON:
+        return "seconds"
     vid, entry = next(iter(read_annotation_json(path).items()))
-    if "duration" in entry:
+    if any(key in entry for key in DURATION_KEYS):
         return "seconds"
     if "num_frames" in entry and "fps" in entry:
         return "frames"
     raise DataError(f"video {vid} of {path} has neither duration nor num_frames and fps: add one of the two")
 
 
-def simulate_video(vid: str, video: AnnotatedVideo, words: "WordVectors", options: SimulationOptions) -> np.ndarray:
-    """Feature rows float32 [T0, D] of one video; the rows share the duration evenly."""
-    num_rows = max(1, math.ceil(video.duration * options.fps))
+def simulate_video(
+    vid: str, video: AnnotatedVideo, words: "WordVectors", options: SimulationOptions, num_rows: int | None = None
+) -> np.ndarray:
+    """Feature rows float32 [T0, D] of one video; the rows share the duration evenly.
+
+    Args:
+        num_rows: T0; by default that of `options.fps`.
+    """
+    if num_rows is None:
+        num_rows = max(1, math.ceil(video.duration * options.fps))
     rng = np.random.default_rng([options.seed, stable_hash(vid)])
     rows = rng.standard_normal((num_rows, options.dim), dtype=np.float32) * np.float32(
         options.noise / math.sqrt(options.dim)

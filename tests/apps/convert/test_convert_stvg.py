@@ -9,7 +9,8 @@ import torch
 from processes import launch
 
 from mmn.apps.convert.stvg import convert_split, parse_tracks
-from mmn.config.paths_catalog import CATALOG, TubeEntry
+from mmn.config.catalog_entries import Track, TubeEntry
+from mmn.config.paths_catalog import CATALOG
 from mmn.data.features import FeatureFile
 from mmn.data.splits import Splits
 from mmn.data.tube_annotations import TubeFile, read_tube_annotations
@@ -231,6 +232,5 @@ def test_tool_converts(source, tmp_path):
 
 
 def test_catalog_names_the_files_of_the_tool():
-    assert CATALOG["stvg_val"] == TubeEntry(
-        "HC_STVG/val.json", "HC_STVG/val_tubes.hdf5", ("HC_STVG/val_csn.hdf5", "HC_STVG/val_flow.hdf5")
-    )
+    tracks = (Track(path="HC_STVG/val_csn.hdf5"), Track(path="HC_STVG/val_flow.hdf5"))
+    assert CATALOG["stvg_val"] == TubeEntry("HC_STVG/val.json", "HC_STVG/val_tubes.hdf5", tracks)

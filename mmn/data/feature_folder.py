@@ -1,0 +1,84 @@
+"""A folder with a feature file for each video, as most of the field distributes features today (SPEC section 11)."""
+
+import os
+import textwrap
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from mmn.data.array_files import DAMAGE, READERS
+from mmn.data.features import FeatureReader
+from mmn.utils.errors import DataError, listed
+
+
+class FeatureFolder(FeatureReader):
+    """Reader of npz, npy or pt files, one per video.
+
+    Args:
+        path: the folder.
+        file: a video's file in it, with `{vid}` for the video id.
+        kind: "npz", "npy" or "pt".
+        key: name of the array in the file, see `mmn.data.array_files`.
+        input_size, waits, selection: see `FeatureReader`.
+    """
+
+    def __init__(self, path: str, file: str, kind: str, key: str, input_size: int, *args, **options):
+        super().__init__(path, input_size, *args, **options)
+        self.file = file
+        self.kind = kind
+        self.key = key
+
+    def open(self) -> None:
+        if not os.path.isdir(self.path):
+            raise DataError(
+                f"the feature folder {self.path} does not exist: see dataset/README.md for where it comes from, or "
+                "rehearse with `mmn simulate-features`"
+            )
+
+    def check(self, video_ids: Iterable[str]) -> None:
+        self.open()
+        video_ids = list(video_ids)
+        missing = self._missing(video_ids)
+        if missing:
+            raise DataError(
+                f"the feature folder {self.path} lacks {len(missing)} of {len(video_ids)} videos: {listed(missing)}; "
+                f"looked for them as {self.file!r}, so complete the folder or correct the catalog entry"
+            )
+        self.read(video_ids[0])
+
+    def where(self, video_id: str) -> str:
+        return f"video {video_id} of the feature file {self._path(video_id)}"
+
+    def load(self, video_id: str) -> np.ndarray:
+        where = self.where(video_id)
+        try:
+            return READERS[self.kind](self._path(video_id), self.key, where)
+        except FileNotFoundError as error:
+            raise DataError(f"{where} does not exist: complete the folder or correct the catalog entry") from error
+        except DAMAGE as error:
+            words = textwrap.shorten(str(error).split(". ")[0], 200, placeholder=" ...") or type(error).__name__
+            raise DataError(f"{where} cannot be read ({words}): fetch or make it again if it is damaged") from error
+
+    def _path(self, video_id: str) -> str:
+        return os.path.join(self.path, self.file.replace("{vid}", video_id))
+
+    def _missing(self, video_ids: Sequence[str]) -> list[str]:
+        """The videos whose file is not there. Each folder is listed once, which is faster than asking for every file."""
+        folders: dict[str, set[str]] = {}
+        missing = []
+        for video_id in video_ids:
+            folder, name = os.path.split(self._path(video_id))
+            if folder not in folders:
+                folders[folder] = _names_in(folder)
+            if name not in folders[folder]:
+                missing.append(video_id)
+        return missing
+
+
+def _names_in(folder: str) -> set[str]:
+    try:
+        return set(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+    except OSError as error:
+        raise DataError(f"the feature folder {folder} cannot be read ({error.strerror}): correct the path") from error
