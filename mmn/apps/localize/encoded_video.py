@@ -1,8 +1,10 @@
 """A video on its way to be searched: cut into windows, then with the vectors of all its moments."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from mmn.apps.localize.search_windows import window_bounds
@@ -38,9 +40,11 @@ class EncodedVideo:
     Attributes:
         name: the video's, for messages and files.
         duration: seconds.
-        windows: (start, end) seconds of the W windows it is searched in; a short video is one.
+        windows: (start, end) seconds of the W windows it is searched in; a short video is one. They may overlap, and be of
+            several lengths.
         moments: [W, M, 2] float32 seconds, all that can be found.
         moments_contrastive, moments_iou: [W, M, C] their unit vectors, on the device they are kept on.
+        finder: [W, F, C] of some of the former, by which windows are found; see `mmn.apps.localize.find_then_ground`.
         localizer_id: `MomentLocalizer.id` of the one that made them: no other one can search them.
     """
 
@@ -50,4 +54,10 @@ class EncodedVideo:
     moments: Tensor = field(repr=False)
     moments_contrastive: Tensor = field(repr=False)
     moments_iou: Tensor = field(repr=False)
+    finder: Tensor = field(repr=False)
     localizer_id: str = field(repr=False)
+
+    @cached_property
+    def bounds(self) -> Tensor:
+        """[W, 2] float32, `windows` beside the moments."""
+        return torch.tensor(self.windows, device=self.moments.device)

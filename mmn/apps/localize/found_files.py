@@ -22,8 +22,9 @@ def format_results(video: EncodedVideo, results: Sequence[QueryResult]) -> str:
     """A line about the video, then a table per query."""
     head = f"{video.name}, {video.duration:.1f} s"
     if len(video.windows) > 1:
-        start, end = video.windows[0]
-        head += f", searched in {len(video.windows)} windows of {end - start:.1f} s"
+        lengths = sorted({f"{end - start:.1f}" for start, end in video.windows}, key=float)
+        span = lengths[0] if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
+        head += f", searched in {len(video.windows)} windows of {span} s"
     lines = [head]
     for result in results:
         rows = [

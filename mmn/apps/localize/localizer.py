@@ -23,11 +23,12 @@ from yacs.config import CfgNode
 from mmn.apps.extraction.extractor import FeatureExtractor
 from mmn.apps.localize.encoded_video import EncodedVideo, PreparedVideo
 from mmn.apps.localize.feature_source import FeatureSource, Progress, VideoInput
+from mmn.apps.localize.find_then_ground import FindThenGround, across_windows, finder_cells
 from mmn.apps.localize.moment_encoder import MomentEncoder, build_moment_encoder, usable_device
 from mmn.apps.localize.query_checks import check_top_k, checked_queries
 from mmn.apps.localize.results import QueryResult, ScoreMaps
 from mmn.apps.localize.scoring_rule import MomentScores, ScoringRule, build_scoring_rule
-from mmn.apps.localize.search_windows import check_window, choose_window, window_bounds
+from mmn.apps.localize.search_windows import check_window, place_windows, window_bounds, window_lengths
 from mmn.apps.localize.trained_model import TrainedModel, read_checkpoint
 from mmn.apps.publish.save import push_model, save_model
 from mmn.data.tokenizer import QueryTokenizer
@@ -36,7 +37,6 @@ from mmn.structures.moments import cell_moments
 from mmn.structures.proposals import ProposalCells
 from mmn.structures.query_vectors import QueryVectors
 from mmn.structures.recipe import FeatureRecipe
-from mmn.structures.windows import split_rows
 from mmn.utils.errors import ConfigError
 
 SENTENCES_AT_ONCE = 256  # that go through the text encoder in one forward pass, where there are many
@@ -278,9 +278,9 @@ class MomentLocalizer:
     ) -> EncodedVideo:
         """Everything of a video that queries need.
 
-        A video longer than all that the model was trained on is searched in windows of the median length of those,
-        each as if it were a video of its own. Where a checkpoint does not say how long they were, there is one window
-        unless asked otherwise.
+        A video longer than all that the model was trained on is searched in windows of several lengths about the median
+        of those, each as if it were a video of its own. Where a checkpoint does not say how long they were, there is one
+        window unless asked otherwise.
 
         Args:
             video: a video file, or its features, rows [T0, D] of any float type, evenly spread over the video.
@@ -300,7 +300,10 @@ class MomentLocalizer:
         windows = [prepared.rows[first:last] for first, last in prepared.spans]
         contrastive, iou = self.encoder.encode_windows(windows, device)
         moments = prepared.moments.to(contrastive.device)
-        return EncodedVideo(prepared.name, prepared.duration, prepared.windows, moments, contrastive, iou, self.id)
+        finder = contrastive[:, finder_cells(self.cells).to(device)] if len(windows) > 1 else contrastive
+        return EncodedVideo(
+            prepared.name, prepared.duration, prepared.windows, moments, contrastive, iou, finder, self.id
+        )
 
     def prepare_video(
         self,
@@ -319,7 +322,8 @@ class MomentLocalizer:
         """
         check_window(window, overlap)  # first: extracting the features may take long
         name, duration, rows = self.features.read(video, duration, recipe, name, on_progress)
-        spans = split_rows(len(rows), duration, *choose_window(duration, window, overlap, self.train_durations))
+        lengths = window_lengths(duration, window, overlap, self.train_durations)
+        spans = place_windows(len(rows), duration, lengths, overlap)
         bounds = window_bounds(spans, len(rows), duration)
         lengths = (bounds[:, 1] - bounds[:, 0]).float()
         moments = cell_moments(self.cells, lengths) + bounds[:, :1, None].float()
@@ -351,7 +355,8 @@ class MomentLocalizer:
     def localize(
         self, video: EncodedVideo | VideoInput, queries: str | Sequence[str], top_k: int = 5, **encoding
     ) -> list[QueryResult]:
-        """The best moments of each query, as evaluation ranks them; those of all windows compete in one suppression.
+        """The best moments of each query: in a video of one window as evaluation ranks them, in a longer one by
+        `FindThenGround`.
 
         Args:
             video: an encoded video, or what `encode_video` takes.
@@ -366,7 +371,11 @@ class MomentLocalizer:
         check_top_k(top_k)
         queries, distinct = checked_queries(queries)
         video = self._encoded(video, encoding)
-        found = self.rule.best_moments(video.moments, self._scores(video, distinct), top_k)
+        if len(video.windows) == 1:
+            found = self.rule.best_moments(video.moments, self._scores(video, distinct), top_k)
+        else:
+            search = FindThenGround(across_windows(self.rule), self.cells)
+            found = search.best_moments(video, *self.encoder.encode_sentences(distinct), top_k)
         results = {query: QueryResult(query, moments) for query, moments in zip(distinct, found, strict=True)}
         return [results[query] for query in queries]
 
@@ -409,4 +418,5 @@ class MomentLocalizer:
                 self.encoder.encode_sentences(queries), (video.moments_contrastive, video.moments_iou), strict=True
             )
         )
-        return self.rule.score_moments(*cosines)
+        rule = self.rule if len(video.windows) == 1 else across_windows(self.rule)
+        return rule.score_moments(*cosines)
