@@ -5,8 +5,9 @@ mmn benchmark [--settings charades activitynet tacos] [--modes eval train] [--re
 
 from argparse import Namespace
 
-from mmn.apps.benchmark.batch_sizes import SETTINGS
+from mmn.apps.benchmark.batch_sizes import LONG_VIDEO_MINUTES, SETTINGS
 from mmn.commands.frame import CommandParser
+from mmn.utils.errors import ConfigError
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -22,6 +23,15 @@ def add_arguments(parser: CommandParser) -> None:
     )
     parser.add_argument("--latency", action="store_true", help="instead, time single queries on an encoded video")
     parser.add_argument(
+        "--long-recall",
+        action="store_true",
+        help="instead, recall in synthetic videos joined to long ones; needs --ckpt",
+    )
+    parser.add_argument(
+        "--minutes", type=float, nargs="+", default=list(LONG_VIDEO_MINUTES), help="of those (default %(default)s)"
+    )
+    parser.add_argument("--split", choices=["val", "test"], default="test", help="of those (default %(default)s)")
+    parser.add_argument(
         "--ckpt", type="path", help="of this model, with --latency; by default the first of --settings, random weights"
     )
 
@@ -30,9 +40,14 @@ def run(args: Namespace) -> None:
     from mmn.apps.benchmark.benchmark_tables import run_benchmark
     from mmn.apps.benchmark.growth import plot_growth
     from mmn.apps.benchmark.latency import print_latency
+    from mmn.apps.benchmark.long_recall import print_long_recall
 
     if args.latency:
         print_latency(args.ckpt, args.settings[0], args.repeats)
+    elif args.long_recall:
+        if args.ckpt is None:
+            raise ConfigError("--long-recall measures a model of configs/synthetic.yaml: name its checkpoint by --ckpt")
+        print_long_recall(args.ckpt, args.minutes, args.split)
     elif args.growth:
         plot_growth(args.growth, args.repeats)
     else:

@@ -24,3 +24,5 @@ SETTINGS = {
     "activitynet": Setting("activitynet", 4, 4, 120.0),
     "tacos": Setting("tacos", 1, 60, 280.0),
 }
+
+LONG_VIDEO_MINUTES = (1.0, 5.0, 20.0, 60.0, 180.0)

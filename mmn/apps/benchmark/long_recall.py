@@ -1,0 +1,140 @@
+"""Recall in long videos: synthetic videos joined to one of minutes or hours, searched by all their sentences.
+
+What a sentence says may happen more than once in an hour. One place is annotated and right; beside it stands the recall
+where every place of the same concepts counts, and the ceiling: the mean of 1 over the number of such places, which is what
+a perfect search gets at the annotated one.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from terminaltables import AsciiTable
+
+from mmn.apps.benchmark.batch_sizes import LONG_VIDEO_MINUTES
+from mmn.apps.localize.find_then_ground import FindThenGround, across_windows
+from mmn.apps.localize.localizer import MomentLocalizer
+from mmn.apps.localize.results import LocalizedMoment
+from mmn.apps.synthetic.options import SyntheticOptions
+from mmn.apps.synthetic.synthetic_moments import SPLITS, Segment, concept_vectors, make_features, make_video
+from mmn.structures.moments import temporal_iou
+
+TOP_K = 5
+IOU = 0.5
+ALL_CELLS = 2**62
+LEAST_SECONDS = 60.0 * max(LONG_VIDEO_MINUTES)  # in all: every length is asked the same sentences, up to the last video
+COLUMNS = ("minutes", "windows", "search", "R@1,IoU@0.5", "any such place", "R@1,IoU@0.7", "R@5,IoU@0.5")
+
+
+@dataclass(frozen=True)
+class JoinedVideo:
+    """Synthetic videos one after the other.
+
+    Attributes:
+        rows: [T0, D] float32.
+        duration: seconds.
+        sentences: S texts.
+        moments: [S, 2] float32 seconds, where each is annotated.
+        places: of each, [P, 2] float32 seconds of all that shows the same concepts.
+    """
+
+    rows: np.ndarray
+    duration: float
+    sentences: list[str]
+    moments: torch.Tensor
+    places: list[torch.Tensor]
+
+
+def join_videos(split: str, seconds: float, least_seconds: float, options: SyntheticOptions) -> Iterator[JoinedVideo]:
+    """Joined videos of at least `seconds` each, from as many of a split, in order, as make `least_seconds` in all.
+
+    Beyond those of the dataset the split goes on, as `make_video` makes it.
+    """
+    concepts = concept_vectors(options.dim, options.seed)
+    parts, length, total, number = [], 0.0, 0.0, 0
+    while total < least_seconds:
+        video = make_video(split, number, options.seed)
+        generator = np.random.default_rng([options.seed, SPLITS.index(split), number, 1])
+        parts.append((length, video, make_features(video, concepts, options, generator)))
+        length, total, number = length + video.duration, total + video.duration, number + 1
+        if length >= seconds:
+            yield _join(parts, length)
+            parts, length = [], 0.0
+
+
+def _join(parts: list, duration: float) -> JoinedVideo:
+    shown = [
+        (segment, [start + segment.start, start + segment.end])
+        for start, video, _ in parts
+        for segment in video.segments
+    ]
+    places: dict[tuple, list] = {}
+    for segment, bounds in shown:
+        places.setdefault(_concepts(segment), []).append(bounds)
+    told = [(segment, bounds) for segment, bounds in shown if segment.sentence is not None]
+    return JoinedVideo(
+        np.concatenate([rows for *_, rows in parts]),
+        duration,
+        [segment.sentence for segment, _ in told],
+        torch.tensor([bounds for _, bounds in told]),
+        [torch.tensor(places[_concepts(segment)]) for segment, _ in told],
+    )
+
+
+def _concepts(segment: Segment) -> tuple[str | None, ...]:
+    return segment.verb, segment.object, segment.place
+
+
+def searches(localizer: MomentLocalizer) -> dict[str, tuple[bool, FindThenGround]]:
+    """By name: whether there are windows of several scales, and the search; each adds one stage, the last is `localize`."""
+    whole = FindThenGround(across_windows(localizer.rule), localizer.cells)
+    every = replace(whole, max_cells=ALL_CELLS)
+    alone = replace(every, asks_all=False)
+    return {
+        "one scale, scores of one video": (False, replace(alone, rule=localizer.rule)),
+        "several scales": (True, replace(alone, rule=localizer.rule)),
+        "and scores that compare": (True, alone),
+        "and asked in all windows": (True, every),
+        "and windows found first": (True, whole),
+    }
+
+
+def print_long_recall(ckpt: str, minutes: Sequence[float] = LONG_VIDEO_MINUTES, split: str = "test") -> None:
+    """Print recall by length and by search, for a model of `configs/synthetic.yaml`."""
+    localizer = MomentLocalizer.from_checkpoint(ckpt)
+    options = SyntheticOptions()
+    rows = []
+    for length in minutes:
+        videos = list(join_videos(split, 60 * length, LEAST_SECONDS, options))
+        ceiling = np.mean([1 / len(places) for video in videos for places in video.places])
+        count = sum(len(video.sentences) for video in videos)
+        print(f"{length:g} minutes: {len(videos)} videos, {count} sentences, ceiling {100 * ceiling:.1f}", flush=True)
+        for name, figures in measure_searches(localizer, videos).items():
+            rows.append(
+                [f"{length:g}", str(figures["windows"]), name, *(f"{100 * share:.1f}" for share in figures["recall"])]
+            )
+            print(*rows[-1], sep="  ", flush=True)
+    print(AsciiTable([list(COLUMNS), *rows]).table)
+
+
+def measure_searches(localizer: MomentLocalizer, videos: Sequence[JoinedVideo]) -> Mapping[str, dict]:
+    """By the names of `searches`: "windows" of a video, and "recall", shares in the order of COLUMNS."""
+    figures = {}
+    for name, (several, search) in searches(localizer).items():
+        window = None if several else localizer.train_durations["median"]
+        hits, num_windows = [], []
+        for video in videos:
+            encoded = localizer.encode_video(video.rows, video.duration, window)
+            num_windows.append(len(encoded.windows))
+            found = search.best_moments(encoded, *localizer.encoder.encode_sentences(video.sentences), TOP_K)
+            hits += [_hits(*query) for query in zip(found, video.moments, video.places, strict=True)]
+        figures[name] = {"windows": round(float(np.mean(num_windows))), "recall": np.mean(hits, axis=0).tolist()}
+    return figures
+
+
+def _hits(found: Sequence[LocalizedMoment], moment: torch.Tensor, places: torch.Tensor) -> list[bool]:
+    bounds = torch.tensor([(one.start, one.end) for one in found])
+    ious = temporal_iou(bounds, moment)
+    any_place = temporal_iou(bounds[:1], places).max()
+    return [bool(value) for value in (ious[0] >= IOU, any_place >= IOU, ious[0] >= 0.7, ious.max() >= IOU)]
