@@ -29,7 +29,7 @@ COLUMNS = ("minutes", "windows", "search", "R@1,IoU@0.5", "any such place", "R@1
 
 @dataclass(frozen=True)
 class JoinedVideo:
-    """Synthetic videos one after the other.
+    """A video made of synthetic ones, one after the other.
 
     Attributes:
         rows: [T0, D] float32.
