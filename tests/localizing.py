@@ -35,7 +35,9 @@ def colour_extractor(recipe=RECIPE):
             colour = frame.image.reshape(1, -1, 3).mean(1) / 255
             yield np.pad(colour.astype(np.float32), ((0, 0), (0, DIM - 3)), constant_values=0.1)
 
-    return SimpleNamespace(recipe=recipe, frames=lambda path: iter_frames(path, recipe.fps), encode=encode)
+    return SimpleNamespace(
+        recipe=recipe, frames=lambda path, start=0.0: iter_frames(path, recipe.fps, start), encode=encode
+    )
 
 
 def checkpoint_content(cfg, **changes):

@@ -31,6 +31,12 @@ def add_arguments(parser: CommandParser) -> None:
     long = parser.add_argument_group("long videos")
     long.add_argument("--window", type=float, metavar="SECONDS", help="search in windows of this length")
     long.add_argument("--overlap", type=float, metavar="SECONDS", help="of neighbouring windows; default half a window")
+    long.add_argument(
+        "--cache",
+        type="path",
+        metavar="DIR",
+        help="keep the encoding there: a stopped one goes on, a whole one is loaded",
+    )
     features = parser.add_argument_group("features, by default extracted as the checkpoint says")
     features.add_argument("--features", type="path", metavar="H5", help="take them from this file")
     features.add_argument("--feature-key", default="{vid}", help='where in the file (default "%(default)s")')
@@ -59,4 +65,5 @@ def run(args: Namespace) -> None:
         Outputs(args.json, args.plot, args.clip_dir),
         args.window,
         args.overlap,
+        args.cache,
     )

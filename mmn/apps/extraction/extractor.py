@@ -116,9 +116,9 @@ class FeatureExtractor:
         """The feature rows of one video in parts [b, D], each as soon as it is known. Errors as in `extract`."""
         return self.encode(self.frames(path), os.fspath(path))
 
-    def frames(self, path: str | os.PathLike) -> Iterator[Frame]:
-        """The frames of a video that its features are made of."""
-        return iter_frames(path, self.recipe.fps, allow_truncated=self.allow_truncated)
+    def frames(self, path: str | os.PathLike, start: float = 0.0) -> Iterator[Frame]:
+        """The frames of a video that its features are made of, from `start` seconds on."""
+        return iter_frames(path, self.recipe.fps, start, allow_truncated=self.allow_truncated)
 
     def encode(self, frames: Iterable[Frame], where: str = "the video") -> Iterator[np.ndarray]:
         """Frames that were sampled at the recipe's fps -> feature rows in parts [b, D] float32."""

@@ -25,10 +25,17 @@ class ExtractionProgress:
         self.num_done = self.num_frames = 0
         self.video_seconds = 0.0  # of finished videos
         self.done_bytes = 0.0  # of finished videos, and of the share of the one at hand
+        self.earlier_bytes = 0.0  # of `done_bytes`, those of an earlier run
         self.start = self.last_report = time.perf_counter()
         on_terminal = enabled and sys.stderr.isatty()
         layout = "{percentage:3.0f}%|{bar}| {desc} [{elapsed}<{remaining}{postfix}]"
         self.bar = tqdm(total=self.num_bytes, dynamic_ncols=True, bar_format=layout) if on_terminal else None
+
+    def resume(self, num_bytes: float) -> None:
+        """Leave the bytes that an earlier run had done out of the speed."""
+        self.earlier_bytes = num_bytes
+        if self.bar is not None:
+            self.bar.initial = num_bytes
 
     def advance(self, name: str, position: float, num_bytes: float) -> None:
         """After a frame of video `name`: `position` is its time in seconds, `num_bytes` the share of the file up to it."""
@@ -46,7 +53,7 @@ class ExtractionProgress:
             self.bar.n = done
             self.bar.refresh()
             return
-        to_go = (now - self.start) * (self.num_bytes - done) / max(done, 1)
+        to_go = (now - self.start) * (self.num_bytes - done) / max(done - self.earlier_bytes, 1)
         get_logger().info("%s, %s, eta %s", text, speed, hours_minutes_seconds(to_go))
 
     def finish_video(self, seconds: float, num_bytes: int) -> None:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from mmn.apps.localize.search_windows import window_bounds
+from mmn.structures.moments import cell_moments
+from mmn.structures.proposals import ProposalCells
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,16 @@ class PreparedVideo:
         return tuple((start, end) for start, end in window_bounds(self.spans, len(self.rows), self.duration).tolist())
 
 
+def cut_video(
+    name: str, duration: float, rows: np.ndarray, spans: list[tuple[int, int]], cells: ProposalCells
+) -> PreparedVideo:
+    """A video that is cut into windows, with the moments of all of them."""
+    bounds = window_bounds(spans, len(rows), duration)
+    lengths = (bounds[:, 1] - bounds[:, 0]).float()
+    moments = cell_moments(cells, lengths) + bounds[:, :1, None].float()
+    return PreparedVideo(name, duration, rows, spans, moments)
+
+
 @dataclass(frozen=True, eq=False)
 class EncodedVideo:
     """A video as a model sees it, to be asked any number of queries. Made by `MomentLocalizer.encode_video`.
@@ -45,6 +57,7 @@ class EncodedVideo:
         moments: [W, M, 2] float32 seconds, all that can be found.
         moments_contrastive, moments_iou: [W, M, C] their unit vectors, on the device they are kept on.
         finder: [W, F, C] of some of the former, by which windows are found; see `mmn.apps.localize.find_then_ground`.
+        keeps: what the vectors' files go with, where they are in a folder for the time being.
         localizer_id: `MomentLocalizer.id` of the one that made them: no other one can search them.
     """
 
@@ -56,6 +69,7 @@ class EncodedVideo:
     moments_iou: Tensor = field(repr=False)
     finder: Tensor = field(repr=False)
     localizer_id: str = field(repr=False)
+    keeps: object = field(default=None, repr=False)
 
     @cached_property
     def bounds(self) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mmn.apps.extraction.extractor import FeatureExtractor
+from mmn.apps.extraction.video_parts import OnFrame, told, video_parts
 from mmn.apps.video.decode import Frame, probe
 from mmn.data.annotations import LONGEST, SHORTEST
 from mmn.data.features import checked_rows
@@ -24,12 +25,20 @@ Progress = Callable[[float, float], None]
 """Called with (seconds decoded, seconds of the video)."""
 
 
-class VideoFeatures(NamedTuple):
-    """A video's name, its duration in seconds, and its feature rows [T0, D] float32."""
+class GivenVideo(NamedTuple):
+    """A video whose features are there, or can be made.
+
+    Attributes:
+        name: the video's, for messages and files.
+        duration: seconds.
+        rows: [T0, D] float32 where they are given; None where they are made of the file `path`.
+        path: "" where rows are given.
+    """
 
     name: str
     duration: float
-    rows: np.ndarray
+    rows: np.ndarray | None
+    path: str = ""
 
 
 class FeatureSource:
@@ -81,22 +90,25 @@ class FeatureSource:
                 f"{self.recipe.differences(recipe)}: extract them by the model's recipe"
             )
 
-    def read(
+    def look_at(
         self,
         video: VideoInput,
         duration: float | None = None,
         recipe: FeatureRecipe | None = None,
         name: str | None = None,
-        on_progress: Progress | None = None,
-    ) -> VideoFeatures:
-        """The features of a video; arguments and errors as in `MomentLocalizer.encode_video`."""
+    ) -> GivenVideo:
+        """The video, before any features are made; arguments and errors as in `MomentLocalizer.encode_video`."""
         if isinstance(video, (str, os.PathLike)):
+            path = os.fspath(video)
             if duration is not None or recipe is not None:
                 raise ConfigError(
-                    f"duration and recipe go with features, but {os.fspath(video)} is the path of a video: leave them out"
+                    f"duration and recipe go with features, but {path} is the path of a video: leave them out"
                 )
-            rows, duration = self._extract(os.fspath(video), on_progress)
-            return VideoFeatures(name or Path(video).stem, duration, rows)
+            self._extractor_for(path)
+            seconds = probe(path).duration
+            if not SHORTEST <= seconds <= LONGEST:
+                raise DataError(f"{path} has a length of {seconds} seconds: there is no moment to find")
+            return GivenVideo(name or Path(path).stem, seconds, None, path)
         if isinstance(video, Tensor):
             video = video.detach().cpu()
             video = (video.float() if video.is_floating_point() else video).numpy()  # NumPy has no bfloat16
@@ -113,23 +125,24 @@ class FeatureSource:
             raise DataError(f"{name} has a duration of {duration!r} seconds: it must be a finite number above 0")
         if recipe is not None:
             self.check_recipe(recipe, f"the features of {name}")
-        return VideoFeatures(name, float(seconds), checked_rows(video, self.input_size, name))
+        return GivenVideo(name, float(seconds), checked_rows(video, self.input_size, name))
 
-    def _extract(self, path: str, on_progress: Progress | None) -> tuple[np.ndarray, float]:
-        """Feature rows and seconds of a video file."""
-        extractor = self._extractor_for(path)
-        duration = probe(path).duration
-        if not SHORTEST <= duration <= LONGEST:
-            raise DataError(f"{path} has a length of {duration} seconds: there is no moment to find")
+    def rows(self, video: GivenVideo, on_progress: Progress | None) -> np.ndarray:
+        """All feature rows [T0, D] of a video. Raises DataError where its file cannot be decoded."""
+        if video.rows is not None:
+            return video.rows
+        extractor, on_frame = self._extractor_for(video.path), _on_frame(video, on_progress)
+        frames = told(extractor.frames(video.path), on_frame)
+        return self._checked(np.concatenate(list(extractor.encode(frames, video.path))), video.path)
 
-        def frames() -> Iterator[Frame]:
-            for frame in extractor.frames(path):
-                yield frame
-                if on_progress is not None:
-                    on_progress(frame.time, duration)
+    def parts(self, video: GivenVideo, first: int, on_progress: Progress | None) -> Iterator[np.ndarray]:
+        """The feature rows of a video file in parts, see `video_parts`."""
+        extractor = self._extractor_for(video.path)
+        for rows in video_parts(extractor, video.path, first, _on_frame(video, on_progress)):
+            yield self._checked(rows, video.path)
 
-        rows = np.concatenate(list(extractor.encode(frames(), path)))
-        return checked_rows(rows, self.input_size, f"what the extractor makes of {path}"), duration
+    def _checked(self, rows: np.ndarray, path: str) -> np.ndarray:
+        return checked_rows(rows, self.input_size, f"what the extractor makes of {path}")
 
     def _extractor_for(self, path: str) -> FeatureExtractor:
         with self._lock:
@@ -151,3 +164,11 @@ class FeatureSource:
                 f"the features that {self.model_name} was trained on cannot be extracted here: {error} "
                 "(backbone_weights= in Python, --backbone-weights on the command line)"
             ) from error
+
+
+def _on_frame(video: GivenVideo, on_progress: Progress | None) -> OnFrame:
+    def tell(frame: Frame) -> None:
+        if on_progress is not None:
+            on_progress(frame.time, video.duration)
+
+    return tell

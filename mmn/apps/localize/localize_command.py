@@ -53,6 +53,7 @@ def localize_video(
     outputs: Outputs,
     window: float | None = None,
     overlap: float | None = None,
+    cache: str | None = None,
 ) -> None:
     """Print a table per query and write the files that are asked for.
 
@@ -62,7 +63,7 @@ def localize_video(
     check_top_k(top_k)
     checked_queries(queries)
     _check_outputs(outputs, source, len(queries))
-    video = encode_source(localizer, source, window, overlap)
+    video = encode_source(localizer, source, window, overlap, cache)
     results = localizer.localize(video, queries, top_k)
     print(format_results(video, results), flush=True)
     if outputs.json:

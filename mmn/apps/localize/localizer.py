@@ -21,19 +21,20 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from mmn.apps.extraction.extractor import FeatureExtractor
-from mmn.apps.localize.encoded_video import EncodedVideo, PreparedVideo
-from mmn.apps.localize.feature_source import FeatureSource, Progress, VideoInput
+from mmn.apps.extraction.video_parts import PART_SECONDS
+from mmn.apps.localize.encode_in_parts import PartwiseEncoding
+from mmn.apps.localize.encoded_video import EncodedVideo, PreparedVideo, cut_video
+from mmn.apps.localize.feature_source import FeatureSource, GivenVideo, Progress, VideoInput
 from mmn.apps.localize.find_then_ground import FindThenGround, across_windows, finder_cells
 from mmn.apps.localize.moment_encoder import MomentEncoder, build_moment_encoder, usable_device
 from mmn.apps.localize.query_checks import check_top_k, checked_queries
 from mmn.apps.localize.results import QueryResult, ScoreMaps
 from mmn.apps.localize.scoring_rule import MomentScores, ScoringRule, build_scoring_rule
-from mmn.apps.localize.search_windows import check_window, place_windows, window_bounds, window_lengths
+from mmn.apps.localize.search_windows import check_window, place_windows, window_lengths
 from mmn.apps.localize.trained_model import TrainedModel, read_checkpoint
 from mmn.apps.publish.save import push_model, save_model
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.modeling.mmn import MMN
-from mmn.structures.moments import cell_moments
 from mmn.structures.proposals import ProposalCells
 from mmn.structures.query_vectors import QueryVectors
 from mmn.structures.recipe import FeatureRecipe
@@ -275,6 +276,7 @@ class MomentLocalizer:
         name: str | None = None,
         keep_on: torch.device | str | None = None,
         on_progress: Progress | None = None,
+        cache: str | os.PathLike | None = None,
     ) -> EncodedVideo:
         """Everything of a video that queries need.
 
@@ -289,14 +291,24 @@ class MomentLocalizer:
             overlap: seconds that neighbouring windows share at least; by default half a window.
             recipe: description of the given features, where it is known: another one than the model's is refused.
             name: the video's, for messages and files; by default the file's.
-            keep_on: the device that the vectors stay on and that queries are matched on; by default the model's.
+            keep_on: the device that the vectors stay on and that queries are matched on; by default the model's, or of a
+                video of more than PART_SECONDS, files, from which queries are matched on the CPU.
             on_progress: called with (seconds decoded, seconds of the video) for every frame that is read of a file.
+            cache: a folder for these files, of any number of videos: an encoding that is stopped goes on there, and one
+                that is done is loaded, on the CPU whatever the length. By default they go with the result.
         Raises:
             DataError: no such video, one that cannot be decoded, features that do not fit the model.
             ConfigError: windows that cannot be, a video file for a model that does not say which features it needs.
         """
+        check_window(window, overlap)  # first: extracting the features may take long
+        given = self.features.look_at(video, duration, recipe, name)
+        if cache is not None or (keep_on is None and given.duration > PART_SECONDS):
+            lengths = window_lengths(given.duration, window, overlap, self.train_durations)
+            place = None if cache is None else os.fspath(cache)
+            steps = PartwiseEncoding(self.encoder, self.features, self.id)
+            return steps.encode(given, lengths, overlap, place, on_progress)
         device = self.device if keep_on is None else usable_device(keep_on)
-        prepared = self.prepare_video(video, duration, window, overlap, recipe, name, on_progress)
+        prepared = self._prepare(given, window, overlap, on_progress)
         windows = [prepared.rows[first:last] for first, last in prepared.spans]
         contrastive, iou = self.encoder.encode_windows(windows, device)
         moments = prepared.moments.to(contrastive.device)
@@ -321,13 +333,15 @@ class MomentLocalizer:
         `window_clips`, then `encode_clips`.
         """
         check_window(window, overlap)  # first: extracting the features may take long
-        name, duration, rows = self.features.read(video, duration, recipe, name, on_progress)
-        lengths = window_lengths(duration, window, overlap, self.train_durations)
-        spans = place_windows(len(rows), duration, lengths, overlap)
-        bounds = window_bounds(spans, len(rows), duration)
-        lengths = (bounds[:, 1] - bounds[:, 0]).float()
-        moments = cell_moments(self.cells, lengths) + bounds[:, :1, None].float()
-        return PreparedVideo(name, duration, rows, spans, moments)
+        return self._prepare(self.features.look_at(video, duration, recipe, name), window, overlap, on_progress)
+
+    def _prepare(
+        self, video: GivenVideo, window: float | None, overlap: float | None, on_progress: Progress | None
+    ) -> PreparedVideo:
+        lengths = window_lengths(video.duration, window, overlap, self.train_durations)
+        rows = self.features.rows(video, on_progress)
+        spans = place_windows(len(rows), video.duration, lengths, overlap)
+        return cut_video(video.name, video.duration, rows, spans, self.cells)
 
     def window_clips(self, video: PreparedVideo, window: int) -> np.ndarray:
         """One window as the network takes it, [P, D] float32."""

@@ -40,31 +40,38 @@ class VideoSource:
 
 
 def encode_source(
-    localizer: MomentLocalizer, source: VideoSource, window: float | None, overlap: float | None
+    localizer: MomentLocalizer,
+    source: VideoSource,
+    window: float | None,
+    overlap: float | None,
+    cache: str | None = None,
 ) -> EncodedVideo:
-    """Encode the video of `source`.
+    """Encode the video of `source`; `window`, `overlap` and `cache` as in `MomentLocalizer.encode_video`.
 
     Raises ConfigError or DataError where its parts do not go together, and what `MomentLocalizer.encode_video` raises.
     """
     if source.features is None:
         if source.duration is not None:
             raise ConfigError("--duration goes with --features: a video file says itself how long it is")
-        return _encode_file(localizer, source, window, overlap)
+        return _encode_file(localizer, source, window, overlap, cache)
     rows, duration, recipe = _read_features(source, localizer.input_size)
-    return localizer.encode_video(rows, duration, window, overlap, recipe, source.name)
+    return localizer.encode_video(rows, duration, window, overlap, recipe, source.name, cache=cache)
 
 
 def _encode_file(
-    localizer: MomentLocalizer, source: VideoSource, window: float | None, overlap: float | None
+    localizer: MomentLocalizer, source: VideoSource, window: float | None, overlap: float | None, cache: str | None
 ) -> EncodedVideo:
     size = os.path.getsize(source.video) if source.is_file else 0
     progress = ExtractionProgress(1, size, enabled=True)
 
     def show(seconds: float, duration: float) -> None:
-        progress.advance(source.name, seconds, size * min(seconds / duration, 1.0))
+        share = size * min(seconds / duration, 1.0)
+        if not progress.num_frames:
+            progress.resume(share)
+        progress.advance(source.name, seconds, share)
 
     try:
-        return localizer.encode_video(source.video, window=window, overlap=overlap, on_progress=show)
+        return localizer.encode_video(source.video, window=window, overlap=overlap, on_progress=show, cache=cache)
     finally:
         progress.close()
 

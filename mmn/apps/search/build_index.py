@@ -6,10 +6,10 @@ A build that is stopped, or killed, goes on where it was: a video whose source h
 from collections.abc import Sequence
 
 from mmn.apps.extraction.video_files import VideoFile, share_out
+from mmn.apps.localize.identity import model_identity
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.search.encode_collection import BuildResult, CollectionEncoder
 from mmn.apps.search.indexed_video import BuildSettings, index_info
-from mmn.apps.search.model_identity import model_identity
 from mmn.apps.search.vector_store import VectorStore, default_store, ensure_store, has_index, open_store
 from mmn.apps.search.video_collections import VideoCollection
 from mmn.structures.recipe import FeatureRecipe
@@ -40,7 +40,7 @@ def build_index(
     if collection.recipe is not None:
         localizer.check_recipe(collection.recipe, "those of the videos")
     videos = collection.videos()
-    identity = model_identity(localizer)
+    identity = model_identity(localizer.encoder)
     if comm.get_rank() == 0 and not has_index(place):
         _create(localizer, identity, collection, place, engine, settings or BuildSettings(), len(videos))
     comm.barrier()

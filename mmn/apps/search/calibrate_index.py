@@ -9,12 +9,12 @@ import numpy as np
 from terminaltables import AsciiTable
 from yacs.config import CfgNode
 
+from mmn.apps.localize.identity import model_identity
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.probes.similar_sentences import words
 from mmn.apps.search.build_index import build_index
 from mmn.apps.search.confidence import Calibration, Rates, best_cosines, fit_calibration, measure_rates
 from mmn.apps.search.indexed_video import BuildSettings
-from mmn.apps.search.model_identity import model_identity
 from mmn.apps.search.moment_index import check_model
 from mmn.apps.search.vector_store import open_store
 from mmn.apps.search.video_collections import SplitCollection
@@ -47,7 +47,7 @@ def calibrate_index(
     splits, split = Splits(cfg), split or _validation_split(cfg)
     measured = split_names(cfg, "TEST") if measured is None else measured
     with open_store(place) as index:
-        check_model(index, localizer, model_identity(localizer))
+        check_model(index, localizer, model_identity(localizer.encoder))
         settings = BuildSettings.of(index.info.build)
         best, is_own = _compare(localizer, cfg, splits.find(split), settings)
         calibration = fit_calibration(split, best, is_own)

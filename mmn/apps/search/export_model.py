@@ -6,7 +6,7 @@ from dataclasses import replace
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.localize.trained_model import TrainedModel, read_checkpoint
 from mmn.apps.publish.save import Evidence, push_model, save_model
-from mmn.apps.search.model_identity import model_identity
+from mmn.apps.localize.identity import model_identity
 from mmn.apps.search.moment_index import check_model
 from mmn.apps.search.vector_store import open_store
 from mmn.utils.checkpoint import SAFETENSORS, export_weights
@@ -52,7 +52,7 @@ def _calibration(place: str, trained: TrainedModel) -> dict[str, object]:
     """The calibration of an index. Raises ConfigError where it is not the model's, or not calibrated."""
     localizer = MomentLocalizer.from_trained(trained, "cpu")
     with open_store(place) as store:
-        check_model(store, localizer, model_identity(localizer))
+        check_model(store, localizer, model_identity(localizer.encoder))
         if store.info.calibration is None:
             raise ConfigError(
                 f"the index {place} is not calibrated: run tools/calibrate_index.py --index {place} --ckpt W --split S"

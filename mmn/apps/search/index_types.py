@@ -75,7 +75,7 @@ class IndexInfo:
 
     Attributes:
         dim: C.
-        model: `mmn.apps.search.model_identity.model_identity` of the model that the vectors are from.
+        model: `mmn.apps.localize.identity.model_identity` of the model that the vectors are from.
         model_name: the place where that model was, for messages.
         recipe: description of the features, as plain values (`FeatureRecipe.to_dict`); None where it is not known.
         build: the way the moments were made: windows, pruning.

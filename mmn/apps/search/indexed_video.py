@@ -1,19 +1,17 @@
 """The form in which an index holds a video, and itself: moments and vectors of an encoded video, and a description."""
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from mmn.apps.localize.encoded_video import EncodedVideo
+from mmn.apps.localize.identity import model_identity
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.search.index_types import IndexInfo, VideoMoments
-from mmn.apps.search.model_identity import model_identity
 from mmn.apps.search.pruning import kept_moments
 from mmn.structures.recipe import FeatureRecipe
 from mmn.utils.errors import ConfigError
@@ -63,7 +61,7 @@ def index_info(
     recipe = recipe or localizer.recipe
     return IndexInfo(
         dim=localizer.joint_space_size,
-        model=identity or model_identity(localizer),
+        model=identity or model_identity(localizer.encoder),
         model_name=os.path.abspath(localizer.path) if localizer.path else localizer.source,
         recipe=None if recipe is None else json.loads(json.dumps(recipe.to_dict())),
         build=(settings or BuildSettings()).to_dict(),
@@ -95,18 +93,3 @@ def pack_moments(
         kept = kept_moments(seconds, (contrastive, iou), settings.prune)
         columns = [part[kept] for part in columns]
     return VideoMoments(video_id, duration, *columns, source, path)
-
-
-def features_source(rows: np.ndarray, duration: float) -> str:
-    """`VideoMoments.source` of a video that is there as feature rows [T0, D]: it changes with them and the duration."""
-    digest = hashlib.sha256(f"{rows.dtype.str} {rows.shape} {float(duration)!r}".encode())
-    digest.update(np.ascontiguousarray(rows).data)
-    return digest.hexdigest()
-
-
-def file_source(path: str, recipe: FeatureRecipe) -> str:
-    """`VideoMoments.source` of a video file: it changes with the file's size and time of change, and the recipe."""
-    status = os.stat(path)
-    words = {**recipe.to_dict(), "weights": "", "versions": {}}
-    text = json.dumps([status.st_size, status.st_mtime_ns, words], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()

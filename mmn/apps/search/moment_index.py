@@ -18,12 +18,12 @@ import numpy as np
 import torch
 
 from mmn.apps.localize.encoded_video import EncodedVideo
+from mmn.apps.localize.identity import model_identity
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.localize.moment_encoder import usable_device
 from mmn.apps.localize.query_checks import check_top_k, checked_queries
 from mmn.apps.search.confidence import Calibration
 from mmn.apps.search.index_types import MomentFilter, VideoMoments
-from mmn.apps.search.model_identity import model_identity
 from mmn.apps.search.ranking_rules import DEFAULT_PER_VIDEO, DEFAULT_RULE, EXAMPLE_RULE, find_rule
 from mmn.apps.search.retrieval import RankedMoments, SearchPlan, Span, retrieve
 from mmn.apps.search.search_results import FoundMoment, SearchResult
@@ -47,7 +47,7 @@ class MomentIndex:
     """
 
     def __init__(self, engine: VectorStore, localizer: MomentLocalizer):
-        self.identity = model_identity(localizer)
+        self.identity = model_identity(localizer.encoder)
         check_model(engine, localizer, self.identity)
         self.store = engine
         self.localizer = localizer

@@ -10,8 +10,9 @@ import numpy as np
 
 from mmn.apps.extraction.video_files import VideoFile, list_videos
 from mmn.apps.localize.encoded_video import PreparedVideo
+from mmn.apps.localize.identity import features_source, file_source
 from mmn.apps.localize.localizer import MomentLocalizer
-from mmn.apps.search.indexed_video import BuildSettings, features_source, file_source
+from mmn.apps.search.indexed_video import BuildSettings
 from mmn.data.annotation_files import read_annotation_json
 from mmn.data.annotations import VideoAnnotation
 from mmn.data.feature_tracks import FeatureTracks

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from tiny import run_python, tiny_config
 
 from mmn import MomentLocalizer
-from mmn.apps.search.model_identity import model_identity
+from mmn.apps.localize.identity import model_identity
 from mmn.utils.checkpoint import load_checkpoint
 from mmn.utils.errors import CheckpointError, ConfigError, UserError
 from mmn.utils.model_folder import file_sha256
@@ -88,7 +88,8 @@ def test_folder_says_all_that_the_checkpoint_says_and_nothing_of_the_machine(loc
 
 
 def test_index_takes_the_folder_for_the_model_of_its_checkpoint(localizer, written):
-    assert model_identity(MomentLocalizer.from_pretrained(written, device="cpu")) == model_identity(localizer)
+    pulled = MomentLocalizer.from_pretrained(written, device="cpu")
+    assert model_identity(pulled.encoder) == model_identity(localizer.encoder)
 
 
 def test_folder_is_a_checkpoint_to_whatever_takes_one(checkpoint, written):
@@ -219,6 +220,6 @@ def test_only_weights_and_texts_are_fetched(localizer, online, tmp_path):
         "someone/odd", "v1", {"modeling.py": b"raise SystemExit", "weights.pth": b"x", "text_encoder/x.py": b""}
     )
     pulled = MomentLocalizer.from_pretrained("someone/odd@v1", cache_dir=tmp_path, device="cpu", **hub)
-    assert model_identity(pulled) == model_identity(localizer)
+    assert model_identity(pulled.encoder) == model_identity(localizer.encoder)
     fetched = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert not fetched & {"modeling.py", "weights.pth"}

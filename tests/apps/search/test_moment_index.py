@@ -14,10 +14,10 @@ from moment_library import memory_store, plain_iou, plain_search, plain_select, 
 from tiny import tiny_config
 
 from mmn import MomentIndex, MomentLocalizer, SearchResult
+from mmn.apps.localize.identity import model_identity
 from mmn.apps.search.confidence import fit_calibration
 from mmn.apps.search.index_types import VideoMoments
 from mmn.apps.search.indexed_video import BuildSettings, index_info
-from mmn.apps.search.model_identity import model_identity
 from mmn.apps.search.ranking_rules import RULES
 from mmn.apps.search.vector_store import create_store, open_store
 from mmn.structures.query_vectors import QueryVectors
@@ -59,7 +59,7 @@ def videos(localizer):
 
 @pytest.fixture
 def store(localizer, videos):
-    return memory_store(videos, model_identity(localizer), recipe=RECIPE.to_dict())
+    return memory_store(videos, model_identity(localizer.encoder), recipe=RECIPE.to_dict())
 
 
 @pytest.fixture

@@ -1,0 +1,153 @@
+"""Long videos, encoded in parts that are kept."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from localizing import RECIPE, checkpoint_content, colour_extractor, random_rows
+from small_videos import write_plain_video
+from tiny import tiny_config
+
+from mmn import MomentLocalizer
+from mmn.apps.extraction import video_parts
+from mmn.apps.localize import encode_in_parts
+from mmn.utils.errors import DataError
+
+QUERIES = ["A man throws a ball.", "Somebody washes a cup."]
+WINDOWS = {"window": 1.0, "overlap": 0.5}
+
+
+@pytest.fixture(scope="module")
+def localizer(dataset_root, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.pth"
+    torch.save(checkpoint_content(tiny_config(dataset_root, "output"), feature_recipe=RECIPE.to_dict()), path)
+    localizer = MomentLocalizer.from_checkpoint(path, device="cpu")
+    localizer.use_extractor(colour_extractor())
+    return localizer
+
+
+@pytest.fixture(scope="module")
+def video_file(tmp_path_factory):
+    return str(write_plain_video(tmp_path_factory.mktemp("videos") / "colours.mp4", num_frames=83, fps=10))
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch):
+    """Two seconds of video, and one batch of windows."""
+    monkeypatch.setattr(video_parts, "PART_SECONDS", 2.0)
+    monkeypatch.setattr(encode_in_parts, "PART_BYTES", 1)
+
+
+class Stopped(Exception):
+    """In the place of a kill: every file is renamed into its place or not there."""
+
+
+def vectors(video):
+    return [getattr(video, name).numpy().copy() for name in ("moments_contrastive", "moments_iou", "finder", "moments")]
+
+
+def files_in(folder):
+    return {os.path.join(place, name) for place, _, names in os.walk(folder) for name in names}
+
+
+def test_kept_encoding_is_the_one_in_memory(localizer, tmp_path):
+    rows = random_rows(100)
+    wanted = localizer.encode_video(rows, duration=50.0, window=10.0)
+    kept = localizer.encode_video(rows, duration=50.0, window=10.0, cache=tmp_path)
+    assert kept.windows == wanted.windows
+    for one, other in zip(vectors(kept), vectors(wanted), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert localizer.localize(kept, QUERIES) == localizer.localize(wanted, QUERIES)
+
+
+@pytest.mark.parametrize("stop_at", [0.0, 2.1, 4.5, 8.2])
+def test_stopped_while_decoding_goes_on_to_the_same_bits(localizer, video_file, tmp_path, stop_at):
+    undisturbed = localizer.encode_video(video_file, **WINDOWS, cache=tmp_path / "undisturbed")
+
+    def stop(seconds, duration):
+        if seconds >= stop_at:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        localizer.encode_video(video_file, **WINDOWS, cache=tmp_path / "stopped", on_progress=stop)
+    decoded = []
+    resumed = localizer.encode_video(
+        video_file, **WINDOWS, cache=tmp_path / "stopped", on_progress=lambda seconds, _: decoded.append(seconds)
+    )
+    assert min(decoded) == pytest.approx(stop_at - stop_at % 2)  # whole parts are not decoded again
+    for one, other in zip(vectors(resumed), vectors(undisturbed), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 8])
+def test_stopped_among_the_windows_goes_on_to_the_same_bits(localizer, video_file, tmp_path, stop_at, monkeypatch):
+    undisturbed = localizer.encode_video(video_file, **WINDOWS, cache=tmp_path / "undisturbed")
+    encode, calls = localizer.encoder.encode_windows, []
+
+    def counted(windows, device):
+        calls.append(len(windows))
+        if len(calls) == stop_at:
+            raise Stopped
+        return encode(windows, device)
+
+    monkeypatch.setattr(localizer.encoder, "encode_windows", counted)
+    with pytest.raises(Stopped):
+        localizer.encode_video(video_file, **WINDOWS, cache=tmp_path / "stopped")
+    resumed = localizer.encode_video(video_file, **WINDOWS, cache=tmp_path / "stopped")
+    assert sum(calls) == len(resumed.windows) + calls[stop_at - 1]  # the batch that was stopped is made again
+    for one, other in zip(vectors(resumed), vectors(undisturbed), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_whole_encoding_is_loaded_and_nothing_is_decoded_or_left_over(localizer, video_file, tmp_path, monkeypatch):
+    first = localizer.encode_video(video_file, **WINDOWS, cache=tmp_path)
+    assert {os.path.basename(path) for path in files_in(tmp_path)} == {
+        *("video.json", "rows.npy", "contrastive.npy", "iou.npy", "finder.npy", ".lock")
+    }
+    monkeypatch.setattr(localizer.encoder, "encode_windows", lambda *_: pytest.fail("encoded"))
+    again = localizer.encode_video(video_file, **WINDOWS, cache=tmp_path, on_progress=lambda *_: pytest.fail("decoded"))
+    for one, other in zip(vectors(first), vectors(again), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_other_windows_and_other_rows_are_another_encoding(localizer, tmp_path):
+    rows = random_rows(100)
+    for changed, window in ((rows, 10.0), (rows, 20.0), (rows + 1, 10.0)):
+        kept = localizer.encode_video(changed, duration=50.0, window=window, cache=tmp_path)
+        wanted = localizer.encode_video(changed, duration=50.0, window=window)
+        np.testing.assert_array_equal(vectors(kept)[0], vectors(wanted)[0])
+    assert len(os.listdir(tmp_path)) == 3
+
+
+def test_files_that_are_not_ours_stay(localizer, tmp_path):
+    (tmp_path / "rows-00000.npy").write_text("mine")
+    localizer.encode_video(random_rows(100), duration=50.0, window=10.0, cache=tmp_path)
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    (folder / "notes.txt").write_text("mine")
+    (folder / "vectors-old.npy").write_text("mine")
+    localizer.encode_video(random_rows(100), duration=50.0, window=10.0, cache=tmp_path)
+    assert (tmp_path / "rows-00000.npy").read_text() == (folder / "notes.txt").read_text() == "mine"
+    assert (folder / "vectors-old.npy").read_text() == "mine"
+
+
+def test_damaged_files_are_named(localizer, tmp_path):
+    localizer.encode_video(random_rows(100), duration=50.0, window=10.0, cache=tmp_path)
+    (folder,) = tmp_path.iterdir()
+    (folder / "iou.npy").write_bytes((folder / "iou.npy").read_bytes()[:-8])
+    with pytest.raises(DataError, match="iou.npy cannot be read.*delete the folder"):
+        localizer.encode_video(random_rows(100), duration=50.0, window=10.0, cache=tmp_path)
+    (folder / "video.json").write_text("{}")
+    with pytest.raises(DataError, match="video.json was changed"):
+        localizer.encode_video(random_rows(100), duration=50.0, window=10.0, cache=tmp_path)
+
+
+def test_long_video_is_encoded_in_a_folder_that_goes_with_it(localizer, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    video = localizer.encode_video(random_rows(400), duration=301.0, window=50.0)
+    assert len(files_in(tmp_path)) == 5  # the rows were given
+    assert localizer.localize(video, QUERIES)
+    del video
+    assert not files_in(tmp_path)
+    localizer.encode_video(random_rows(400), duration=300.0, window=50.0)
+    assert not files_in(tmp_path)
