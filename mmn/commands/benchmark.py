@@ -28,9 +28,20 @@ def add_arguments(parser: CommandParser) -> None:
         help="instead, recall in synthetic videos joined to long ones; needs --ckpt",
     )
     parser.add_argument(
-        "--minutes", type=float, nargs="+", default=list(LONG_VIDEO_MINUTES), help="of those (default %(default)s)"
+        "--long-cost",
+        action="store_true",
+        help="instead, memory and time of long videos from pixels, and of their queries",
     )
-    parser.add_argument("--split", choices=["val", "test"], default="test", help="of those (default %(default)s)")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        nargs="+",
+        default=list(LONG_VIDEO_MINUTES),
+        help="of long videos (default %(default)s)",
+    )
+    parser.add_argument(
+        "--split", choices=["val", "test"], default="test", help="of --long-recall (default %(default)s)"
+    )
     parser.add_argument(
         "--ckpt", type="path", help="of this model, with --latency; by default the first of --settings, random weights"
     )
@@ -40,6 +51,7 @@ def run(args: Namespace) -> None:
     from mmn.apps.benchmark.benchmark_tables import run_benchmark
     from mmn.apps.benchmark.growth import plot_growth
     from mmn.apps.benchmark.latency import print_latency
+    from mmn.apps.benchmark.long_cost import print_long_cost
     from mmn.apps.benchmark.long_recall import print_long_recall
 
     if args.latency:
@@ -48,6 +60,8 @@ def run(args: Namespace) -> None:
         if args.ckpt is None:
             raise ConfigError("--long-recall measures a model of configs/synthetic.yaml: name its checkpoint by --ckpt")
         print_long_recall(args.ckpt, args.minutes, args.split)
+    elif args.long_cost:
+        print_long_cost(args.minutes)
     elif args.growth:
         plot_growth(args.growth, args.repeats)
     else:
