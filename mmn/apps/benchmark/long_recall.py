@@ -36,7 +36,7 @@ class JoinedVideo:
         duration: seconds.
         sentences: S texts.
         moments: [S, 2] float32 seconds, where each is annotated.
-        places: of each, [P, 2] float32 seconds of all that shows the same concepts.
+        places: [P, 2] float32 seconds each, all that shows the same concepts.
     """
 
     rows: np.ndarray

@@ -50,7 +50,7 @@ class PartwiseEncoding:
         """Encode a video, or what of it the files in `cache` lack.
 
         Args:
-            lengths, overlap: of its windows, see `place_windows`.
+            lengths, overlap: seconds of its windows, see `place_windows`.
             cache: the folder that holds the files of any number of videos, each known again by what it was made of; None
                 takes one that goes with the result.
             on_progress: called with (seconds decoded, seconds of the video).

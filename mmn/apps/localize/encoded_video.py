@@ -57,7 +57,7 @@ class EncodedVideo:
         moments: [W, M, 2] float32 seconds, all that can be found.
         moments_contrastive, moments_iou: [W, M, C] their unit vectors, on the device they are kept on.
         finder: [W, F, C] of some of the former, by which windows are found; see `mmn.apps.localize.find_then_ground`.
-        keeps: what the vectors' files go with, where they are in a folder for the time being.
+        keeps: the folder of the vectors' files, where it goes with the video.
         localizer_id: `MomentLocalizer.id` of the one that made them: no other one can search them.
     """
 
