@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from mmn.apps.localize.identity import model_identity
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.localize.trained_model import TrainedModel, read_checkpoint
 from mmn.apps.publish.save import Evidence, push_model, save_model
-from mmn.apps.localize.identity import model_identity
 from mmn.apps.search.moment_index import check_model
 from mmn.apps.search.vector_store import open_store
 from mmn.utils.checkpoint import SAFETENSORS, export_weights
