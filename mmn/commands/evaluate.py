@@ -2,12 +2,14 @@
 
 mmn evaluate --predictions FILE [--truth FILE] [--split NAME]
 mmn evaluate --predictions FILE --truth FILE --metrics qvhighlights [--metrics-out FILE]
+mmn evaluate --predictions FILE [--truth FILE] --metrics detr
 mmn evaluate --predictions FILE --annotations JSON       tubes (HC-STVG) by the json file with their truth
 """
 
 from argparse import Namespace
 
 from mmn.commands.frame import CommandParser, WrongArguments
+from mmn.structures.metric_names import DETR, METRICS, RECALL
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -20,10 +22,9 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument("--split", help="take the thresholds of this catalog entry, e.g. tacos_test")
     parser.add_argument(
         "--metrics",
-        choices=("recall", "qvhighlights"),
-        default="recall",
-        help="recall, mIoU and mAP (the default), or the official metrics of QVHighlights: R@1 by the first window of a "
-        "line, mAP by scores, highlights",
+        choices=METRICS,
+        help="; ".join(f"{name}: {meaning}" for name, meaning in METRICS.items())
+        + ". Default: of --split, else recall",
     )
     parser.add_argument(
         "--metrics-out", type="path", metavar="FILE", help="write the official metrics file of QVHighlights"
@@ -39,12 +40,14 @@ def run(args: Namespace) -> None:
         raise WrongArguments(
             "--missing-as-wrong goes with --truth FILE or --annotations FILE, which say what is missing"
         )
-    if args.metrics == "qvhighlights":
-        _score_qvhighlights(args)
+    entry = get_entry(args.split, load_catalog()) if args.split else None
+    metrics = args.metrics or (entry.metrics if entry else RECALL)
+    if metrics != RECALL:
+        _score_officially(args, metrics)
         return
     if args.metrics_out:
         raise WrongArguments("--metrics-out goes with --metrics qvhighlights")
-    thresholds = get_entry(args.split, load_catalog()).thresholds if args.split else args.thresholds
+    thresholds = entry.thresholds if entry else args.thresholds
     count, as_wrong = args.examples, args.missing_as_wrong
     if args.annotations:
         from mmn.evaluation.tube_metrics import score_tube_file
@@ -56,14 +59,19 @@ def run(args: Namespace) -> None:
         score_file(args.predictions, thresholds or CatalogEntry.thresholds, count, args.truth, as_wrong)
 
 
-def _score_qvhighlights(args: Namespace) -> None:
-    from mmn.evaluation.qvhighlights_file import score_qvhighlights_file
+def _score_officially(args: Namespace, metrics: str) -> None:
+    from mmn.evaluation.qvhighlights_file import score_detr_file, score_qvhighlights_file
 
-    if not args.truth:
-        raise WrongArguments("--metrics qvhighlights needs --truth FILE, the annotations of the split")
     if args.missing_as_wrong or args.thresholds or args.annotations or args.examples:
         raise WrongArguments(
-            "the official metrics are of all queries at fixed thresholds: leave out --missing-as-wrong, --thresholds, "
+            f"the metrics {metrics} are of all queries at fixed thresholds: leave out --missing-as-wrong, --thresholds, "
             "--annotations and --examples"
         )
+    if metrics == DETR:
+        if args.metrics_out:
+            raise WrongArguments("--metrics-out goes with --metrics qvhighlights")
+        score_detr_file(args.predictions, args.truth)
+        return
+    if not args.truth:
+        raise WrongArguments("the metrics qvhighlights need --truth FILE, the annotations of the split")
     score_qvhighlights_file(args.predictions, args.truth, args.metrics_out)

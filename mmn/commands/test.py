@@ -1,6 +1,6 @@
 """Test a checkpoint on the test splits of a config.
 
-mmn test --config-file F --ckpt W [--dump FILE] [--partial] KEY VALUE ...
+mmn test --config-file F --ckpt W [--dump FILE] [--metrics NAME] [--official-out FILE] [--partial] KEY VALUE ...
 mmn test --config-file F --ckpt W --sweep TEST.SCORE=product,iou TEST.NMS_THRESH=0.4,0.5 [--sweep-out FILE]
 
 --sweep scores under every combination of these values, for one forward pass.
@@ -11,6 +11,7 @@ from argparse import Namespace
 from mmn.commands.frame import CommandParser, WrongArguments
 from mmn.config import load_config
 from mmn.evaluation.sweep_words import SWEEPABLE, split_words
+from mmn.structures.metric_names import METRICS
 
 
 def qids(text: str) -> tuple[str, ...]:
@@ -28,6 +29,15 @@ def add_arguments(parser: CommandParser) -> None:
     what.add_argument("--dump", type="path", metavar="FILE", help="write the predictions, one json line per sentence")
     what.add_argument("--sweep", nargs="+", metavar="KEY=V1,V2", help=f"values of {', '.join(SWEEPABLE)}")
     parser.add_argument("--sweep-out", type="path", metavar="FILE", help="write the sweep's table, .csv or .json")
+    parser.add_argument(
+        "--metrics", choices=METRICS, help="score by these; default: those of the split's catalog entry"
+    )
+    parser.add_argument(
+        "--official-out",
+        type="path",
+        metavar="FILE.json",
+        help="file for metrics beyond recall; default <split>_official_metrics.json in OUTPUT_DIR",
+    )
     parser.add_argument(
         "--dump-maps", type="path", metavar="FILE", help="write the score maps, for `mmn visualize`, as HDF5"
     )
@@ -52,6 +62,8 @@ def run(args: Namespace) -> None:
         raise WrongArguments("--maps-first and --maps-of go with --dump-maps FILE")
     if bool(args.sweep_out) > bool(args.sweep) or (args.sweep and args.dump_maps):
         raise WrongArguments("--sweep-out goes with --sweep, and --dump-maps without it")
+    if args.sweep and (args.metrics or args.official_out):
+        raise WrongArguments("a sweep is scored by recall: leave out --metrics and --official-out")
     if args.metrics_out and args.sweep:
         raise WrongArguments("--metrics-out goes without --sweep, whose table --sweep-out writes")
     settings, options = split_words(args.sweep or [])[0], config_options(args)
@@ -66,4 +78,4 @@ def run(args: Namespace) -> None:
         sweep(cfg, device, settings, args.ckpt, args.sweep_out, args.partial)
     else:
         maps = MapRequest(args.dump_maps, args.maps_first, args.maps_of) if args.dump_maps else None
-        test(cfg, device, args.ckpt, args.dump, args.partial, maps, args.metrics_out)
+        test(cfg, device, args.ckpt, args.dump, args.partial, maps, args.metrics_out, args.metrics, args.official_out)

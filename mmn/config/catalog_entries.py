@@ -4,6 +4,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import ClassVar
+
+from mmn.structures.metric_names import RECALL
 
 TRACK_FORMATS = ("hdf5", "npz", "npy", "pt")  # of the files of a feature track
 PATH_FIELDS = ("annotation", "durations", "tubes")  # of the entries, besides the path of each track
@@ -45,6 +48,7 @@ class CatalogEntry:
         format: form of the annotation file, a key of `mmn.structures.annotation_forms.FORMS`; "" finds it out.
         durations: file with the seconds of each video, for annotations that do not say them; "" for none.
         clip_seconds: time that one feature row covers, where it is known.
+        metrics: metrics that the split is scored by once it is predicted, a key of `METRICS`.
         vid_suffix: end that the video ids have in the feature files, but not in the annotations, such as "-cam-002".
     """
 
@@ -56,6 +60,7 @@ class CatalogEntry:
     durations: str = ""
     clip_seconds: float | None = None
     vid_suffix: str = ""
+    metrics: str = RECALL
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class TubeEntry:
     tracks: tuple[Track, ...]
     feature_key: str = "{vid}"
     thresholds: tuple[float, ...] = (0.3, 0.5)
+    metrics: ClassVar[str] = RECALL
 
 
 def track_names(tracks: Sequence[Track]) -> list[str | None]:

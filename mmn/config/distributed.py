@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from mmn.config.catalog_entries import CatalogEntry, Track
+from mmn.structures.metric_names import QVHIGHLIGHTS
 
 CLIP, SLOWFAST = 512, 2304  # widths of the rows of CLIP ViT-B/32 and SlowFast R50
 
@@ -20,11 +21,13 @@ class Dataset:
         annotations: split -> file below DATASETS.ROOT.
         clip_seconds: time of a row of those CLIP and SlowFast features that are sampled for this dataset.
         thresholds: IoU values of the recall table.
+        metrics: see `CatalogEntry`.
     """
 
     annotations: Mapping[str, str]
     clip_seconds: float
     thresholds: tuple[float, ...] = CatalogEntry.thresholds
+    metrics: str = CatalogEntry.metrics
 
 
 DATASETS = {
@@ -35,7 +38,7 @@ DATASETS = {
             "test": "QVHighlights/highlight_test_with_gt.jsonl",
         },
         clip_seconds=2,
-        thresholds=(0.5, 0.7),
+        metrics=QVHIGHLIGHTS,
     ),
     "charades": Dataset(
         {split: f"Charades_STA/charades_{split}.json" for split in ("train", "test")}, 1, thresholds=(0.5, 0.7)
@@ -80,6 +83,7 @@ class Layout:
             annotation,
             tuple(replace(track, path=track.path.replace("{dataset}", self.datasets[dataset])) for track in tracks),
             thresholds=facts.thresholds,
+            metrics=facts.metrics,
             clip_seconds=facts.clip_seconds if self.has_dataset_rate else None,
             vid_suffix=self.suffixes.get(dataset, ""),
         )

@@ -10,6 +10,7 @@ from mmn.config.catalog_entries import TRACK_FORMATS, CatalogEntry, Track, TubeE
 from mmn.config.distributed import DISTRIBUTED
 from mmn.config.packaged import find_catalog
 from mmn.structures.annotation_forms import FORMS
+from mmn.structures.metric_names import METRICS, RECALL
 from mmn.structures.selection import parse_selection
 from mmn.utils.errors import ConfigError, failed_read, nearest
 from mmn.utils.text_files import parse_yaml, read_text
@@ -71,6 +72,7 @@ def load_catalog(path: str = "") -> dict[str, CatalogEntry | TubeEntry]:
           thresholds: [0.3, 0.5, 0.7]
           format: json
           durations: ""
+          metrics: recall
         my_test:
           annotation: mine/test.json
           tracks:
@@ -118,6 +120,8 @@ def _parse_entry(where: str, entry: dict) -> CatalogEntry | TubeEntry:
         raise ConfigError(f"{where} has time_unit {entry['time_unit']!r}: it must be seconds or frames")
     if (form := entry.get("format", "")) not in ("", *FORMS):
         raise ConfigError(f"{where} has format {form!r}: it must be one of {', '.join(FORMS)}, or left out")
+    if (metrics := entry.get("metrics", RECALL)) not in METRICS:
+        raise ConfigError(f"{where} has metrics {metrics!r}: it must be one of {', '.join(METRICS)}, or left out")
     if not isinstance(entry.get("durations", ""), str):
         raise ConfigError(f"{where} has durations {entry['durations']!r}: it must be the path of a file")
     if "{vid}" not in str(entry.get("feature_key", "{vid}")):

@@ -5,6 +5,7 @@ import platform
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 import transformers
@@ -29,8 +30,11 @@ from mmn.engine.update import WeightUpdate
 from mmn.evaluation.inference import MomentRanker, predict
 from mmn.evaluation.map_file import MapRequest, predict_with_maps
 from mmn.evaluation.metrics_file import SplitMetrics, write_metrics
-from mmn.evaluation.recall import format_table
+from mmn.evaluation.moment_metrics import prediction_records
+from mmn.evaluation.qvhighlights_file import format_brief, write_official
+from mmn.evaluation.recall import format_table, title_of
 from mmn.evaluation.score_sweep import SweepRanker, check_sweep_file, format_sweep, sweep_grid, write_sweep
+from mmn.evaluation.split_metrics import METRIC_KINDS, as_lines
 from mmn.solver import build_average
 from mmn.utils import comm
 from mmn.utils.checkpoint import CheckpointFolder, load_checkpoint, load_weights
@@ -205,6 +209,8 @@ def test(
     partial: bool = False,
     map_request: MapRequest | None = None,
     metrics_out: str | None = None,
+    metrics: str | None = None,
+    official_out: str | None = None,
 ) -> None:
     """Evaluate a checkpoint on every test split and print the tables; a split without truth has none.
 
@@ -214,6 +220,9 @@ def test(
         partial: load what fits the model, and say what does not.
         map_request: also write the score maps; with several test splits, one file per split.
         metrics_out: also write a metrics file (`mmn.evaluation.metrics_file`) of all splits that have truth.
+        metrics: a key of METRICS; None takes those of each split's catalog entry.
+        official_out: file for metrics beyond recall; with several test splits, one file per split. None writes
+            `<split>_official_metrics.json` into OUTPUT_DIR.
     """
     task, splits = find_task(cfg), Splits(cfg).named("TEST")
     if map_request is not None and not isinstance(task.build_ranker(cfg), MomentRanker):
@@ -221,16 +230,21 @@ def test(
             f"--dump-maps: MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE} has no score maps to write, leave it out"
         )
     model, found = load_model(cfg, device, splits, ckpt, partial), []
-    for loader in _test_loaders(task, cfg, splits):
-        name = loader.dataset.name
-        maps = None
+    for split, loader in zip(splits, _test_loaders(task, cfg, splits), strict=True):
+        name, maps = split.name, None
         if map_request is not None:
             maps = replace(map_request, path=path_of_split(map_request.path, name, len(splits)))
+        files = TestFiles(
+            path_of_split(dump, name, len(splits)),
+            maps,
+            path_of_split(official_out, name, len(splits))
+            or os.path.join(cfg.OUTPUT_DIR, f"{name}_official_metrics.json"),
+        )
         with machine_errors_explained(cfg, "TEST.BATCH_SIZE"):
-            metrics = _test_split(task, cfg, device, model, loader, path_of_split(dump, name, len(splits)), maps)
-        if metrics is not None:
+            shares = _test_split(task, cfg, device, model, loader, split, metrics or split.entry.metrics, files)
+        if shares is not None:
             counts = loader.dataset.num_videos, loader.dataset.num_sentences
-            found.append(SplitMetrics(name, cfg.DATASETS.NAME, *counts, metrics))
+            found.append(SplitMetrics(name, cfg.DATASETS.NAME, *counts, shares))
     if metrics_out is not None and comm.get_rank() == 0:
         write_metrics(metrics_out, weights_sha256(model.state_dict()), cfg.TEST, found)
         get_logger().info("wrote %s", metrics_out)
@@ -252,35 +266,63 @@ def path_of_split(path: str | None, split: str, num_splits: int) -> str | None:
     return f"{stem}_{split}{extension}"
 
 
+class TestFiles(NamedTuple):
+    """Files that the test of a split writes.
+
+    Attributes:
+        dump: predictions; None for none.
+        maps: score maps; None for none.
+        official: metrics beyond recall, where the split has such.
+    """
+
+    dump: str | None
+    maps: MapRequest | None
+    official: str
+
+
 def _test_split(
     task: Task,
     cfg: CfgNode,
     device: torch.device,
     model: nn.Module,
     loader: DataLoader,
-    dump: str | None,
-    maps: MapRequest | None,
+    split: Split,
+    metrics: str,
+    files: TestFiles,
 ) -> dict[str, float] | None:
-    """Predict one split, write what is asked for, and print its table -> its metrics, where it has truth."""
-    dataset, ranker = loader.dataset, task.build_ranker(cfg)
-    if not dataset.has_truth and dump is None:
+    """Predict one split, write what is asked for, and print its tables -> its metrics, where it has truth."""
+    dataset, ranker, kind = loader.dataset, task.build_ranker(cfg), METRIC_KINDS[metrics]
+    if not dataset.has_truth and files.dump is None:
         raise UserError(f"the split {dataset.name} has no truth to score predictions by: give --dump to write them")
+    if kind.report is not None:
+        if not isinstance(ranker, MomentRanker):
+            raise ConfigError(
+                f"--metrics {metrics} is for moments, not for MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE}"
+            )
+        ranker.keeps_clip_scores = kind.needs_clip_scores
     start = time.perf_counter()
-    if maps is None:
+    if files.maps is None:
         predictions = predict(model, loader, ranker, device)
     else:
-        predictions = predict_with_maps(model, loader, ranker, device, maps, cfg.MODEL.MMN.FEAT2D.POOLING_COUNTS)
-    metrics = task.evaluate(predictions, dataset) if dataset.has_truth else None
+        predictions = predict_with_maps(model, loader, ranker, device, files.maps, cfg.MODEL.MMN.FEAT2D.POOLING_COUNTS)
+    shares = task.evaluate(predictions, dataset) if dataset.has_truth else None
     seconds = time.perf_counter() - start
     get_logger().info("%s: %d sentences in %.1f s", dataset.name, dataset.num_sentences, seconds)
-    if dump is not None:
-        merged = predictions.merge()
-        if comm.get_rank() == 0:
-            task.write_predictions(dump, dataset, merged)
-            get_logger().info("wrote %s", dump)
-    if metrics is not None and comm.get_rank() == 0:
-        print(format_table(metrics, _title(cfg, dataset.name)), flush=True)
-    return metrics
+    merged = predictions.merge() if files.dump is not None or kind.report is not None else None
+    if comm.get_rank() != 0:
+        return shares
+    if files.dump is not None:
+        task.write_predictions(files.dump, dataset, merged)
+        get_logger().info("wrote %s", files.dump)
+    if shares is not None:
+        print(format_table(shares, _title(cfg, task, dataset)), flush=True)
+    if shares is not None and kind.report is not None:
+        lines = as_lines(prediction_records(dataset, merged))
+        report = kind.report(lines, f"the predictions for {dataset.name}", split.entry.annotation)
+        print(format_brief(report, _title(cfg, task, dataset)), flush=True)
+        write_official(files.official, report)
+        get_logger().info("wrote %s", files.official)
+    return shares
 
 
 def sweep(
@@ -316,7 +358,7 @@ def sweep(
                 path = path_of_split(out, name, len(splits))
                 write_sweep(path, rows)
                 get_logger().info("wrote %s", path)
-            print(format_sweep(rows, list(grid[0][0]), _title(cfg, name)), flush=True)
+            print(format_sweep(rows, list(grid[0][0]), _title(cfg, task, loader.dataset)), flush=True)
 
 
 def _sweep_split(
@@ -334,6 +376,7 @@ def _sweep_split(
     ]
 
 
-def _title(cfg: CfgNode, split: str) -> str:
+def _title(cfg: CfgNode, task: Task, dataset: Dataset) -> str:
     """The title of a split's table."""
-    return f"{cfg.DATASETS.NAME} {split}".strip()
+    counts = dataset.num_videos, dataset.num_sentences
+    return title_of(f"{cfg.DATASETS.NAME} {dataset.name}".strip(), *counts, task.comparison)

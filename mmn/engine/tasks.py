@@ -68,6 +68,7 @@ class Task:
         build_ranker: from the network's output to predictions.
         evaluate: metrics of a split (shares) from each process's predictions for its share; called on all processes.
         write_predictions: writes the merged predictions of a split.
+        comparison: sign between an IoU and a threshold, by which `evaluate` tells a hit: ">=" or ">".
     """
 
     check_config: Callable[[CfgNode], None] = any_config
@@ -88,6 +89,7 @@ class Task:
     build_ranker: Callable[[CfgNode], Ranker]
     evaluate: Callable[[SentencePredictions, Dataset], dict[str, float]]
     write_predictions: Callable[[str, Dataset, SentencePredictions], None]
+    comparison: str = ">="
 
 
 # ---- MMN: the moment (start, end) of every sentence of a video -------------------------------------------------------
@@ -159,6 +161,7 @@ STVG_TASK = Task(
     build_ranker=build_tube_ranker,
     evaluate=tube_metrics.evaluate_tubes,
     write_predictions=tube_metrics.write_tube_predictions,
+    comparison=tube_metrics.COMPARISON,
 )
 
 

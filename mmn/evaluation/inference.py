@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mmn.data.prefetch import on_device
+from mmn.evaluation.qvhighlights import CLIP_SECONDS
 from mmn.modeling.mmn import GroundingOutput
 from mmn.modeling.scoring import final_score
 from mmn.structures.batch import Batch, GroundingBatch
@@ -53,6 +54,28 @@ class Predictions(SentencePredictions):
     moments: Tensor
     scores: Tensor
 
+    def of_clips(self, row: int, duration: float) -> list[float] | None:
+        """The saliency of each clip of CLIP_SECONDS of the video of sentence `row`; None where it was not kept."""
+        return None
+
+
+@dataclass
+class HighlightPredictions(Predictions):
+    """Ranked moments, with the scores of the clips of the map.
+
+    Attributes:
+        clip_scores: [S, N] float32, the final scores of the diagonal.
+    """
+
+    clip_scores: Tensor
+
+    def of_clips(self, row: int, duration: float) -> list[float]:
+        """Clip k of CLIP_SECONDS has the score of the clip of the map that its middle lies in; N may be another number."""
+        scores = self.clip_scores[row]
+        middles = (torch.arange(max(1, int(duration / CLIP_SECONDS))) + 0.5) * CLIP_SECONDS
+        places = (middles / duration * len(scores)).long().clamp(max=len(scores) - 1)
+        return scores[places].tolist()
+
 
 class Ranker(Protocol):
     """Output of the network for a batch -> the rows of its sentences in `predictions`, but for their ids.
@@ -78,7 +101,7 @@ class MomentRanker:
         score: TEST.SCORE.
     """
 
-    predictions = Predictions
+    keeps_clip_scores = False  # set where the metrics of a split need them; then `rank` gives them as a third column
 
     def __init__(
         self,
@@ -94,20 +117,30 @@ class MomentRanker:
         self.num_predictions = num_predictions
         self.score = score
 
-    def __call__(self, output: GroundingOutput, batch: GroundingBatch) -> tuple[Tensor, Tensor]:
+    @property
+    def predictions(self) -> type[Predictions]:
+        """The kind of predictions that the columns make."""
+        return HighlightPredictions if self.keeps_clip_scores else Predictions
+
+    def __call__(self, output: GroundingOutput, batch: GroundingBatch) -> tuple[Tensor, ...]:
         """Moments [S, n, 2] seconds and their scores [S, n], best first, zeros where a sentence has fewer."""
         contrastive, iou = output.scores(batch.layout)
         return self.rank(contrastive, iou, batch.sentence_durations)
 
-    def no_rows(self) -> tuple[Tensor, Tensor]:
-        return torch.zeros(0, self.num_predictions, 2), torch.zeros(0, self.num_predictions)
+    def no_rows(self) -> tuple[Tensor, ...]:
+        columns = torch.zeros(0, self.num_predictions, 2), torch.zeros(0, self.num_predictions)
+        return (*columns, torch.zeros(0, self.cells.num_clips)) if self.keeps_clip_scores else columns
 
-    def rank(self, contrastive: Tensor, iou: Tensor, durations: Tensor) -> tuple[Tensor, Tensor]:
+    def rank(self, contrastive: Tensor, iou: Tensor, durations: Tensor) -> tuple[Tensor, ...]:
         """Moments and scores as above, from scores [S, M] on the valid cells and durations [S] seconds."""
         scores = final_score(contrastive.float(), iou.float(), self.contrastive_power, self.score)
         moments, kept = nms(cell_moments(self.cells, durations), scores, self.nms_threshold, self.num_predictions)
         # A map that is not finite shows in its scores, wherever it is: NMS alone would pass over such cells.
-        return moments, kept.masked_fill(~scores.isfinite().all(dim=1, keepdim=True), torch.nan)
+        is_broken = ~scores.isfinite().all(dim=1, keepdim=True)
+        columns = moments, kept.masked_fill(is_broken, torch.nan)
+        if not self.keeps_clip_scores:
+            return columns
+        return (*columns, self.cells.diagonal(scores).masked_fill(is_broken, torch.nan))
 
 
 @torch.no_grad()

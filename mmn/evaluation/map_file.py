@@ -76,21 +76,20 @@ class MapRecorder:
         wanted: [number of sentences of the split] bool, whose scores are kept.
     """
 
-    predictions = MomentRanker.predictions
-
     def __init__(self, ranker: MomentRanker, wanted: Tensor):
         self.ranker = ranker
+        self.predictions = ranker.predictions
         self.wanted = wanted
         none = torch.zeros(0, len(ranker.cells), dtype=torch.float16)
         self.kept = [(torch.zeros(0, dtype=torch.int64), none, none)]  # ids [s], scores of both heads [s, M]
 
-    def __call__(self, output: GroundingOutput, batch: GroundingBatch) -> tuple[Tensor, Tensor]:
+    def __call__(self, output: GroundingOutput, batch: GroundingBatch) -> tuple[Tensor, ...]:
         """See `MomentRanker`."""
         contrastive, iou = output.scores(batch.layout)
         self.record(batch.sentence_ids, contrastive, iou)
         return self.ranker.rank(contrastive, iou, batch.sentence_durations)
 
-    def no_rows(self) -> tuple[Tensor, Tensor]:
+    def no_rows(self) -> tuple[Tensor, ...]:
         return self.ranker.no_rows()
 
     def record(self, sentence_ids: Tensor, contrastive: Tensor, iou: Tensor) -> None:

@@ -1,6 +1,6 @@
 """A split's predicted moments: their recall, and the prediction file that they are written to."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -34,12 +34,14 @@ def padded_truth(videos: Sequence[VideoAnnotation]) -> Tensor:
 
 
 def evaluate(predictions: Predictions, dataset: MomentDataset) -> dict[str, float]:
-    """Recall of a split from each process's predictions for its share, on their device; only counts leave it."""
+    """Recall and mIoU of a split from each process's predictions for its share, on their device; only sums leave it."""
     truth = padded_truth(dataset.videos).to(predictions.moments.device)
     ious = ranked_ious(predictions, truth[predictions.sentence_ids])
     hits = torch.tensor(count_hits(ious, dataset.thresholds))
     hits, num_sentences = comm.sum_over_processes(hits), comm.sum_over_processes(torch.tensor(len(ious)))
-    return recall_metrics(hits.tolist(), int(num_sentences), dataset.thresholds)
+    overlap = comm.sum_over_processes(ious[:, 0].double().cpu().sum())
+    metrics = recall_metrics(hits.tolist(), int(num_sentences), dataset.thresholds)
+    return {**metrics, "mIoU": float(overlap) / int(num_sentences)}
 
 
 def write_predictions(path: str, dataset: MomentDataset, predictions: Predictions) -> None:
@@ -47,19 +49,20 @@ def write_predictions(path: str, dataset: MomentDataset, predictions: Prediction
 
     Numbers are written with all digits of float32, so that the file scores exactly as the model did.
     """
+    write_records(path, prediction_records(dataset, predictions))
+
+
+def prediction_records(dataset: MomentDataset, predictions: Predictions) -> Iterator[dict[str, object]]:
+    """The lines of the prediction file of a split, from its merged predictions."""
     columns = (predictions.sentence_ids.tolist(), predictions.moments.tolist(), predictions.scores.tolist())
     rows = zip(iterate_sentences(dataset.videos), *columns, strict=True)
-    write_records(
-        path,
-        (
-            prediction_record(
-                dataset.qids[sentence_id],
-                video.sentences[number],
-                video.video_id,
-                video.duration,
-                video.moments_by_sentence[number].tolist(),
-                [[*moment, score] for moment, score in zip(moments, scores, strict=True) if score > 0],
-            )
-            for (video, number), sentence_id, moments, scores in rows
-        ),
-    )
+    for row, ((video, number), sentence_id, moments, scores) in enumerate(rows):
+        yield prediction_record(
+            dataset.qids[sentence_id],
+            video.sentences[number],
+            video.video_id,
+            video.duration,
+            video.moments_by_sentence[number].tolist(),
+            [[*moment, score] for moment, score in zip(moments, scores, strict=True) if score > 0],
+            predictions.of_clips(row, video.duration),
+        )

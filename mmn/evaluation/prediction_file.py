@@ -54,15 +54,22 @@ class QueryPrediction:
 
 
 def prediction_record(
-    qid: int | str, query: str, video_id: str, duration: float, truth: list[list[float]], predicted: list[list[float]]
+    qid: int | str,
+    query: str,
+    video_id: str,
+    duration: float,
+    truth: list[list[float]],
+    predicted: list[list[float]],
+    saliency: list[float] | None = None,
 ) -> dict[str, object]:
     """One line of a prediction file.
 
     Args:
         truth: [start, end] of each true moment; none where it is not known.
         predicted: [start, end, score] of each prediction, best first.
+        saliency: numbers, one for each clip of the video; None for datasets that have no highlights.
     """
-    return {
+    record: dict[str, object] = {
         "qid": qid,
         "query": query,
         "vid": video_id,
@@ -70,6 +77,7 @@ def prediction_record(
         "relevant_windows": truth,
         "pred_relevant_windows": predicted,
     }
+    return record if saliency is None else {**record, "pred_saliency_scores": saliency}
 
 
 def write_records(path: str, records: Iterable[dict[str, object]]) -> None:

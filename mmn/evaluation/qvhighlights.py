@@ -10,7 +10,7 @@ import numpy as np
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))  # of IoU
 NUM_WINDOWS = 10  # of a query that mAP looks at
-CLIP_SECONDS = 2
+CLIP_SECONDS = 2  # of the clips whose saliency is scored
 # Seconds: a true window belongs to the range that it is longer than the first number of, and not longer than the second.
 LENGTHS = {"short": (0, 10), "middle": (10, 30), "long": (30, 150), "full": (0, np.inf)}
 LEAST_SCORES = {"Fair": 2, "Good": 3, "VeryGood": 4}  # of an annotator who calls a clip a highlight

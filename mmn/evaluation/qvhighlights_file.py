@@ -1,7 +1,8 @@
-"""Scoring a prediction file of QVHighlights with its official metrics (SPEC section 12)."""
+"""Scoring predictions with the official metrics of QVHighlights, all of them or those of moments (SPEC section 12)."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,15 @@ import numpy as np
 from mmn.evaluation.prediction_file import read_query_lines
 from mmn.evaluation.query_identity import pair_queries
 from mmn.evaluation.qvhighlights import CLIP_SECONDS, HighlightPrediction, HighlightTruth, qvhighlights_metrics
-from mmn.evaluation.recall import format_table
+from mmn.evaluation.recall import format_table, title_of
 from mmn.structures.query_lines import QueryLine, read_windows
 from mmn.utils.errors import DataError
 from mmn.utils.files import atomic_path
 from mmn.utils.text_files import is_number
 
 WINDOWS, SALIENCY = "pred_relevant_windows", "pred_saliency_scores"
+FULL = "MR-full-"  # of the metrics of moments of any length
+COMPARISON = ">="  # of an IoU with a threshold
 
 
 def score_qvhighlights_file(path: str, truth_path: str, out: str | None = None) -> None:
@@ -28,18 +31,61 @@ def score_qvhighlights_file(path: str, truth_path: str, out: str | None = None) 
     Raises DataError naming lines or queries that are wrong, and where the two are not of the same queries.
     """
     lines = read_query_lines(path, "prediction file", "give a json line per query")
+    metrics = official_metrics(lines, path, truth_path)
+    print(format_brief(metrics, _title(path, lines)))
+    if out is not None:
+        write_official(out, metrics)
+
+
+def score_detr_file(path: str, truth_path: str | None = None) -> None:
+    """Print R1 and mAP of a prediction file as papers of DETR-like models report them.
+
+    Args:
+        truth_path: annotations of the same queries; None where the predictions have the truth beside them.
+    """
+    lines = read_query_lines(path, "prediction file", "give a json line per query")
+    print(format_brief(detr_metrics(lines, path, truth_path), _title(path, lines)))
+
+
+def _title(path: str, lines: Sequence[QueryLine]) -> str:
+    return title_of(path, len({line.video_id for line in lines}), len(lines), COMPARISON)
+
+
+def official_metrics(lines: Sequence[QueryLine], path: str, truth_path: str) -> dict[str, dict]:
+    """The content of the official metrics file for the predictions `lines`, which `path` names in messages."""
     truth = read_query_lines(truth_path, "annotation file", "name that of the split")
+    return _metrics_of(lines, path, truth, truth_path)
+
+
+def detr_metrics(lines: Sequence[QueryLine], path: str, truth_path: str | None = None) -> dict[str, dict]:
+    """R1 at IoU 0.5 and 0.7, and mAP, of the moments of any dataset, as `brief`; see `score_detr_file`."""
+    truth = lines if truth_path is None else read_query_lines(truth_path, "annotation file", "name that of the split")
+    windows = [
+        replace(line, record={key: value for key, value in line.record.items() if key != SALIENCY}) for line in lines
+    ]
+    brief = _metrics_of(windows, path, truth, truth_path or path)["brief"]
+    full = {name.removeprefix(FULL): value for name, value in brief.items() if name.startswith(FULL)}
+    return {"brief": full}
+
+
+def _metrics_of(lines: Sequence[QueryLine], path: str, truth: Sequence[QueryLine], truth_path: str) -> dict[str, dict]:
     pairs = pair_queries(lines, path, truth, truth_path)
     for key in (WINDOWS, SALIENCY):
         _refuse_some_without(key, lines, path)
     if WINDOWS not in lines[0].record and SALIENCY not in lines[0].record:
         raise DataError(f"{path} has neither {WINDOWS} nor {SALIENCY}: nothing can be scored")
-    metrics = qvhighlights_metrics([(_truth(annotation), _prediction(line)) for line, annotation in pairs if line])
-    brief = {name: value / 100 for name, value in metrics["brief"].items()}
-    print(format_table(brief, f"{path}, {len(pairs)} queries"))
-    if out is not None:
-        with atomic_path(out) as temporary, open(temporary, "w", encoding="utf-8") as file:
-            json.dump(metrics, file, indent=4)
+    return qvhighlights_metrics([(_truth(annotation), _prediction(line)) for line, annotation in pairs if line])
+
+
+def format_brief(metrics: Mapping[str, dict], title: str) -> str:
+    """The table of the few numbers that papers report."""
+    return format_table({name: value / 100 for name, value in metrics["brief"].items()}, title)
+
+
+def write_official(path: str, metrics: Mapping[str, dict]) -> None:
+    """Write the official metrics file, which appears whole or not at all."""
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        json.dump(metrics, file, indent=4)
 
 
 def _refuse_some_without(key: str, lines: Sequence[QueryLine], path: str) -> None:

@@ -75,6 +75,15 @@ def average_precision(ious: np.ndarray, thresholds: Sequence[float]) -> np.ndarr
     return (envelope * is_hit).sum(axis=0) / ious.shape[1]
 
 
+def title_of(name: str, num_videos: int, num_sentences: int, comparison: str) -> str:
+    """The title of a table: of what it is, how many videos and sentences that has, and when a moment is a hit.
+
+    Args:
+        comparison: sign between an IoU and a threshold, ">=" or ">".
+    """
+    return f"{name}: {num_videos} videos, {num_sentences} sentences, a hit is IoU {comparison} threshold"
+
+
 def format_table(metrics: Mapping[str, float], title: str) -> str:
     """Metrics (shares) as one row of percentages under their names."""
     return AsciiTable([list(metrics), [f"{100 * value:.2f}" for value in metrics.values()]], f" {title} ").table

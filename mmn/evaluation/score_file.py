@@ -12,6 +12,7 @@ from mmn.evaluation.recall import (
     format_table,
     rank_hits,
     recall_metrics,
+    title_of,
 )
 from mmn.structures.iou_thresholds import checked_thresholds
 
@@ -37,9 +38,13 @@ def score_file(
     """
     thresholds = checked_thresholds(thresholds)
     records = read_predictions(path, truth, missing_as_wrong)
-    print(format_table(score_predictions(records, thresholds), path))
+    print(format_table(score_predictions(records, thresholds), _title(path, records)))
     if num_examples:
         print(format_examples(records, num_examples))
+
+
+def _title(path: str, records: Sequence[QueryPrediction]) -> str:
+    return title_of(path, len({record.video_id for record in records}), len(records), ">=")
 
 
 def score_predictions(records: Sequence[QueryPrediction], thresholds: Sequence[float]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from mmn.data.annotation_files import read_annotation_json
 from mmn.data.tube_annotations import TubeAnnotation, parse_tube, read_tube_annotations, tube_entry, write_entries
 from mmn.data.tube_dataset import TubeDataset
 from mmn.evaluation.inference import SentencePredictions
-from mmn.evaluation.recall import format_table
+from mmn.evaluation.recall import format_table, title_of
 from mmn.modeling.mmn import GroundingOutput
 from mmn.modeling.tubes import tube_scores
 from mmn.structures.batch import RowLayout, TubeBatch
@@ -20,6 +20,8 @@ from mmn.structures.tubes import Tubes, cell_rows, concatenate, piece_ious
 from mmn.utils import comm
 from mmn.utils.errors import DataError, listed
 from mmn.utils.logger import get_logger
+
+COMPARISON = ">"  # of an IoU with a threshold (SPEC section 8)
 
 
 @dataclass
@@ -131,7 +133,7 @@ def score_tube_file(
     """
     predictions, videos = read_tube_predictions(path), read_tube_annotations(annotations)
     metrics = score_tubes(predictions, videos, checked_thresholds(thresholds), path, annotations, missing_as_wrong)
-    print(format_table(metrics, path))
+    print(format_table(metrics, title_of(path, len(videos), len(videos), COMPARISON)))
     if num_examples:
         print(format_tube_examples(predictions, [v for v in videos if v.video_id in predictions], num_examples))
 

@@ -67,6 +67,10 @@ class ProposalCells:
         dense = dense.index_copy(-1, self.flat_on(packed.device), packed)
         return dense.unflatten(-1, (self.num_clips, self.num_clips))
 
+    def diagonal(self, packed: Tensor) -> Tensor:
+        """Packed values [..., M] -> those of the single clips [..., N]."""
+        return packed[..., (self.rows == self.cols).to(packed.device)]
+
     def from_map(self, dense: Tensor) -> Tensor:
         """Dense maps [..., N, N] -> the values at the valid cells [..., M]."""
         return dense.flatten(-2).index_select(-1, self.flat_on(dense.device))

@@ -12,9 +12,10 @@ from mmn.data import Splits, build_dataset
 from mmn.data.collate import Collator
 from mmn.data.samplers import ShardSampler
 from mmn.data.tokenizer import build_tokenizer
-from mmn.evaluation.inference import MomentRanker, Predictions, predict
+from mmn.evaluation.inference import HighlightPredictions, MomentRanker, Predictions, predict
 from mmn.evaluation.moment_metrics import evaluate, write_predictions
 from mmn.modeling import build_model, build_proposal_cells
+from mmn.modeling.scoring import final_score
 from mmn.utils import comm
 from mmn.utils.errors import UserError
 
@@ -143,3 +144,26 @@ def test_scores_that_are_not_finite_end_in_a_sentence(dataset, ranker, model):
         model.proposal_conv.conv1x1_iou.bias.fill_(torch.nan)
     with pytest.raises(UserError, match="the model's scores are not finite numbers"):
         predict_shards(model, ranker, dataset, 2, 1)
+
+
+def test_clip_scores_are_the_final_scores_of_the_diagonal(ranker):
+    cells = ranker.cells
+    generator = torch.Generator().manual_seed(0)
+    contrastive, iou = torch.rand(2, 3, len(cells), generator=generator)
+    plain = ranker.rank(contrastive, iou, torch.tensor([10.0, 20.0, 30.0]))
+    ranker.keeps_clip_scores = True
+    *same, clips = ranker.rank(contrastive, iou, torch.tensor([10.0, 20.0, 30.0]))
+    assert all(torch.equal(*pair) for pair in zip(plain, same, strict=True))
+    dense = cells.to_map(final_score(contrastive, iou, 0.5))
+    assert torch.equal(clips, dense.diagonal(dim1=1, dim2=2))
+    assert len(ranker.no_rows()) == len(plain) + 1
+
+
+@pytest.mark.parametrize(
+    "duration, wanted",
+    [(8, [0, 1, 2, 3]), (16, [0, 0, 1, 1, 2, 2, 3, 3]), (3.5, [1]), (1, [3]), (4.2, [0, 2])],
+)
+def test_saliency_of_a_clip_is_the_score_that_its_middle_lies_in(duration, wanted):
+    row = torch.tensor([[0.0, 1.0, 2.0, 3.0]])
+    predictions = HighlightPredictions(torch.tensor([0]), torch.zeros(1, 1, 2), torch.zeros(1, 1), row)
+    assert predictions.of_clips(0, duration) == wanted
