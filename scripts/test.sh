@@ -16,6 +16,10 @@ if [[ ${#only[@]} == 0 && ! -d .venv/torchvision/torchvision ]]; then
     "$python" -m pip install --quiet --disable-pip-version-check --no-deps --target .venv/torchvision \
         -r requirements-torchvision.txt || echo "torchvision cannot be had here: the tests of its backbones are skipped" >&2
 fi
+if [[ ${#only[@]} == 0 ]]; then
+    "$python" -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-conse.txt ||
+        echo "the packages of zero-shot:conse cannot be had here: its tests are skipped" >&2
+fi
 
 # The page of tools/demo.py is tested in a browser. Where none can be installed, those tests are skipped and say so.
 if [[ ${#only[@]} == 0 ]] && ! command -v chromium > /dev/null && [[ $(id -u) == 0 ]] && command -v apt-get > /dev/null; then

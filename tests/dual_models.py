@@ -1,5 +1,8 @@
 """Small random dual encoders of images and text, as folders that transformers loads."""
 
+import json
+from pathlib import Path
+
 from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 
 from mmn.apps.synthetic.tiny_encoder import build_tokenizer
@@ -22,9 +25,12 @@ def write_dual(folder, family, sentences=SENTENCES):
         "bos_token_id": tokenizer.cls_token_id,
     }
     if family == "clip":
-        model = CLIPModel(CLIPConfig(text_config=text, vision_config=IMAGE, projection_dim=6))
+        parts = {"text_config": {**text, "projection_dim": 6}, "vision_config": {**IMAGE, "projection_dim": 6}}
+        model = CLIPModel(CLIPConfig(**parts, projection_dim=6))
     else:
         model = SiglipModel(SiglipConfig(text_config=text, vision_config=IMAGE))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    stated = {"size": {"height": 16, "width": 16}, "resample": 3, "image_mean": [0.5] * 3, "image_std": [0.25] * 3}
+    (Path(folder) / "preprocessor_config.json").write_text(json.dumps(stated))
     return str(folder)

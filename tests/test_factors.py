@@ -39,6 +39,7 @@ RELEASED = {
     "SOLVER.EMA_DECAY": "0.0",
     "SOLVER.AMP": "off",
     "TEST.SCORE": "product",
+    "TEST.CONTRASTIVE_RULE": "cosine",
 }
 RELEASED_OPTIONS = [word for pair in RELEASED.items() for word in pair]
 NEGATIVES = "MODEL.MMN.LOSS.NEGATIVES."
@@ -188,7 +189,10 @@ LOSS = "MODEL.MMN.LOSS."
         ),
         ({f"{LOSS}MEMORY_BANK": -1}, "MEMORY_BANK is -1"),
         ({"MODEL.ARCHITECTURE": "STVG", f"{LOSS}MEMORY_BANK": 9}, "MEMORY_BANK is 9, which is for.*MMN alone"),
-        ({"MODEL.ARCHITECTURE": "STVG", "TEST.SCORE": "iou"}, "TEST.SCORE is 'iou', which is for.*MMN alone"),
+        (
+            {"MODEL.ARCHITECTURE": "STVG", "TEST.SCORE": "iou"},
+            "TEST.SCORE is 'iou', which is for.*MMN and ZERO_SHOT alone",
+        ),
         ({"MODEL.MMN.PREDICTOR.BATCH_NORM": "group"}, "BATCH_NORM is 'group'"),
         ({"MODEL.MMN.TEXT_ENCODER.POOLING": "max"}, "POOLING is 'max'"),
         ({"SOLVER.SCHEDULE": "linear"}, "SCHEDULE is 'linear'"),

@@ -14,7 +14,7 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--index", type="path", required=True, metavar="PLACE", help="a folder, or the address of a server"
     )
-    parser.add_argument("--ckpt", type="path", required=True, metavar="W", help="the model that built it")
+    parser.add_argument("--ckpt", type="path", required=True, metavar="W", help="the model that built the index")
     parser.add_config_file(needed=False)
     parser.add_argument("--split", metavar="NAME", help="to calibrate on; by default DATASETS.VAL")
     parser.add_argument(
@@ -28,10 +28,7 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(args: Namespace) -> None:
     from mmn.apps.localize.model_source import ModelSource, load_localizer
-    from mmn.apps.localize.trained_model import checkpoint_config
     from mmn.apps.search.calibrate_index import calibrate_index
-    from mmn.utils.checkpoint import load_checkpoint
 
-    cfg = checkpoint_config(load_checkpoint(args.ckpt), args.ckpt, args.config_file, args.options)
     localizer = load_localizer(ModelSource(args.ckpt, args.config_file, args.options))
-    calibrate_index(localizer, cfg, args.index, args.split, args.measure)
+    calibrate_index(localizer, localizer.cfg, args.index, args.split, args.measure)

@@ -2,7 +2,8 @@
 
 mmn demo [--ckpt W] [--videos FOLDER|FILE ...] [--annotations FILE] [--index PLACE] [KEY VALUE ...]
 
-Without arguments it takes the model and the test videos of scripts/pixels.sh. docs/PICTURES.md shows the page.
+Without a model it takes zero-shot:conse, which needs neither network nor training (pip install .[conse]); without videos
+too, the model and the test videos of scripts/pixels.sh, where these have been made. docs/PICTURES.md shows the page.
 """
 
 from argparse import Namespace
@@ -14,7 +15,8 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--ckpt",
         type="path",
-        help="a checkpoint, a model folder, or a name on the hub; default: that of scripts/pixels.sh",
+        metavar="W",
+        help="a checkpoint, a model folder, a name on the hub, or zero-shot:NAME",
     )
     parser.add_config_file(needed=False)
     parser.add_argument(

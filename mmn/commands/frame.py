@@ -44,6 +44,17 @@ class CommandParser(argparse.ArgumentParser):
             + ("" if needed else "; for a checkpoint that does not carry its config"),
         )
 
+    def add_model(self, group: "argparse._ArgumentGroup | None" = None) -> None:
+        """The model of a command that needs no trained one."""
+        (group or self).add_argument(
+            "--ckpt",
+            type="path",
+            metavar="W",
+            help="a checkpoint, a model folder, or a name on the hub; or zero-shot:NAME, a dual encoder of images and text "
+            "by its name or folder, or zero-shot:conse, which needs no network; by default "
+            "zero-shot:openai/clip-vit-base-patch32, which was never trained to find moments",
+        )
+
     def add_options(self) -> None:
         self.add_argument(
             "options", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys to override, after the flags"

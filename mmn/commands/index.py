@@ -1,7 +1,7 @@
 """Encode the moments of many videos into an index that sentences search.
 
-mmn index --ckpt W --features H5 [--annotations JSON] --index PLACE [KEY VALUE ...]
-mmn index --ckpt W --videos DIR|FILE ... --index PLACE
+mmn index [--ckpt W] --features H5 [--annotations JSON] --index PLACE [KEY VALUE ...]
+mmn index [--ckpt W] --videos DIR|FILE ... --index PLACE
 torchrun --nproc_per_node 4 -m mmn index ...             # several processes, each its share
 mmn index --index PLACE --remove ID ...
 mmn index --index PLACE --from INDEX --engine NAME
@@ -16,7 +16,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from mmn.apps.search.store_names import STORES
-from mmn.commands.frame import CommandParser, WrongArguments
+from mmn.commands.frame import CommandParser
 
 if TYPE_CHECKING:
     from mmn.apps.localize.localizer import MomentLocalizer
@@ -37,7 +37,7 @@ def add_arguments(parser: CommandParser) -> None:
     what.add_argument("--from", type="path", dest="source", metavar="INDEX", help="copy this index, encoding nothing")
     parser.add_argument("--sync", action="store_true", help="take out the videos that are not among the given ones")
     model = parser.add_argument_group("the model")
-    model.add_argument("--ckpt", type="path", metavar="W", help="a checkpoint, a model folder, or a name on the hub")
+    parser.add_model(model)
     parser.add_config_file(needed=False)
     model.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_mixed_options()
@@ -63,9 +63,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    if (args.features or args.videos) and not args.ckpt:
-        raise WrongArguments("--ckpt is needed to encode videos")
-
     from mmn.apps.extraction.extract_files import start_extraction
     from mmn.apps.search.build_index import build_index
     from mmn.apps.search.change_index import convert_index, remove_videos

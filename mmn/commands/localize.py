@@ -1,6 +1,6 @@
 """Find the moments that sentences describe in a video.
 
-mmn localize VIDEO "a person opens a door" ["sentence" ...] --ckpt W [--top-k 5] [--json FILE] [--plot FILE.png]
+mmn localize VIDEO "a person opens a door" ["sentence" ...] [--ckpt W] [--top-k 5] [--json FILE] [--plot FILE.png]
     [--clip-dir DIR] [--features H5] [KEY VALUE ...]
 
 docs/LOCALIZE.md has examples.
@@ -17,7 +17,7 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "words", nargs="+", metavar="sentence", help="what is looked for; then KEY VALUE pairs over the config"
     )
-    parser.add_argument("--ckpt", type="path", required=True, help="a checkpoint, a model folder, or a name on the hub")
+    parser.add_model()
     parser.add_config_file(needed=False)
     parser.add_argument("--top-k", type=int, default=5, help="moments per sentence (default %(default)s)")
     files = parser.add_argument_group("files to write")

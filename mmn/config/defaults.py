@@ -12,10 +12,11 @@ PATHS: set[str] = set()  # full keys whose values are paths, in which ~, $NAME a
 
 # ---- Model -----------------------------------------------------------------------------------------------------------
 _C.MODEL = CN()
-# The task (mmn.engine.tasks): "MMN", moments of sentences, or new "STVG", tubes of HC-STVG. The released
+# The task (mmn.engine.tasks): "MMN", moments of sentences; or new "ZERO_SHOT", the same by a dual encoder of images and
+# text that nothing is trained of, or "STVG", tubes of HC-STVG. The released
 # HC-STVG file says "TAN", and MODEL.TAN where this says MODEL.MMN; both are taken for what they mean here.
 _C.MODEL.ARCHITECTURE = "MMN"
-CHOICES["MODEL.ARCHITECTURE"] = ("MMN", "STVG")
+CHOICES["MODEL.ARCHITECTURE"] = ("MMN", "ZERO_SHOT", "STVG")
 _C.MODEL.DEVICE = "auto"  # "auto": a GPU where there is one, else the CPU; or "cuda", "cpu"
 
 _C.INPUT = CN()
@@ -202,6 +203,10 @@ _C.TEST.BATCH_SIZE = 64  # videos per step over all processes
 _C.TEST.NMS_THRESH = 0.5  # a moment is dropped where its IoU with a better one is above this
 _C.TEST.SCORE = "product"  # new: what moments are ranked by, "product", "contrastive" or "iou" alone
 CHOICES["TEST.SCORE"] = ("product", "contrastive", "iou")
+# New. How the contrastive head's cosines become the contrastive score: "cosine", of the moment itself, as released; the
+# others compare the clips inside a moment with those outside, see mmn.modeling.match_rules.
+_C.TEST.CONTRASTIVE_RULE = "cosine"
+CHOICES["TEST.CONTRASTIVE_RULE"] = ("cosine", "mean", "centred", "contrast", "scaled", "cusum", "local")
 _C.TEST.CONTRASTIVE_SCORE_POW = 0.5  # exponent of the contrastive score in the product with the IoU score
 _C.TEST.NUM_PREDICTIONS = 10  # new: moments kept per sentence; at least 5, which R@5 needs
 

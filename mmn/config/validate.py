@@ -147,17 +147,21 @@ def _validate_factors(cfg: CfgNode) -> None:
 def _validate_factors_of_the_task(cfg: CfgNode) -> None:
     """Factors that only the losses and scores of one task know stay as they are for the others."""
     loss, task = cfg.MODEL.MMN.LOSS, cfg.MODEL.ARCHITECTURE
-    of_moments = (
+    of_losses = (
         *((f"MODEL.MMN.LOSS.NEGATIVES.{kind}", loss.NEGATIVES[kind], True) for kind in loss.NEGATIVES),
         ("MODEL.MMN.LOSS.MEMORY_BANK", loss.MEMORY_BANK, 0),
+    )
+    of_moments = (
         ("TEST.SCORE", cfg.TEST.SCORE, "product"),
+        ("TEST.CONTRASTIVE_RULE", cfg.TEST.CONTRASTIVE_RULE, "cosine"),
     )
     of_tubes = (("MODEL.MMN.LOSS.TUBE_INDEX", loss.TUBE_INDEX, "released"),)
-    for owner, factors in (("MMN", of_moments), ("STVG", of_tubes)):
+    for owners, factors in ((("MMN",), of_losses), (("MMN", "ZERO_SHOT"), of_moments), (("STVG",), of_tubes)):
         for key, value, default in factors:
             _require(
-                task == owner or value == default,
-                f"{key} is {value!r}, which is for MODEL.ARCHITECTURE {owner} alone, not {task}: leave it at {default!r}",
+                task in owners or value == default,
+                f"{key} is {value!r}, which is for MODEL.ARCHITECTURE {' and '.join(owners)} alone, not {task}: leave it "
+                f"at {default!r}",
             )
 
 

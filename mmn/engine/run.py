@@ -93,6 +93,8 @@ def train(cfg: CfgNode, device: torch.device, partial: bool = False, will_test: 
         partial: load of INIT_WEIGHTS what fits the model; the rest starts as in a run without them.
     """
     task = find_task(cfg)
+    if not task.has_training:
+        task.build_criterion(cfg)  # says so
     if warning := untrained_score(cfg):
         get_logger().warning(warning)
     splits = Splits(cfg)
@@ -186,6 +188,8 @@ def load_model(
         ckpt, partial: see `test`.
     """
     task = find_task(cfg)
+    if not task.has_training and ckpt is None:
+        return _build_model(task, cfg, device, None, None, partial=False)
     path = comm.agreed(
         ckpt or CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME).find(),
         f"the processes see different checkpoints in OUTPUT_DIR {cfg.OUTPUT_DIR}",

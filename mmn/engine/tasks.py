@@ -4,7 +4,8 @@ Training, checkpoints, processes and resuming are the same for all. A new archit
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NoReturn
 
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -21,6 +22,7 @@ from mmn.evaluation.inference import MomentRanker, Ranker, SentencePredictions
 from mmn.evaluation.tube_metrics import TubeRanker
 from mmn.modeling.build import (
     build_criterion,
+    build_dual_encoder,
     build_model,
     build_proposal_cells,
     build_tube_criterion,
@@ -65,6 +67,7 @@ class Task:
         build_model: the network on the CPU; the flag is `pretrained_text`, see `mmn.modeling.build.build_model`.
         build_criterion: (output, batch) -> losses by name, unweighted.
         training: optimizer, schedule, phases and the sum of the losses.
+        has_training: False for a network whose pretrained parts are all of it: it is tested without a checkpoint.
         build_ranker: from the network's output to predictions.
         evaluate: metrics of a split (shares) from each process's predictions for its share; called on all processes.
         write_predictions: writes the merged predictions of a split.
@@ -85,6 +88,7 @@ class Task:
     build_model: Callable[[CfgNode, bool], nn.Module]
     build_criterion: Callable[[CfgNode], Callable[..., dict[str, Tensor]]]
     training: TrainingRecipe = MATCHING_RECIPE
+    has_training: bool = True
     # Evaluation
     build_ranker: Callable[[CfgNode], Ranker]
     evaluate: Callable[[SentencePredictions, Dataset], dict[str, float]]
@@ -98,7 +102,9 @@ class Task:
 def build_moment_ranker(cfg: CfgNode) -> MomentRanker:
     """Scores to ranked moments, as TEST says."""
     test, cells = cfg.TEST, build_proposal_cells(cfg)
-    return MomentRanker(cells, test.NMS_THRESH, test.CONTRASTIVE_SCORE_POW, test.NUM_PREDICTIONS, test.SCORE)
+    return MomentRanker(
+        cells, test.NMS_THRESH, test.CONTRASTIVE_SCORE_POW, test.NUM_PREDICTIONS, test.SCORE, test.CONTRASTIVE_RULE
+    )
 
 
 def moment_facts(datasets: Sequence[MomentDataset]) -> dict[str, object]:
@@ -119,6 +125,19 @@ MMN_TASK = Task(
     evaluate=moment_metrics.evaluate,
     write_predictions=moment_metrics.write_predictions,
 )
+
+
+# ---- ZERO_SHOT: the same moments, by a dual encoder that was never trained to find them ------------------------------
+
+
+def nothing_to_train(cfg: CfgNode) -> NoReturn:
+    raise ConfigError(
+        "MODEL.ARCHITECTURE ZERO_SHOT has nothing to train: test it (tools/test_net.py), or train an MMN that starts as a "
+        "dual encoder (docs/ZERO_SHOT.md)"
+    )
+
+
+ZERO_SHOT_TASK = replace(MMN_TASK, build_model=build_dual_encoder, build_criterion=nothing_to_train, has_training=False)
 
 
 # ---- STVG: which person of HC-STVG, and from which frame to which (SPEC section 8) -----------------------------------
@@ -165,7 +184,7 @@ STVG_TASK = Task(
 )
 
 
-TASKS = {"MMN": MMN_TASK, "STVG": STVG_TASK}  # by MODEL.ARCHITECTURE
+TASKS = {"MMN": MMN_TASK, "ZERO_SHOT": ZERO_SHOT_TASK, "STVG": STVG_TASK}  # by MODEL.ARCHITECTURE
 
 
 def find_task(cfg: CfgNode) -> Task:

@@ -10,8 +10,9 @@ from torch.utils.data import DataLoader
 
 from mmn.data.prefetch import on_device
 from mmn.evaluation.qvhighlights import CLIP_SECONDS
+from mmn.modeling.match_rules import COSINE, MATCH_RULES
 from mmn.modeling.mmn import GroundingOutput
-from mmn.modeling.scoring import final_score
+from mmn.modeling.scoring import combined_score
 from mmn.structures.batch import Batch, GroundingBatch
 from mmn.structures.moments import cell_moments, nms
 from mmn.structures.proposals import ProposalCells
@@ -99,6 +100,7 @@ class MomentRanker:
         nms_threshold, contrastive_power: TEST.NMS_THRESH, TEST.CONTRASTIVE_SCORE_POW.
         num_predictions: n, moments kept per sentence at most.
         score: TEST.SCORE.
+        contrastive_rule: TEST.CONTRASTIVE_RULE.
     """
 
     keeps_clip_scores = False  # set where the metrics of a split need them; then `rank` gives them as a third column
@@ -110,12 +112,14 @@ class MomentRanker:
         contrastive_power: float,
         num_predictions: int,
         score: str = "product",
+        contrastive_rule: str = COSINE,
     ):
         self.cells = cells
         self.nms_threshold = nms_threshold
         self.contrastive_power = contrastive_power
         self.num_predictions = num_predictions
         self.score = score
+        self.contrastive_rule = contrastive_rule
 
     @property
     def predictions(self) -> type[Predictions]:
@@ -133,7 +137,7 @@ class MomentRanker:
 
     def rank(self, contrastive: Tensor, iou: Tensor, durations: Tensor) -> tuple[Tensor, ...]:
         """Moments and scores as above, from scores [S, M] on the valid cells and durations [S] seconds."""
-        scores = final_score(contrastive.float(), iou.float(), self.contrastive_power, self.score)
+        scores = self.scores(contrastive.float(), iou.float())
         moments, kept = nms(cell_moments(self.cells, durations), scores, self.nms_threshold, self.num_predictions)
         # A map that is not finite shows in its scores, wherever it is: NMS alone would pass over such cells.
         is_broken = ~scores.isfinite().all(dim=1, keepdim=True)
@@ -141,6 +145,11 @@ class MomentRanker:
         if not self.keeps_clip_scores:
             return columns
         return (*columns, self.cells.diagonal(scores).masked_fill(is_broken, torch.nan))
+
+    def scores(self, contrastive: Tensor, iou: Tensor) -> Tensor:
+        """The scores that moments are ranked by, in [0, 1], from those of the two heads, [S, M] float32 each."""
+        match = MATCH_RULES[self.contrastive_rule](contrastive[:, None], self.cells)[:, 0]
+        return combined_score(match, iou, self.contrastive_power, self.score)
 
 
 @torch.no_grad()

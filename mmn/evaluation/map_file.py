@@ -5,9 +5,11 @@ An HDF5 file with one row per sentence, in annotation order, and the attributes 
     contrastive, iou   [S, M] float16, scores of the two heads on the valid cells, packed row-major
     qid                [S] int64 or texts, as in the prediction file
     vid, query         [S] texts, to tell whether a prediction file is of the same sentences
-    attributes         format "mmn-score-maps 1", split, num_clips, pooling_counts, contrastive_power, score
+    attributes         format "mmn-score-maps 1", split, num_clips, pooling_counts, contrastive_power, score,
+                       contrastive_rule ("cosine" where it is missing)
 
-The final score is computed from the two as TEST.SCORE said (SPEC section 5); float16 keeps about three digits of each.
+The final score is computed from the two as TEST.SCORE and CONTRASTIVE_RULE said (SPEC section 5); float16 keeps about
+three digits of each.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,8 +24,9 @@ from torch.utils.data import DataLoader
 from mmn.data.annotations import iterate_sentences
 from mmn.data.dataset import MomentDataset
 from mmn.evaluation.inference import MomentRanker, Predictions, predict
+from mmn.modeling.match_rules import COSINE, MATCH_RULES
 from mmn.modeling.mmn import GroundingOutput
-from mmn.modeling.scoring import SCORES, final_score
+from mmn.modeling.scoring import SCORES
 from mmn.structures.batch import GroundingBatch
 from mmn.structures.proposals import ProposalCells
 from mmn.utils import comm
@@ -151,6 +154,7 @@ def write_maps(
         file.attrs["num_clips"] = ranker.cells.num_clips
         file.attrs["pooling_counts"] = list(pooling_counts)
         file.attrs["contrastive_power"], file.attrs["score"] = ranker.contrastive_power, ranker.score
+        file.attrs["contrastive_rule"] = ranker.contrastive_rule
         file["contrastive"], file["iou"] = contrastive, iou
         qids = [dataset.qids[number] for number in ids.tolist()]
         if all(isinstance(qid, int) for qid in qids):
@@ -194,9 +198,14 @@ class MapFile:
             self.split = str(attributes["split"])
             num_clips, power = (self._number(name) for name in ("num_clips", "contrastive_power"))
             self.cells = ProposalCells(int(num_clips), [int(n) for n in attributes["pooling_counts"]])
-            self.contrastive_power, self.score = float(power), str(attributes["score"])
-            if self.score not in SCORES:
-                raise KeyError(f"its score is {self.score!r}, none of {', '.join(SCORES)}")
+            self._ranker = MomentRanker(
+                self.cells,
+                nms_threshold=1.0,
+                contrastive_power=float(power),
+                num_predictions=1,
+                score=_one_of(SCORES, "score", str(attributes["score"])),
+                contrastive_rule=_one_of(MATCH_RULES, "rule", str(attributes.get("contrastive_rule", COSINE))),
+            )
             qids = self._file["qid"]
             names = qids[:].tolist() if qids.dtype.kind == "i" else qids.asstr()[:].tolist()
             self.ids: dict[int | str, int] = {qid: row for row, qid in enumerate(names)}
@@ -225,5 +234,12 @@ class MapFile:
         row = self.ids[qid]
         with reading(f"the map file {self.path}", MADE_BY):
             contrastive, iou = (torch.from_numpy(self._file[key][row]).float() for key in ("contrastive", "iou"))
-        final = final_score(contrastive, iou, self.contrastive_power, self.score)
+        final = self._ranker.scores(contrastive[None], iou[None])[0]
         return SentenceMaps(*(self.cells.to_map(packed).numpy() for packed in (contrastive, iou, final)))
+
+
+def _one_of(known: Iterable[str], what: str, name: str) -> str:
+    """A name of a map file. Raises KeyError where it is none of those known."""
+    if name not in known:
+        raise KeyError(f"its {what} is {name!r}, none of {', '.join(known)}")
+    return name

@@ -2,7 +2,13 @@
 
 from collections.abc import Iterable
 
-SWEEPABLE = ("TEST.SCORE", "TEST.CONTRASTIVE_SCORE_POW", "TEST.NMS_THRESH", "TEST.NUM_PREDICTIONS")
+SWEEPABLE = (
+    "TEST.SCORE",
+    "TEST.CONTRASTIVE_RULE",
+    "TEST.CONTRASTIVE_SCORE_POW",
+    "TEST.NMS_THRESH",
+    "TEST.NUM_PREDICTIONS",
+)
 
 
 def split_words(words: Iterable[str]) -> tuple[list[str], list[str]]:

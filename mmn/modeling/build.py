@@ -6,6 +6,7 @@ from torch import nn
 from yacs.config import CfgNode
 
 from mmn.config.validate import input_sizes
+from mmn.modeling.dual_encoder import DualEncoder
 from mmn.modeling.feat2d import FEAT2D
 from mmn.modeling.featpool import FeatAvgPool
 from mmn.modeling.losses import GroundingCriterion, MutualMatchingLoss, NegativeKinds
@@ -14,7 +15,7 @@ from mmn.modeling.memory_bank import MemoryBank
 from mmn.modeling.mmn import MMN
 from mmn.modeling.proposal_conv import ProposalConv
 from mmn.modeling.tan2d import PROP_LAYERS, TAN2D, FrameLayer, FusionLayer, MapCriterion
-from mmn.modeling.text_encoder import TextEncoder, last_layers, load_encoder
+from mmn.modeling.text_encoder import SentencePooling, TextEncoder, last_layers, load_encoder
 from mmn.modeling.tubes import TubeCriterion, TubeFeatAvgPool, TubeMatchingLoss
 from mmn.structures.proposals import ProposalCells
 from mmn.utils.errors import ConfigError
@@ -58,6 +59,28 @@ def build_model(
         TextEncoder(encoder, encoder_size, mmn.JOINT_SPACE_SIZE, mmn.TEXT_ENCODER.POOLING, mmn.SHARED_HEADS),
         build_proposal_conv(cfg, cells),
     )
+
+
+def build_dual_encoder(cfg: CfgNode, pretrained_text: bool = True) -> DualEncoder:
+    """The network of MODEL.ARCHITECTURE ZERO_SHOT on the CPU; the flag is that of `build_model`.
+
+    Raises ConfigError where images' and sentences' vectors are not of one width, so that nothing could be compared.
+    """
+    encoder = cfg.MODEL.MMN.TEXT_ENCODER
+    bert, size = load_encoder(encoder.PRETRAINED, pretrained_text, encoder.POOLING)
+    check_one_space(cfg, size)
+    return DualEncoder(build_proposal_cells(cfg), SentencePooling(bert, encoder.POOLING))
+
+
+def check_one_space(cfg: CfgNode, size: int) -> None:
+    """Raise ConfigError unless features, joint space and sentence vectors of width `size` can be one space."""
+    mmn = cfg.MODEL.MMN
+    if not mmn.FEATPOOL.INPUT_SIZE == mmn.JOINT_SPACE_SIZE == size:
+        raise ConfigError(
+            f"{mmn.TEXT_ENCODER.PRETRAINED} with MODEL.MMN.TEXT_ENCODER.POOLING {mmn.TEXT_ENCODER.POOLING} gives vectors "
+            f"of width {size}, MODEL.MMN.FEATPOOL.INPUT_SIZE is {mmn.FEATPOOL.INPUT_SIZE} and JOINT_SPACE_SIZE "
+            f"{mmn.JOINT_SPACE_SIZE}: a dual encoder has one width for all three, that of its image embeddings"
+        )
 
 
 def build_proposal_conv(cfg: CfgNode, cells: ProposalCells) -> nn.Module:

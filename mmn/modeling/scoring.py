@@ -35,15 +35,30 @@ def iou_score(cosine: Tensor) -> Tensor:
 
 
 def final_score(contrastive: Tensor, iou: Tensor, contrastive_power: float, kind: str = "product") -> Tensor:
-    """The score that moments are ranked by (SPEC section 5), in [0, 1].
+    """The score that moments are ranked by (SPEC section 5), in [0, 1], by the released rule of a match.
 
     Args:
         contrastive, iou: scores of the two heads, of one shape.
-        kind: "product": ((contrastive + 1) / 2) ** power * iou, as released; "contrastive": (contrastive + 1) / 2, since
-            no power changes its order; "iou": the IoU score.
+        kind: see `combined_score`.
     """
+    return combined_score(cosine_match(contrastive), iou, contrastive_power, kind)
+
+
+def cosine_match(contrastive: Tensor) -> Tensor:
+    """The released rule of `mmn.modeling.match_rules`: a cosine in [-1, 1] -> [0, 1]."""
     # Rounding can take a cosine below -1; a power of that would be NaN.
-    match = ((contrastive + 1) / 2).clamp(min=0)
+    return ((contrastive + 1) / 2).clamp(min=0)
+
+
+def combined_score(match: Tensor, iou: Tensor, contrastive_power: float, kind: str = "product") -> Tensor:
+    """The score that moments are ranked by, in [0, 1].
+
+    Args:
+        match: in [0, 1], how well moments match the sentence by the contrastive head.
+        iou: scores of the IoU head, of one shape with it.
+        kind: "product": match ** power * iou, as released; "contrastive": the match, since no power changes its order;
+            "iou": the IoU score.
+    """
     if kind == "product":
         return match**contrastive_power * iou
     return {"contrastive": match, "iou": iou}[kind]

@@ -15,7 +15,8 @@ from transformers import PretrainedConfig, PreTrainedModel
 from mmn.utils.errors import ConfigError
 from mmn.utils.pretrained import read_pretrained_json
 
-IMAGE_PARTS = ("vision", "visual", "image")  # first words of the names of a dual encoder's other half
+# First words of the names of a dual encoder's parts, of which each half needs its own.
+HALVES = {"image": ("vision", "visual", "image"), "text": ("text",)}
 
 
 class DualTextTower(nn.Module):
@@ -27,15 +28,24 @@ class DualTextTower(nn.Module):
 
     def __init__(self, model: PreTrainedModel):
         super().__init__()
-        for name in [name for name, _ in model.named_children() if name.startswith(IMAGE_PARTS)]:
-            delattr(model, name)
-        for name in [name for name, _ in model.named_parameters(recurse=False)]:
-            delattr(model, name)  # temperature and bias of the contrastive loss: they would have no gradient
-        self.model = model
+        self.model = keep_half(model, "text")
         self.config = model.config.get_text_config()
 
     def sentence_vectors(self, tokens: Tensor, token_mask: Tensor) -> Tensor:
         return features_of(self.model.get_text_features(input_ids=tokens, attention_mask=token_mask))
+
+
+def keep_half(model: PreTrainedModel, half: str) -> PreTrainedModel:
+    """A dual encoder without its other half, in place; `half` is one of HALVES.
+
+    Temperature and bias of its contrastive loss go too: they would have no gradient.
+    """
+    (others,) = (words for name, words in HALVES.items() if name != half)
+    for name in [name for name, _ in model.named_children() if name.startswith(others)]:
+        delattr(model, name)
+    for name in [name for name, _ in model.named_parameters(recurse=False)]:
+        delattr(model, name)
+    return model
 
 
 class SentenceTransformer(nn.Module):

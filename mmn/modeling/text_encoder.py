@@ -20,43 +20,26 @@ OWN = "own"
 POOLINGS = {"mean": mean_of_tokens, "cls": first_token, "end": end_token}  # and OWN
 
 
-class TextEncoder(nn.Module):
-    """A Hugging Face encoder, pooled over its tokens, LayerNorm and a linear projection per head (SPEC section 2).
-
-    With `shared_heads` one projection, `fc_out1`, makes the vectors of both joint spaces.
+class SentencePooling(nn.Module):
+    """A Hugging Face encoder, pooled over the tokens of each sentence.
 
     Args:
         bert: any encoder whose output has `last_hidden_state` [S, L, hidden_size]; for the pooling "own" one that has
             `sentence_vectors`, see `mmn.modeling.sentence_towers`.
-        hidden_size: width of the pooled vectors.
-        joint_space_size: C.
         pooling: a name in POOLINGS, or OWN, see MODEL.MMN.TEXT_ENCODER.POOLING.
     """
 
-    def __init__(
-        self,
-        bert: nn.Module,
-        hidden_size: int,
-        joint_space_size: int,
-        pooling: str = "mean",
-        shared_heads: bool = False,
-    ):
+    def __init__(self, bert: nn.Module, pooling: str = "mean"):
         super().__init__()
-        # The names and their order are those of the released weights: fc_out1 is IoU, fc_out2 contrastive.
         self.bert = bert
-        self.fc_out1 = nn.Linear(hidden_size, joint_space_size)
-        self.fc_out2 = None if shared_heads else nn.Linear(hidden_size, joint_space_size)
-        self.layernorm = nn.LayerNorm(hidden_size)
         self.pool = None if pooling == OWN else POOLINGS[pooling]
 
-    def forward(self, tokens: Tensor, token_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """tokens, token_mask [U, L] int64 -> sentence features (contrastive, iou), each [U, C]."""
-        pooled = self.layernorm(encode_in_groups(self.pooled_hidden_state, tokens, token_mask))
-        iou = self.fc_out1(pooled)
-        return iou if self.fc_out2 is None else self.fc_out2(pooled), iou
+    def sentence_vectors(self, tokens: Tensor, token_mask: Tensor) -> Tensor:
+        """tokens, token_mask [U, L] int64 -> [U, size], sentences of like length together."""
+        return encode_in_groups(self.pooled_hidden_state, tokens, token_mask)
 
     def pooled_hidden_state(self, tokens: Tensor, token_mask: Tensor) -> Tensor:
-        """The encoder's last hidden states, pooled over the tokens of each sentence: [U, L] -> [U, hidden_size]."""
+        """The encoder's last hidden states, pooled over the tokens of each sentence: [U, L] -> [U, size]."""
         if self.pool is None:
             return self.bert.sentence_vectors(tokens, token_mask)
         by_pairs = tokens.device.type != "cpu" and self.takes_pairs
@@ -68,6 +51,38 @@ class TextEncoder(nn.Module):
     def takes_pairs(self) -> bool:
         """True where the encoder takes a mask that a GPU need not be asked about; tried when it is first needed."""
         return takes_mask_of_pairs(self.bert)
+
+
+class TextEncoder(SentencePooling):
+    """A pooled encoder with LayerNorm and a linear projection per head (SPEC section 2).
+
+    With `shared_heads` one projection, `fc_out1`, makes the vectors of both joint spaces.
+
+    Args:
+        bert, pooling: see `SentencePooling`.
+        hidden_size: width of the pooled vectors.
+        joint_space_size: C.
+    """
+
+    def __init__(
+        self,
+        bert: nn.Module,
+        hidden_size: int,
+        joint_space_size: int,
+        pooling: str = "mean",
+        shared_heads: bool = False,
+    ):
+        super().__init__(bert, pooling)
+        # The names and their order are those of the released weights: fc_out1 is IoU, fc_out2 contrastive.
+        self.fc_out1 = nn.Linear(hidden_size, joint_space_size)
+        self.fc_out2 = None if shared_heads else nn.Linear(hidden_size, joint_space_size)
+        self.layernorm = nn.LayerNorm(hidden_size)
+
+    def forward(self, tokens: Tensor, token_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens, token_mask [U, L] int64 -> sentence features (contrastive, iou), each [U, C]."""
+        pooled = self.layernorm(self.sentence_vectors(tokens, token_mask))
+        iou = self.fc_out1(pooled)
+        return iou if self.fc_out2 is None else self.fc_out2(pooled), iou
 
 
 def last_layers(encoder: nn.Module, num_layers: int) -> list[nn.Parameter]:

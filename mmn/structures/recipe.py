@@ -60,6 +60,10 @@ class FeatureRecipe:
             f"{_listed(self.mean)}, std {_listed(self.std)}"
         )
 
+    def sampled_as(self, other: "FeatureRecipe") -> "FeatureRecipe":
+        """This recipe with the frame rate, clips and stride of another one."""
+        return dataclasses.replace(self, fps=other.fps, clip_length=other.clip_length, stride=other.stride)
+
     def differences(self, other: "FeatureRecipe") -> str:
         """The names of the compared attributes in which two recipes differ, for a message."""
         names = [entry.name for entry in dataclasses.fields(self) if entry.compare]

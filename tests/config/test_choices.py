@@ -10,7 +10,9 @@ from mmn.engine.tasks import TASKS
 from mmn.engine.tracking import TRACKERS
 from mmn.modeling.batch_norm import BATCH_NORMS
 from mmn.modeling.feat2d import FEAT2D
+from mmn.modeling.match_rules import MATCH_RULES
 from mmn.modeling.scoring import SCORES
+from mmn.modeling.text_encoder import OWN, POOLINGS
 from mmn.utils.errors import ConfigError
 
 
@@ -23,6 +25,8 @@ from mmn.utils.errors import ConfigError
         ("SOLVER.AMP", AMP_DTYPES),
         ("SOLVER.TRACKER", {"", *TRACKERS.entries}),
         ("TEST.SCORE", SCORES),
+        ("TEST.CONTRASTIVE_RULE", MATCH_RULES),
+        ("MODEL.MMN.TEXT_ENCODER.POOLING", {*POOLINGS, OWN}),
     ],
 )
 def test_choices_are_those_that_something_stands_behind(key, names):

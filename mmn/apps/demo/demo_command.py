@@ -11,10 +11,10 @@ from mmn.apps.demo.page import build_app, import_gradio, serve
 from mmn.apps.demo.video_library import VideoLibrary
 from mmn.apps.demo.video_search import VideoSearch
 from mmn.apps.localize.model_source import ModelSource, load_localizer
+from mmn.apps.localize.zero_shot import CONSE, zero_shot_address
 from mmn.apps.search.moment_index import MomentIndex
 from mmn.apps.search.search_command import checkpoint_of
 from mmn.apps.search.vector_store import VectorStore, open_store
-from mmn.utils.errors import UserError
 
 MAX_LISTED = 1000  # videos of an index that can be picked one by one
 
@@ -30,6 +30,8 @@ class ExampleRun:
 
 
 EXAMPLE = ExampleRun()
+PAGE_MODEL = zero_shot_address(CONSE)
+"""A model for videos of one's own that needs neither network nor training; a log line says so."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,13 @@ def run_demo(source: ModelSource, videos: PageVideos, host: str, port: int) -> N
     """Deliver the page until the process is interrupted.
 
     Args:
-        source: the model; without a checkpoint, that of the index, or of EXAMPLE with its videos unless others are given.
+        source: the model; without a checkpoint, that of the index; or of EXAMPLE with its videos, where it has been made
+            and no others are given; else PAGE_MODEL.
     Raises UserError for a missing library, model, video or index, and for an index of another model.
     """
     import_gradio()  # before the model, which takes longer
     store = open_store(videos.index) if videos.index else None
-    is_example = not source.ckpt and store is None
-    source, videos = _with_defaults(source, videos, store)
+    source, videos, is_example = _with_defaults(source, videos, store)
     search_one = VideoSearch(load_localizer(source))
     if store is None:
         listed = find_videos(videos.videos or (), videos.annotations)
@@ -73,18 +75,17 @@ def run_demo(source: ModelSource, videos: PageVideos, host: str, port: int) -> N
 
 def _with_defaults(
     source: ModelSource, videos: PageVideos, store: VectorStore | None
-) -> tuple[ModelSource, PageVideos]:
-    """Model and videos, where they are not given."""
+) -> tuple[ModelSource, PageVideos, bool]:
+    """Model and videos, where they are not given, and whether they are those of EXAMPLE."""
     if source.ckpt:
-        return source, videos
+        return source, videos, False
     if store is not None:
-        return replace(source, ckpt=checkpoint_of(store)), videos
-    if not os.path.exists(EXAMPLE.ckpt):
-        raise UserError(f"there is no {EXAMPLE.ckpt}: make the example model by bash scripts/pixels.sh, or give --ckpt")
+        return replace(source, ckpt=checkpoint_of(store)), videos, False
+    if videos.videos is not None or not os.path.exists(EXAMPLE.ckpt):
+        return replace(source, ckpt=PAGE_MODEL), videos, False
     source = replace(source, ckpt=EXAMPLE.ckpt, backbone_weights=source.backbone_weights or EXAMPLE.backbone_weights)
-    if videos.videos is None:
-        videos = replace(videos, videos=[EXAMPLE.videos], annotations=videos.annotations or EXAMPLE.annotations)
-    return source, videos
+    videos = replace(videos, videos=[EXAMPLE.videos], annotations=videos.annotations or EXAMPLE.annotations)
+    return source, videos, True
 
 
 def _with_index(index: MomentIndex, videos: PageVideos) -> tuple[list[ListedVideo], VideoLibrary]:

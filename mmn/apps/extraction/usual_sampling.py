@@ -24,6 +24,8 @@ class UsualSampling:
 USUAL = {
     "c3d": UsualSampling(("fc6", "fc7"), fps=30.0, clip_length=16, stride=16, batch_size=8),
     "clip": UsualSampling(("image_embeds",)),
+    "conse": UsualSampling(("class_mixture",)),
+    "dual": UsualSampling(("image_embeds",)),
     "r3d_18": UsualSampling(("avgpool",), fps=15.0, clip_length=16, stride=16, batch_size=8),
     "swin3d": UsualSampling(("avgpool",), fps=15.0, clip_length=32, stride=16, batch_size=2),
     "vgg16": UsualSampling(("fc7", "fc6"), fps=6.0, batch_size=16),

@@ -51,6 +51,7 @@ class FeatureSource:
         backbone_weights: a name, a file or "random:SEED" for that one, where the recipe's weights are a file.
         device: place of that one.
         model_name: the model in messages.
+        any_sampling: whether features of the recipe's network do at any rate and length of clips.
     Raises DataError where the extractor makes other features than the recipe's.
     """
 
@@ -62,10 +63,12 @@ class FeatureSource:
         backbone_weights: str | None = None,
         device: torch.device | str = "cpu",
         model_name: str = "the model",
+        any_sampling: bool = False,
     ):
         self.input_size = input_size
         self.recipe = recipe
         self.model_name = model_name
+        self.any_sampling = any_sampling
         self._backbone_weights = backbone_weights
         self._device = device
         self._extractor: FeatureExtractor | None = None
@@ -84,11 +87,15 @@ class FeatureSource:
 
     def check_recipe(self, recipe: FeatureRecipe, what: str) -> None:
         """Raise DataError where features of `recipe`, called `what`, are known to be others than the model's."""
-        if self.recipe is not None and recipe != self.recipe:
+        if not self.takes(recipe):
             raise DataError(
                 f"{self.model_name} was trained on features of {self.recipe}, but {what} are {recipe}, which differs in "
                 f"{self.recipe.differences(recipe)}: extract them by the model's recipe"
             )
+
+    def takes(self, recipe: FeatureRecipe) -> bool:
+        """Tell whether features of `recipe` are, as far as it is known, such as the model takes."""
+        return self.recipe is None or recipe == (self.recipe.sampled_as(recipe) if self.any_sampling else self.recipe)
 
     def look_at(
         self,

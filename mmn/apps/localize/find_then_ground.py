@@ -89,7 +89,7 @@ class FindThenGround:
             (vectors[windows].flatten(0, 1) @ query).unflatten(0, (len(windows), -1))[None]
             for vectors, query in ((video.moments_contrastive, contrastive), (video.moments_iou, iou))
         )
-        scores = MomentScores(*(part[0] for part in self.rule.score_moments(*cosines)))  # [K, M] each
+        scores = MomentScores(*(part[0] for part in self.rule.score_moments(*cosines, self.cells)))  # [K, M] each
         refuse_nan(scores.final)
         count = min(scores.final.numel(), max(self.min_candidates, self.per_result * top_k))
         places = scores.final.flatten().topk(count).indices

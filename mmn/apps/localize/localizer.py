@@ -11,9 +11,11 @@ A video that is asked more than once is encoded once: `video = localizer.encode_
 `localizer.localize(video, queries)` as often as wanted. Shapes: see the legend in `mmn.modeling`; W counts windows.
 """
 
+import copy
 import os
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -32,19 +34,22 @@ from mmn.apps.localize.results import QueryResult, ScoreMaps
 from mmn.apps.localize.scoring_rule import MomentScores, ScoringRule, build_scoring_rule
 from mmn.apps.localize.search_windows import check_window, place_windows, window_lengths
 from mmn.apps.localize.trained_model import TrainedModel, read_checkpoint
+from mmn.apps.localize.zero_shot import DEFAULT_DUAL_ENCODER, FPS, name_in_address, read_dual_encoder
 from mmn.apps.publish.save import push_model, save_model
 from mmn.data.tokenizer import QueryTokenizer
+from mmn.modeling.dual_encoder import DualEncoder
+from mmn.modeling.match_rules import MATCH_RULES
 from mmn.modeling.mmn import MMN
 from mmn.structures.proposals import ProposalCells
 from mmn.structures.query_vectors import QueryVectors
 from mmn.structures.recipe import FeatureRecipe
-from mmn.utils.errors import ConfigError
+from mmn.utils.errors import ConfigError, unknown_choice
 
 SENTENCES_AT_ONCE = 256  # that go through the text encoder in one forward pass, where there are many
 
 
 class MomentLocalizer:
-    """A trained model that finds moments. `from_checkpoint` makes one.
+    """A model that finds moments. `from_checkpoint` and `zero_shot` make one.
 
     Any number of threads may use it at once. Videos go through the network one after the other, queries side by side.
 
@@ -55,7 +60,7 @@ class MomentLocalizer:
         train_durations: lengths of the videos that the model was trained on, in seconds, see
             `mmn.data.dataset.summarise_durations`; None where they are not known.
         source: the model's origin, for messages.
-        path: its file or folder, or its name on the hub; "" where it is from none.
+        path: its file or folder, its name on the hub, or the address of a dual encoder; "" where it is from none.
         trained: all that is known of the model, for handing it on; None where it was not trained here.
     """
 
@@ -103,6 +108,29 @@ class MomentLocalizer:
         return cls.from_trained(read_checkpoint(path, config, options), device, extractor, backbone_weights)
 
     @classmethod
+    def zero_shot(
+        cls,
+        name: str | os.PathLike = DEFAULT_DUAL_ENCODER,
+        device: torch.device | str | None = None,
+        options: Sequence[object] = (),
+        fps: float = FPS,
+    ) -> "MomentLocalizer":
+        """A dual encoder of images and text in the place of a trained model: it was never trained to find moments.
+
+        Args:
+            name: any model of transformers with `get_image_features` and `get_text_features` (CLIP, SigLIP, ...), by its
+                name on the hub or its folder; or "conse", which is composed of packages and needs no hub.
+            device: as in `from_checkpoint`.
+            options: KEY, value, ... over configs/zero_shot.yaml, e.g. TEST.CONTRASTIVE_RULE.
+            fps: frames per second that a video file is sampled at.
+        Raises:
+            ConfigError: a model that cannot be had, is no dual encoder, or a device that is not there.
+            UserError: a package of "conse" that is not installed.
+        """
+        trained, extractor = read_dual_encoder(os.fspath(name), device, options, fps)
+        return cls.from_trained(trained, extractor.device, extractor)
+
+    @classmethod
     def from_trained(
         cls,
         trained: TrainedModel,
@@ -113,10 +141,28 @@ class MomentLocalizer:
         """The localizer of a model, wherever it was read from; arguments and errors as in `from_checkpoint`."""
         cfg, source = trained.cfg, trained.source
         encoder = build_moment_encoder(cfg, trained.model, trained.tokenizer, device, trained.widths)
-        input_size = sum(encoder.widths)
-        features = FeatureSource(input_size, trained.recipe, extractor, backbone_weights, encoder.device, source)
+        features = FeatureSource(
+            sum(encoder.widths),
+            trained.recipe,
+            extractor,
+            backbone_weights,
+            encoder.device,
+            source,
+            trained.any_sampling,
+        )
         rule = build_scoring_rule(cfg)
         return cls(encoder, features, rule, trained.train_durations, source, trained.path, trained)
+
+    def with_rule(self, name: str) -> "MomentLocalizer":
+        """A localizer of the same model whose contrastive score is made by another TEST.CONTRASTIVE_RULE.
+
+        Either searches the videos that the other has encoded. Raises ConfigError for a name that is no rule.
+        """
+        if name not in MATCH_RULES:
+            raise unknown_choice("TEST.CONTRASTIVE_RULE", name, MATCH_RULES)
+        other = copy.copy(self)
+        other.rule = replace(self.rule, match=name)
+        return other
 
     # ---- Handing it on ----
 
@@ -196,7 +242,7 @@ class MomentLocalizer:
 
     def _kept(self) -> tuple[CfgNode, dict[str, object]]:
         """Config and content of what is handed on."""
-        if self.trained is None:
+        if self.trained is None or name_in_address(self.path) is not None:
             raise ConfigError(
                 f"{self.source} was not trained here, so there is nothing to save: name it where it is used"
             )
@@ -205,7 +251,14 @@ class MomentLocalizer:
     # ---- What it is made of ----
 
     @property
-    def model(self) -> MMN:
+    def cfg(self) -> CfgNode:
+        """The model's config. Raises ConfigError where it is not known."""
+        if self.trained is None:
+            raise ConfigError(f"{self.source} does not carry its config: load it from a checkpoint")
+        return self.trained.cfg
+
+    @property
+    def model(self) -> MMN | DualEncoder:
         """The network, in evaluation mode."""
         return self.encoder.model
 
@@ -433,4 +486,4 @@ class MomentLocalizer:
             )
         )
         rule = self.rule if len(video.windows) == 1 else across_windows(self.rule)
-        return rule.score_moments(*cosines)
+        return rule.score_moments(*cosines, self.cells)

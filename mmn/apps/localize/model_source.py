@@ -8,11 +8,12 @@ import transformers
 
 from mmn.apps.extraction.extractor import FeatureExtractor
 from mmn.apps.localize.localizer import MomentLocalizer
+from mmn.apps.localize.zero_shot import name_in_address
 from mmn.structures.recipe import FeatureRecipe
 from mmn.utils import comm
 from mmn.utils.errors import ConfigError, DataError
 from mmn.utils.hdf5 import open_hdf5, reading
-from mmn.utils.logger import setup_logger
+from mmn.utils.logger import get_logger, setup_logger
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,15 @@ class ModelSource:
     """A model to search with.
 
     Attributes:
-        ckpt, config_file, options: see `MomentLocalizer.from_checkpoint`.
+        ckpt: a checkpoint, or the address of a dual encoder that was never trained to find moments, "zero-shot:NAME"; None
+            is the default one of these.
+        config_file, options: see `MomentLocalizer.from_checkpoint`.
         backbone: extracts features with its usual sampling, where the checkpoint does not say how.
         recipe_file: HDF5 file of features; the video's are made as they were.
         backbone_weights: a name, a file or "random:SEED", in the place of the usual ones or the recipe's.
     """
 
-    ckpt: str
+    ckpt: str | None = None
     config_file: str | None = None
     options: Sequence[str] = ()
     backbone: str | None = None
@@ -42,6 +45,9 @@ def load_localizer(source: ModelSource, device: torch.device | None = None) -> M
     """
     setup_logger(None, comm.get_rank())
     transformers.logging.disable_progress_bar()
+    name = name_in_address(source.ckpt)
+    if name is not None:
+        return _load_zero_shot(name, source, device)
     if source.backbone and source.recipe_file:
         raise ConfigError("--backbone and --recipe both say how features are made: give one of them")
     recipe = read_recipe(source.recipe_file) if source.recipe_file else None
@@ -56,6 +62,18 @@ def load_localizer(source: ModelSource, device: torch.device | None = None) -> M
     elif source.backbone:
         localizer.use_extractor(FeatureExtractor(source.backbone, weights, device=device))
     return localizer
+
+
+def _load_zero_shot(name: str, source: ModelSource, device: torch.device | None) -> MomentLocalizer:
+    """A dual encoder, and a line that says what it is. Raises ConfigError for what goes with checkpoints alone."""
+    if source.config_file or source.backbone or source.recipe_file or source.backbone_weights:
+        raise ConfigError(
+            f"the dual encoder {name} makes its features itself: leave out --config-file, --backbone, --recipe and "
+            "--backbone-weights, or give a checkpoint by --ckpt"
+        )
+    chosen = "as asked" if source.ckpt else "since no --ckpt is given"
+    get_logger().info("moments by %s, %s: a dual encoder that was never trained to find moments", name, chosen)
+    return MomentLocalizer.zero_shot(name, device, source.options)
 
 
 def read_recipe(path: str) -> FeatureRecipe | None:

@@ -33,6 +33,7 @@ class MomentEncoder:
         cells: its proposal map.
         num_pre_clips: P.
         widths: those of the feature tracks that its rows are joined of.
+        joint_space_size: C.
         device: place of the network.
         batch_size: windows that go through it at once.
     """
@@ -44,6 +45,7 @@ class MomentEncoder:
         cells: ProposalCells,
         num_pre_clips: int,
         widths: Sequence[int],
+        joint_space_size: int,
         device: torch.device,
         batch_size: int = 16,
     ):
@@ -53,16 +55,12 @@ class MomentEncoder:
         self.cells = cells
         self.num_pre_clips = num_pre_clips
         self.widths = list(widths)
+        self.joint_space_size = joint_space_size
         self.batch_size = batch_size
         self._collator = Collator(tokenizer.pad_id, 1 if device.type == "cpu" else 8, tokenizer.max_length)
         # The convolutions keep transformed weights that the first video makes; a tokenizer has switches that a call sets.
         self._video_lock = threading.Lock()
         self._tokenizer_lock = threading.Lock()
-
-    @property
-    def joint_space_size(self) -> int:
-        """C."""
-        return self.model.proposal_conv.conv1x1_iou.out_channels
 
     def resample(self, rows: np.ndarray) -> np.ndarray:
         """The feature rows [T0, D] of a window -> its clips [P, D] float32."""
@@ -112,7 +110,14 @@ def build_moment_encoder(
     device = usable_device(cfg.MODEL.DEVICE if device is None else device)
     cells = build_proposal_cells(cfg)
     return MomentEncoder(
-        model, tokenizer, cells, cfg.INPUT.NUM_PRE_CLIPS, widths or input_sizes(cfg), device, cfg.TEST.BATCH_SIZE
+        model,
+        tokenizer,
+        cells,
+        cfg.INPUT.NUM_PRE_CLIPS,
+        widths or input_sizes(cfg),
+        cfg.MODEL.MMN.JOINT_SPACE_SIZE,
+        device,
+        cfg.TEST.BATCH_SIZE,
     )
 
 

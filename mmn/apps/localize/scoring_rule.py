@@ -11,8 +11,10 @@ from yacs.config import CfgNode
 
 from mmn.apps.localize.results import LocalizedMoment
 from mmn.evaluation.inference import refuse_nan
-from mmn.modeling.scoring import final_score, iou_score
+from mmn.modeling.match_rules import COSINE, MATCH_RULES
+from mmn.modeling.scoring import combined_score, iou_score
 from mmn.structures.moments import nms_indices
+from mmn.structures.proposals import ProposalCells
 
 
 class MomentScores(NamedTuple):
@@ -25,22 +27,24 @@ class MomentScores(NamedTuple):
 
 @dataclass(frozen=True)
 class ScoringRule:
-    """The released rule (SPEC section 5): a score from the two heads' cosines, then one suppression over all windows.
+    """A score from the two heads' cosines, then one suppression over all windows; as released (SPEC section 5) or not.
 
     Attributes:
         score: TEST.SCORE, which says what moments are ranked by.
         contrastive_power: TEST.CONTRASTIVE_SCORE_POW.
         nms_threshold: TEST.NMS_THRESH; of two moments whose IoU is above it the better one stays.
+        match: TEST.CONTRASTIVE_RULE, a name in MATCH_RULES.
     """
 
     score: str
     contrastive_power: float
     nms_threshold: float
+    match: str = COSINE
 
-    def score_moments(self, contrastive: Tensor, iou: Tensor) -> MomentScores:
-        """Cosines of queries with moments in the two joint spaces, each [U, W, M] -> their scores."""
-        iou = iou_score(iou)
-        return MomentScores(contrastive, iou, final_score(contrastive, iou, self.contrastive_power, self.score))
+    def score_moments(self, contrastive: Tensor, iou: Tensor, cells: ProposalCells) -> MomentScores:
+        """Cosines of queries with the moments of `cells` in the two joint spaces, each [U, W, M] -> their scores."""
+        iou, match = iou_score(iou), MATCH_RULES[self.match](contrastive, cells)
+        return MomentScores(contrastive, iou, combined_score(match, iou, self.contrastive_power, self.score))
 
     def best_moments(self, moments: Tensor, scores: MomentScores, top_k: int) -> list[tuple[LocalizedMoment, ...]]:
         """The best moments of each query, best first.
@@ -61,7 +65,8 @@ class ScoringRule:
 
 def build_scoring_rule(cfg: CfgNode) -> ScoringRule:
     """The rule that a config evaluates by."""
-    return ScoringRule(cfg.TEST.SCORE, cfg.TEST.CONTRASTIVE_SCORE_POW, cfg.TEST.NMS_THRESH)
+    test = cfg.TEST
+    return ScoringRule(test.SCORE, test.CONTRASTIVE_SCORE_POW, test.NMS_THRESH, test.CONTRASTIVE_RULE)
 
 
 def _to_moments(

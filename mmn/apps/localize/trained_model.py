@@ -1,4 +1,4 @@
-"""A trained model as a checkpoint holds it: the network with its weights, its tokenizer, and all that is known of it."""
+"""A model as a checkpoint holds it: the network with its weights, its tokenizer, and all that is known of it."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ from mmn.data.tokenizer import QueryTokenizer, build_tokenizer
 from mmn.engine.feature_recipes import checkpoint_recipe
 from mmn.engine.own_text_encoder import options_of_content
 from mmn.modeling import build_model
+from mmn.modeling.dual_encoder import DualEncoder
 from mmn.modeling.mmn import MMN
 from mmn.structures.recipe import FeatureRecipe, TracksRecipe
 from mmn.utils.checkpoint import find_checkpoint, load_checkpoint, load_weights
@@ -23,23 +24,24 @@ from mmn.utils.model_folder import ORIGIN
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """A network with everything that is known of its training.
+    """A network with everything that is known of it.
 
     Attributes:
         cfg: its config, frozen.
         model, tokenizer: the network, and the tokenizer of its text encoder.
         source: its origin, for messages.
-        path: its file or folder, or its name on the hub; "" where it is from none.
+        path: its file or folder, its name on the hub, or an address of `mmn.apps.localize.zero_shot`; "" where it has none.
         tracks: the feature tracks that it was trained on; None where they are not known.
         train_durations: lengths of the videos that it was trained on, in seconds, see
             `mmn.data.dataset.summarise_durations`; likewise.
         calibration: meaning of its scores, as `mmn.apps.search.confidence.Calibration.to_dict` gives it; likewise.
         metrics: content of the metrics file of its test (`mmn.evaluation.metrics_file`); likewise.
         origin: where it comes from, the entries of `mmn.utils.model_folder.ORIGIN` that are known.
+        any_sampling: whether features of the recipe's network do at any rate and length of clips.
     """
 
     cfg: CfgNode
-    model: MMN = field(repr=False)
+    model: MMN | DualEncoder = field(repr=False)
     tokenizer: QueryTokenizer = field(repr=False)
     source: str
     path: str = ""
@@ -48,6 +50,7 @@ class TrainedModel:
     calibration: Mapping[str, object] | None = None
     metrics: Mapping[str, object] | None = None
     origin: Mapping[str, object] = field(default_factory=dict)
+    any_sampling: bool = False
 
     @property
     def recipe(self) -> FeatureRecipe | None:

@@ -12,6 +12,7 @@ from mmn.apps.search.encode_collection import BuildResult, CollectionEncoder
 from mmn.apps.search.indexed_video import BuildSettings, index_info
 from mmn.apps.search.vector_store import VectorStore, default_store, ensure_store, has_index, open_store
 from mmn.apps.search.video_collections import VideoCollection
+from mmn.modeling.match_rules import COSINE
 from mmn.structures.recipe import FeatureRecipe
 from mmn.utils import comm
 from mmn.utils.errors import ConfigError, DataError, UserError
@@ -39,6 +40,11 @@ def build_index(
     """
     if collection.recipe is not None:
         localizer.check_recipe(collection.recipe, "those of the videos")
+    if settings is not None and settings.prune is not None and localizer.rule.match != COSINE:
+        raise ConfigError(
+            f"{localizer.source} scores a moment against the rest of its video (TEST.CONTRASTIVE_RULE "
+            f"{localizer.rule.match}), so that its index needs all moments: leave out --prune"
+        )
     videos = collection.videos()
     identity = model_identity(localizer.encoder)
     if comm.get_rank() == 0 and not has_index(place):

@@ -58,11 +58,11 @@ def index_info(
         recipe: description of its videos' features; by default the model's own.
         identity: `model_identity` of the model, where it is known already: to hash the weights takes a while.
     """
-    recipe = recipe or localizer.recipe
+    recipe, path = recipe or localizer.recipe, localizer.path
     return IndexInfo(
         dim=localizer.joint_space_size,
         model=identity or model_identity(localizer.encoder),
-        model_name=os.path.abspath(localizer.path) if localizer.path else localizer.source,
+        model_name=os.path.abspath(path) if os.path.exists(path) else path or localizer.source,
         recipe=None if recipe is None else json.loads(json.dumps(recipe.to_dict())),
         build=(settings or BuildSettings()).to_dict(),
     )

@@ -28,6 +28,8 @@ from mmn.apps.search.ranking_rules import DEFAULT_PER_VIDEO, DEFAULT_RULE, EXAMP
 from mmn.apps.search.retrieval import RankedMoments, SearchPlan, Span, retrieve
 from mmn.apps.search.search_results import FoundMoment, SearchResult
 from mmn.apps.search.vector_store import VectorStore, open_store
+from mmn.apps.search.whole_videos import WholeMapRule
+from mmn.modeling.match_rules import COSINE
 from mmn.modeling.scoring import IOU_SCORE_SCALE
 from mmn.structures.moments import temporal_iou
 from mmn.structures.query_vectors import HEADS, QueryVectors
@@ -218,7 +220,9 @@ class MomentIndex:
             raise ConfigError(f"nms_threshold is {nms_threshold}: it must be an IoU, from 0 to 1")
         where = MomentFilter(videos, min_length, math.inf if max_length is None else max_length)
         power = self.localizer.contrastive_power
-        return SearchPlan(find_rule(rule), power, int(top_k), float(nms_threshold), per_video, where, exact)
+        match = self.localizer.rule.match
+        whole = None if match == COSINE else WholeMapRule(match, self.localizer.cells)
+        return SearchPlan(find_rule(rule), power, int(top_k), float(nms_threshold), per_video, where, exact, whole)
 
     def _search(
         self, vectors: QueryVectors, names: Sequence[str], plan: SearchPlan, threshold: float | None
@@ -284,7 +288,7 @@ def check_model(store: VectorStore, localizer: MomentLocalizer, identity: str) -
     if info.recipe is None or localizer.recipe is None:
         return
     recipe = FeatureRecipe.from_dict(info.recipe, f"the index {store.place}")
-    if recipe != localizer.recipe:
+    if not localizer.features.takes(recipe):
         raise ConfigError(
             f"the index {store.place} is of features of {recipe}, but {localizer.source} was trained on "
             f"{localizer.recipe}, which differs in {recipe.differences(localizer.recipe)}: build the index again"

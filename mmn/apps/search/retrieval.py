@@ -10,11 +10,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mmn.apps.search.index_types import Hits, MomentFilter
+from mmn.apps.search.index_types import Hits, MomentFilter, VideoMoments
 from mmn.apps.search.rank_scores import rank_arrays
 from mmn.apps.search.ranking_rules import RankingRule
 from mmn.apps.search.suppression import select_moments, video_numbers
 from mmn.apps.search.vector_store import EVERYTHING, VectorStore
+from mmn.apps.search.whole_videos import (
+    FIRST_VIDEOS,
+    ScoredMoments,
+    WholeMapRule,
+    best_places,
+    score_videos,
+    videos_in_order,
+)
 from mmn.structures.query_vectors import QueryVectors
 
 FIRST_HITS = 32
@@ -35,6 +43,7 @@ class SearchPlan:
         per_video: moments of one video; None for any number.
         where: the moments that are considered.
         exact: compare with every moment, where the store would approximate.
+        whole_map: scores the moments of a video in the place of "rerank"'s product; None takes that.
     """
 
     rule: RankingRule
@@ -44,6 +53,7 @@ class SearchPlan:
     per_video: int | None = None
     where: MomentFilter = EVERYTHING
     exact: bool = False
+    whole_map: WholeMapRule | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,10 @@ class Span:
     video: str
     start: float
     end: float
+
+    def overlaps(self, videos: np.ndarray, moments: np.ndarray) -> np.ndarray:
+        """[...] bool for moments [..., 2] of videos [...]."""
+        return (videos == self.video) & (moments[..., 0] < self.end) & (moments[..., 1] > self.start)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +106,8 @@ def retrieve(
     """
     found: list[RankedMoments | None] = [None] * len(queries)
     pending, k, most = np.arange(len(queries)), first_depth(plan), _most_hits(store, plan.where)
+    if most and plan.whole_map is not None and plan.rule.kind == "rerank":
+        return _retrieve_whole(store, queries, plan, plan.whole_map, without)
     if not most:
         return [_ranked(Hits.empty(1, 0), np.empty((1, 0), np.float32), 0, np.empty(0, np.int64)) for _ in found]
     while len(pending):
@@ -107,6 +123,65 @@ def retrieve(
             again.append(part[~is_done])
         pending, k = np.concatenate(again), 2 * k
     return found
+
+
+def _retrieve_whole(
+    store: VectorStore, queries: QueryVectors, plan: SearchPlan, rule: WholeMapRule, without: Span | None
+) -> list[RankedMoments]:
+    """`retrieve` by a rule that needs whole maps: the videos of the nearest moments are read, best first."""
+    found: list[RankedMoments | None] = [None] * len(queries)
+    pending, k, most = np.arange(len(queries)), first_depth(plan), _most_hits(store, plan.where)
+    read: dict[str, VideoMoments] = {}
+    while len(pending):
+        k = min(k, most)
+        vectors = QueryVectors(queries.contrastive[pending], queries.iou[pending])
+        hits = store.search(vectors, k, plan.where, plan.rule.head, plan.exact)
+        again = []
+        for row, number in enumerate(pending):
+            query = vectors.contrastive[row], vectors.iou[row]
+            scored, places = _score_whole(store, read, query, videos_in_order(hits, row), plan, rule, without)
+            if len(places) == plan.top_k or hits.counts[row] < k or k == most:
+                found[number] = _ranked_whole(scored, places, hits, row)
+            else:
+                again.append(number)
+        pending, k = np.array(again, np.int64), 2 * k
+    return found
+
+
+def _score_whole(
+    store: VectorStore,
+    read: dict[str, VideoMoments],
+    query: tuple[np.ndarray, np.ndarray],
+    matches: dict[str, float],
+    plan: SearchPlan,
+    rule: WholeMapRule,
+    without: Span | None,
+) -> tuple[ScoredMoments, np.ndarray]:
+    """The moments of as many of the videos as give enough to list, and the places of those to list.
+
+    Args:
+        read: videos that were read before; more are added.
+        matches: the videos, best first, see `videos_in_order`.
+    """
+    count = max(FIRST_VIDEOS, plan.top_k)
+    while True:
+        names = list(matches)[:count]
+        for name in names:
+            if name not in read:
+                read[name] = store.read(name)
+        scored = score_videos(rule, [read[name] for name in names], [matches[name] for name in names], query)
+        out = np.zeros(len(scored.scores), bool) if without is None else without.overlaps(scored.videos, scored.moments)
+        places = best_places(scored, plan.where, plan.top_k, plan.nms_threshold, plan.per_video, out)
+        if len(places) == plan.top_k or count >= len(matches):
+            return scored, places
+        count *= 2
+
+
+def _ranked_whole(scored: ScoredMoments, places: np.ndarray, hits: Hits, row: int) -> RankedMoments:
+    columns = (scored.videos, scored.moments, scored.scores, scored.contrastive, scored.iou)
+    video_best = [scored.contrastive[scored.videos == video].max() for video in scored.videos[places]]
+    values = (np.array(video_best, np.float32), float(scored.contrastive.max(initial=-1)), int(hits.counts[row]))
+    return RankedMoments(*(column[places] for column in columns), *values)
 
 
 def first_depth(plan: SearchPlan) -> int:
@@ -133,8 +208,7 @@ def _rank(hits: Hits, plan: SearchPlan, without: Span | None) -> tuple[np.ndarra
     rule, places = plan.rule, np.arange(hits.videos.shape[1])
     takes_part = places < hits.counts[:, None]
     if without is not None:
-        start, end = hits.moments[..., 0], hits.moments[..., 1]
-        takes_part &= ~((hits.videos == without.video) & (start < without.end) & (end > without.start))
+        takes_part &= ~without.overlaps(hits.videos, hits.moments)
     numbers = np.where(takes_part, video_numbers(hits.videos), -1)
     scores = rank_arrays(replace(rule, kind=rule.head), hits.contrastive, hits.iou, numbers, plan.power)
     # Below 0: hits beyond the depth follow those within, whose scores are at least 0.

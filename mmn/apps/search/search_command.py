@@ -9,6 +9,7 @@ from terminaltables import AsciiTable
 from mmn.apps.localize.model_source import ModelSource, load_localizer
 from mmn.apps.localize.query_checks import checked_queries
 from mmn.apps.localize.weak_answers import muted
+from mmn.apps.localize.zero_shot import name_in_address
 from mmn.apps.search.moment_index import MomentIndex
 from mmn.apps.search.search_results import FoundMoment, SearchResult
 from mmn.apps.search.vector_store import VectorStore, open_store
@@ -42,7 +43,7 @@ def open_index(
 def checkpoint_of(store: VectorStore) -> str:
     """The checkpoint that an index was built by. Raises ConfigError where that is not there any more."""
     ckpt = store.info.model_name
-    if not os.path.exists(ckpt) and not is_hub_name(ckpt):
+    if name_in_address(ckpt) is None and not os.path.exists(ckpt) and not is_hub_name(ckpt):
         raise ConfigError(
             f"the index {store.place} was built by {ckpt}, which is not there: say where the model is, by --ckpt"
         )

@@ -95,6 +95,17 @@ def test_without_an_index_the_library_waits_for_the_visitor(served, video_folder
     assert (page.listed, page.files, page.begins, page.library.can_grow) == (["garden", "walk"], {}, False, True)
 
 
+@pytest.mark.parametrize("has_example", [True, False])
+def test_videos_without_a_model_get_the_one_that_needs_no_network(
+    served, video_folder, monkeypatch, tmp_path, has_example
+):
+    if has_example:
+        (tmp_path / "w.pth").write_bytes(b"")
+    monkeypatch.setattr(run, "EXAMPLE", ExampleRun(str(tmp_path / "w.pth")))
+    run_demo(ModelSource(None), PageVideos([str(video_folder)] if has_example else None), "h", 1)
+    assert served[1] == [ModelSource("zero-shot:conse")]
+
+
 def test_example_fills_its_library_by_itself(served, video_folder, monkeypatch, tmp_path):
     (tmp_path / "w.pth").write_bytes(b"")
     annotations = str(video_folder / "annotations.json")

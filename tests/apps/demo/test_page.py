@@ -207,13 +207,6 @@ def test_what_is_temporary_goes_when_the_demo_is_told_to_end(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_tool_without_a_model_says_how_to_make_one(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit):
-        run_command("demo", [], tool="")
-    assert re.search(r"there is no outputs/pixels/.*bash scripts/pixels\.sh, or give --ckpt", capsys.readouterr().err)
-
-
 def test_tool_hands_its_arguments_on(monkeypatch):
     words = "--ckpt w --videos a b --annotations f --index i --port 1 --host h MODEL.DEVICE cpu"
     given = []

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import h5py
 import numpy as np
@@ -351,10 +352,15 @@ def test_tool_builds_prunes_removes_and_copies(tool, checkpoint, localizer, writ
             assert_close_video(index.read(name), expected(localizer, name, settings))
 
 
-def test_tool_wants_a_checkpoint_where_it_encodes(tool, write_features, place, capsys):
+def test_tool_without_a_checkpoint_names_the_dual_encoder_and_how_to_get_it(
+    tool, write_features, place, capsys, monkeypatch
+):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(SystemExit):
         tool("--features", write_features(), "--index", place)
-    assert "--ckpt is needed" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert re.search("since no --ckpt is given: a dual encoder that was never trained to find moments", said)
+    assert re.search("hf download openai/clip-vit-base-patch32.*--ckpt zero-shot:FOLDER.*zero-shot:conse", said)
 
 
 def test_several_processes_build_one_index(checkpoint, localizer, write_features, place):
