@@ -10,6 +10,7 @@ from mmn.apps.publish.data_licences import data_licences
 from mmn.config import load_config
 from mmn.config.load import config_values
 from mmn.config.packaged import RELEASED, config_names
+from mmn.config.validate import input_sizes
 from mmn.engine.feature_recipes import checkpoint_recipe
 from mmn.utils.markdown import markdown_table
 from mmn.utils.version import VERSION
@@ -96,11 +97,12 @@ def _metadata(facts: CardFacts) -> str:
 
 
 def _use(facts: CardFacts) -> list[str]:
-    has_recipe = facts.content.get("feature_recipe") is not None
-    example = SNIPPET.format(name=facts.name, video='"video.mp4"' if has_recipe else "rows, duration=30.0")
-    if has_recipe:
+    recipe = checkpoint_recipe(facts.content, facts.name)
+    takes_files = recipe is not None and recipe.extraction is not None
+    example = SNIPPET.format(name=facts.name, video='"video.mp4"' if takes_files else "rows, duration=30.0")
+    if takes_files:
         return [example]
-    size = facts.cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE
+    size = sum(input_sizes(facts.cfg))
     note = f"`rows` are the features of a video, [any number, {size}] evenly spread over it; see below."
     return [example, "", note]
 
@@ -122,21 +124,21 @@ def _results(facts: CardFacts) -> list[str]:
 
 
 def _features(facts: CardFacts) -> list[str]:
-    recipe, known = checkpoint_recipe(facts.content, facts.name), facts.content.get("feature_recipe") or {}
+    recipe = checkpoint_recipe(facts.content, facts.name)
     if recipe is None:
         splits = ", ".join(facts.cfg.DATASETS.TRAIN) or "(none named)"
         return [
-            f"The model was trained on rows of {facts.cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE} numbers, and its checkpoint does "
+            f"The model was trained on rows of {sum(input_sizes(facts.cfg))} numbers, and its checkpoint does "
             f"not say how they were made. The splits {splits} are entries of the package's catalog, of which its "
             "dataset/README.md says which files they need and where those come from, or of the trainer's own."
         ]
+    if recipe.extraction is None:
+        return [f"The feature tracks are, side by side in this order: {recipe}. Others are refused."]
     lines = [f"Made as follows; features made otherwise are refused: {recipe}."]
-    if "backbone" in known:
-        rate = 0 if known["fps"] is None else known["fps"]
-        command = f"mmn extract --videos DIR --backbone {known['backbone']} --fps {rate:g} --out features.hdf5"
-        lines += ["", "A video file is enough: its features are extracted in this way. For many videos at once:", ""]
-        lines += ["```bash", command, "```"]
-    return lines
+    rate, backbone = recipe.extraction.fps or 0, recipe.extraction.backbone
+    command = f"mmn extract --videos DIR --backbone {backbone} --fps {rate:g} --out features.hdf5"
+    lines += ["", "A video file is enough: its features are extracted in this way. For many videos at once:", ""]
+    return [*lines, "```bash", command, "```"]
 
 
 def _training(facts: CardFacts) -> list[str]:
