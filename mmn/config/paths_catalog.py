@@ -1,7 +1,7 @@
 """The dataset catalog: one entry per split, data only. A dataset of your own is an entry in a yaml file (see
 `load_catalog`), no Python."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import yaml
@@ -34,6 +34,14 @@ def _charades(split: str, features: str) -> CatalogEntry:
     return _plain(f"Charades_STA/charades_{split}.json", f"Charades_STA/{features}.hdf5", thresholds=(0.5, 0.7))
 
 
+def _activitynet_cd(split: str) -> CatalogEntry:
+    return replace(_activitynet(split), annotation=f"ActivityNet_CD/activitynet_{split}.json")
+
+
+def _charades_cd(split: str) -> CatalogEntry:
+    return replace(_charades(split, "vgg_rgb_features"), annotation=f"Charades_CD/charades_{split}.json")
+
+
 def _made(folder: str, split: str) -> CatalogEntry:
     """The files of a made dataset."""
     return _plain(f"{folder}/{split}.json", f"{folder}/features.hdf5")
@@ -46,10 +54,14 @@ def _tubes(stem: str, tracks: tuple[str, ...]) -> TubeEntry:
 
 
 SPLITS = ("train", "val", "test")
+CD_SPLITS = ("train", "val", "test_iid", "test_ood")  # with other moments in the last one than in training
 CATALOG: dict[str, CatalogEntry | TubeEntry] = {
     **{f"tacos_{split}": _tacos(split) for split in SPLITS},
     **{f"activitynet_{split}": _activitynet(split) for split in SPLITS},
+    **{f"activitynet_{name}": _activitynet(split) for name, split in (("val_1", "val"), ("val_2", "test"))},
+    **{f"activitynet_cd_{split}": _activitynet_cd(split) for split in CD_SPLITS},
     **{f"charades_{split}": _charades(split, "vgg_rgb_features") for split in ("train", "test")},
+    **{f"charades_cd_{split}": _charades_cd(split) for split in CD_SPLITS},
     **{f"charades_simulated_{split}": _charades(split, "simulated_features") for split in ("train", "test")},
     **{f"synthetic_{split}": _made("synthetic", split) for split in SPLITS},
     **{f"pixels_{split}": _made("pixels", split) for split in SPLITS},

@@ -116,6 +116,10 @@ class FeatureReader(ABC):
     def open(self) -> object:
         """Make ready to read. Raises DataError where there is no such file or folder, or it is damaged."""
 
+    def duration(self, video_id: str) -> float | None:
+        """Seconds of a video; None where the source does not say."""
+        return None
+
     @abstractmethod
     def check(self, video_ids: Iterable[str]) -> None:
         """Raise DataError unless every video is there, the first one of the right width."""

@@ -7,7 +7,7 @@ from yacs.config import CfgNode
 
 from mmn.config.catalog_entries import CatalogEntry
 from mmn.data.annotation_files import SentenceEntry, read_sentences
-from mmn.data.annotations import AnnotationFile, VideoAnnotation, collect_sentences, read_annotation_file
+from mmn.data.annotations import TOO_LATE, AnnotationFile, VideoAnnotation, collect_sentences, read_annotation_file
 from mmn.data.cache import ClipFile, build_cache
 from mmn.data.dataset import MomentDataset
 from mmn.data.feature_tracks import FeatureTracks, build_tracks, split_recipe
@@ -43,6 +43,9 @@ def build_dataset(cfg: CfgNode, split: Split, tokenizer: QueryTokenizer) -> Mome
     video_ids = [video.video_id for video in annotations.videos]
     if not cfg.DATALOADER.CACHE_DIR:
         features.check(video_ids)
+        for video in annotations.videos:
+            check_duration(features, video.video_id, video.duration)
+        features.close()
     cache = build_cache(cfg, split.name, video_ids, features.input_size, features.paths)
     return MomentDataset(
         split.name,
@@ -95,7 +98,7 @@ def split_problems(cfg: CfgNode, split: Split) -> Iterator[str]:
         if sentences:
             annotations = collect_sentences(entry.annotation, sentences, entry.durations)
             durations = {video.video_id: video.duration for video in annotations.videos}
-            yield Note(annotations.counts)
+            yield Note(str(annotations.counts))
     except DataError as error:
         yield str(error)
     features.be_impatient()
@@ -108,6 +111,8 @@ def split_problems(cfg: CfgNode, split: Split) -> Iterator[str]:
     for video_id in tqdm(video_ids, desc=f"{split.name} features", leave=False):
         try:
             rows = features.read(video_id)
+            if video_id in durations:
+                check_duration(features, video_id, durations[video_id])
         except DataError as error:
             yield str(error)
             continue
@@ -115,6 +120,17 @@ def split_problems(cfg: CfgNode, split: Split) -> Iterator[str]:
             yield (
                 f"{features.readers[0].where(video_id)} has {len(rows)} rows of {entry.clip_seconds:g} s, but the video "
                 f"lasts {durations[video_id]:g} s: correct clip_seconds in the catalog entry, or the features"
+            )
+
+
+def check_duration(features: FeatureTracks, video_id: str, duration: float) -> None:
+    """Raise DataError where the features say that a video is of another length altogether than its annotations do."""
+    for reader in features.readers:
+        seconds = reader.duration(video_id)
+        if seconds is not None and not 1 / TOO_LATE < seconds / duration < TOO_LATE:
+            raise DataError(
+                f"video {video_id} lasts {duration:g} s by its annotations, but {seconds:g} s by {reader.path}: correct "
+                "the one that is wrong"
             )
 
 

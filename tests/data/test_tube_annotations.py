@@ -144,7 +144,7 @@ def test_table_is_refused(rows, named):
 
 def test_table_of_another_width_names_the_tool(tmp_path):
     write_tables(str(tmp_path / "tubes.hdf5"), [("a", np.zeros((3, 5), np.float32))])
-    refused(lambda: TubeFile(str(tmp_path / "tubes.hdf5"), "{vid}").read_tubes("a"), "shape [3, 5]", "convert_stvg.py")
+    refused(lambda: TubeFile(str(tmp_path / "tubes.hdf5"), "{vid}").read_tubes("a"), "shape [3, 5]", "convert-stvg")
 
 
 JSON = st.recursive(
