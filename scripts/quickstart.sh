@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # From a fresh clone to a trained model: environment, synthetic dataset, training on two processes, evaluation.
-#     bash scripts/quickstart.sh [moments|stvg|pixels] [KEY VALUE ...]
-# moments (the default): temporal grounding; stvg: people in space and time, as in HC-STVG; pixels: from rendered video files,
-# see pixels.sh. KEY VALUE pairs are for training.
+#     bash scripts/quickstart.sh [moments|tan|stvg|pixels] [KEY VALUE ...]
+# moments (the default): temporal grounding; tan: the same by 2D-TAN; stvg: people in space and time, as in HC-STVG; pixels: from
+# rendered video files, see pixels.sh. KEY VALUE pairs are for training.
 # Takes two to five minutes on two CPU cores after installation, and uses no GPU.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -21,6 +21,15 @@ case $name in
         truth=(--split synthetic_test)
         make_dataset=(tools/make_synthetic.py --out dataset/synthetic)
         ;;
+    tan)
+        export config=configs/synthetic_tan2d.yaml
+        results=outputs/synthetic_tan2d
+        predictions=$results/predictions.jsonl
+        truth=(--split synthetic_test)
+        make_dataset=(tools/make_synthetic.py --out dataset/synthetic)
+        make_words=(tools/make_glove.py --annotations dataset/synthetic/{train,val,test}.json
+            --out dataset/synthetic/glove.txt --size 64)
+        ;;
     stvg)
         export config=configs/synthetic_stvg.yaml
         results=outputs/synthetic_stvg
@@ -32,7 +41,7 @@ case $name in
         exec bash scripts/pixels.sh "$@"
         ;;
     *)
-        echo "error: there is no quickstart '$name': take moments, stvg or pixels" >&2
+        echo "error: there is no quickstart '$name': take moments, tan, stvg or pixels" >&2
         exit 2
         ;;
 esac
@@ -42,6 +51,7 @@ export PYTHON=$python gpun=2 master_port=${master_port:-29505}
 echo "== 1/4 The dataset"
 rm -rf "$results"
 "$python" "${make_dataset[@]}"
+if [[ -v make_words ]]; then "$python" "${make_words[@]}"; fi
 
 echo "== 2/4 The model untrained, for comparison"
 output_dir=$results/untrained bash scripts/train.sh MODEL.DEVICE cpu SOLVER.MAX_EPOCH 0

@@ -12,6 +12,7 @@ import torch
 from hypothesis import settings
 
 from mmn.apps.synthetic.options import SyntheticOptions, SyntheticStvgOptions
+from mmn.apps.synthetic.seeded_glove import write_glove
 from mmn.apps.synthetic.synthetic_moments import write_synthetic_dataset
 from mmn.apps.synthetic.synthetic_tubes import write_synthetic_stvg
 
@@ -32,10 +33,12 @@ def seed():
 
 @pytest.fixture(scope="session")
 def dataset_root(tmp_path_factory):
-    """A DATASETS.ROOT with a tiny `synthetic` dataset of 5, 2 and 5 videos and its text encoder."""
+    """A DATASETS.ROOT with a tiny `synthetic` dataset of 5, 2 and 5 videos, its text encoder and word vectors."""
     root = tmp_path_factory.mktemp("dataset")
     options = SyntheticOptions(num_train=5, num_val=2, num_test=5, dim=tiny.DIM)
     write_synthetic_dataset(root / "synthetic", options, log=lambda line: None)
+    splits = [str(root / "synthetic" / f"{split}.json") for split in ("train", "val", "test")]
+    write_glove(str(root / "synthetic" / "glove.txt"), splits, tiny.DIM, seed=0)
     return root
 
 

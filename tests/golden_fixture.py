@@ -273,6 +273,21 @@ class TanFixture:
         text.EMBEDDING_SIZE, text.HIDDEN_SIZE, text.NUM_LAYERS = values["E"], values["TH"], values["LL"]
         return cfg
 
+    def training_config(self):
+        """The config of the recorded training, validated on all sentences, a log line per step."""
+        values, cfg = self.meta["config"], self.cfg.clone()
+        solver, is_plateau = cfg.SOLVER, values["SCHEDULE"] == "plateau"
+        cfg.DATASETS.VAL = ("all sentences",)
+        solver.OPTIMIZER, solver.LR, solver.BATCH_SIZE = "adam", values["LR"], values["batch"]
+        solver.CLIP_GRAD_NORM, solver.SCHEDULE = values["CLIP"], values["SCHEDULE"]
+        solver.MAX_EPOCH, solver.LOG_PERIOD = len(self.meta["train_order"]), 1
+        solver.TEST_ITERS, solver.TEST_PERIOD, solver.CHECKPOINT_PERIOD = (-1 if is_plateau else 0), 100, 100
+        if is_plateau:
+            solver.PLATEAU_FACTOR, solver.PLATEAU_PATIENCE = values["FACTOR"], values["PATIENCE"]
+        else:
+            solver.MILESTONES, solver.GAMMA = tuple(values["MILESTONES"]), values["GAMMA"]
+        return cfg
+
     def model(self, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
         """The network with the initial weights, in training mode."""
         model, path = build_tan2d(self.cfg), str(self.folder / "checkpoint.pth")

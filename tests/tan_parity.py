@@ -1,14 +1,25 @@
 """What the code computes on the recorded fixtures of 2D-TAN, and how far off it is; for the tests and the report."""
 
 import functools
+import json
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
 
 import parity
 import torch
 from torch import Tensor, nn
 
 from golden_fixture import TanFixture
+from mmn.engine.tasks import build_map_ranker
+from mmn.engine.trainer import Trainer
+from mmn.engine.update import WeightUpdate
+from mmn.evaluation.inference import predict
+from mmn.evaluation.tan2d_metrics import MapRanker
+from mmn.evaluation.validation_loss import LossRecorder
 from mmn.modeling.build import build_map_criterion
 from mmn.modeling.tan2d import cell_ious, exact_cell_ious
+from mmn.solver import MAP_RECIPE
 
 
 @functools.cache
@@ -81,11 +92,90 @@ def train_step(name: str) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     return loss.detach(), gradients, nn.utils.get_total_norm(gradients.values())
 
 
+class FixtureBatches:
+    """The least that a trainer needs of a loader: the fixture's batches of every epoch, in its order."""
+
+    def __init__(self, golden: TanFixture, dtype: torch.dtype):
+        self.golden = golden
+        self.dtype = dtype
+        self.sampler = SimpleNamespace(epoch=1)
+        self.dataset = range(len(golden.meta["sentences"]))
+
+    def __len__(self) -> int:
+        return len(self.golden.batches()[0])
+
+    def __iter__(self):
+        epoch = self.golden.batches()[self.sampler.epoch - 1]
+        return (self.golden.batch(sentences, self.dtype) for sentences in epoch)
+
+
+@functools.cache
+def trajectory(name: str, dtype: torch.dtype) -> tuple[Tensor, Tensor, dict[str, Tensor], Tensor]:
+    """The fixture's training through the trainer.
+
+    Returns rows [6, 5] and evaluations [3, 3] as trajectory.npz has them, the final weights, and scores of all sentences.
+    """
+    return train(fixture(name), fixture(name).model(dtype))
+
+
+def train(golden: TanFixture, model: nn.Module) -> tuple[Tensor, Tensor, dict[str, Tensor], Tensor]:
+    """`trajectory` of any initial weights."""
+    device, dtype = torch.device("cpu"), parity.dtype_of(model)
+    cfg, ranker = golden.training_config(), build_map_ranker(golden.cfg)
+    criterion = build_map_criterion(cfg)
+
+    def evaluate(network: nn.Module) -> dict[str, float]:
+        recorder = LossRecorder(ranker, criterion.sentence_losses)
+        predict(network, SentencesInOrder(golden, dtype), recorder, device)
+        return {"Best_R1": 0.0, "loss": recorder.mean_of_batches(golden.sentence_batch)}
+
+    with tempfile.TemporaryDirectory() as cfg.OUTPUT_DIR:
+        optimizer = MAP_RECIPE.build_optimizer(cfg, model)
+        update = WeightUpdate(cfg, MAP_RECIPE, model, criterion, optimizer, device)
+        trainer = Trainer(
+            cfg, update, MAP_RECIPE.build_scheduler(cfg, optimizer), FixtureBatches(golden, dtype), evaluate
+        )
+        trainer.train()
+        rows = [json.loads(line) for line in Path(cfg.OUTPUT_DIR, "metrics.jsonl").read_text().splitlines()]
+    steps = [row for row in rows if row["kind"] == "train"]
+    history = [[row["step"], row["epoch"] - 1, row["loss"], row["grad_norm"], row["lr"]] for row in steps]
+    rates = {row["step"] - 1: row["lr"] for row in steps} | {len(steps): optimizer.param_groups[0]["lr"]}
+    evaluations = [[row["step"], row["loss"], rates[row["step"]]] for row in rows if row["kind"] != "train"]
+    with torch.no_grad():
+        scores = golden.cells.to_map(model.eval()(golden.batch(dtype=dtype)).scores)
+    return (*(torch.tensor(part, dtype=torch.float64) for part in (history, evaluations)), model.state_dict(), scores)
+
+
+class SentencesInOrder:
+    """All sentences in file order, in batches of another size than those of the validation loss."""
+
+    def __init__(self, golden: TanFixture, dtype: torch.dtype):
+        self.golden = golden
+        self.dtype = dtype
+
+    def __iter__(self):
+        numbers = range(len(self.golden.meta["sentences"]))
+        return (self.golden.batch(numbers[start : start + 3], self.dtype) for start in numbers[::3])
+
+
+def kept_moments(name: str, num_kept: int) -> list[Tensor]:
+    """Moments [n, 2] that suppression keeps of each sentence, on the recorded scores."""
+    golden = fixture(name)
+    scores = golden.cells.from_map(golden.recorded("eval.npz")["scores"])
+    ranker = MapRanker(golden.cells, golden.meta["config"]["NMS"], num_kept)
+    moments, kept = ranker.rank(scores, golden.batch().sentence_durations)
+    return [own[found > 0] for own, found in zip(moments, kept, strict=True)]
+
+
 def worst_errors(name: str) -> dict[str, float]:
     """The figures of the parity report."""
     golden, (loss, gradients, norm) = fixture(name), train_step(name)
     recorded, scores = golden.recorded("train_step.npz"), golden.recorded("eval.npz")["scores"]
     wanted = golden.recorded_weights("grad.", "train_step.npz")
+    history, evaluations, weights, final_scores = trajectory(name, torch.float32)
+    end = golden.recorded("trajectory.npz")
+    evaluated = end.get("evaluations", torch.zeros(0, 3))
+    finals = golden.recorded_weights("final.", "trajectory.npz")
     return {
         "scores, absolute": parity.absolute_error(score_maps(name)[1], scores),
         "loss and norm, relative": max(
@@ -95,4 +185,8 @@ def worst_errors(name: str) -> dict[str, float]:
             parity.relative_error(gradients[key], value) for key, value in wanted.items()
         ),
         "gradients, absolute": max(parity.absolute_error(gradients[key], value) for key, value in wanted.items()),
+        "trajectory, losses and norms, relative": parity.relative_changes(history, end["rows"])[:, 2:4].max().item(),
+        "validation losses, relative": max(parity.relative_changes(evaluations, evaluated)[:, 1].tolist(), default=0.0),
+        "final weights, absolute": max(parity.absolute_error(weights[key], value) for key, value in finals.items()),
+        "final scores, absolute": parity.absolute_error(final_scores, end["scores"]),
     }

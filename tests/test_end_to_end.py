@@ -49,12 +49,18 @@ def trained(dataset_root, tmp_path_factory):
     return train(folder, tiny_options(dataset_root, folder / "output"), SYNTHETIC_CONFIG)
 
 
+def evaluate_with(config, dataset_root, folder, num_processes, batch_size, dump, *flags):
+    """(table, dump) of the best checkpoint of a folder."""
+    options = [*tiny_options(dataset_root, folder, config), "TEST.BATCH_SIZE", str(batch_size)]
+    done = launch(num_processes, "test_net.py", "--config-file", config, "--dump", str(dump), *flags, *options)
+    return table_of(succeed(done)), [json.loads(line) for line in dump.read_text().splitlines()]
+
+
 def evaluate(dataset_root, folder, num_processes, batch_size, dump):
-    options = [*tiny_options(dataset_root, folder), "TEST.BATCH_SIZE", str(batch_size)]
-    files = ["--dump", str(dump), "--dump-maps", str(dump.with_suffix(".h5"))]
-    done = launch(num_processes, "test_net.py", "--config-file", SYNTHETIC_CONFIG, *files, *options)
-    maps = MapFile(str(dump.with_suffix(".h5")))
-    return table_of(succeed(done)), [json.loads(line) for line in dump.read_text().splitlines()], maps
+    maps = str(dump.with_suffix(".h5"))
+    flags = ("--dump-maps", maps)
+    found = evaluate_with(SYNTHETIC_CONFIG, dataset_root, folder, num_processes, batch_size, dump, *flags)
+    return *found, MapFile(maps)
 
 
 @pytest.fixture(scope="module")

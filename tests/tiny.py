@@ -17,15 +17,16 @@ from mmn.structures.proposals import ProposalCells
 DIM = 8  # feature width of the tiny dataset
 SYNTHETIC_CONFIG = str(ROOT / "configs" / "synthetic.yaml")
 STVG_CONFIG = str(ROOT / "configs" / "synthetic_stvg.yaml")
+TAN2D_CONFIG = str(ROOT / "configs" / "synthetic_tan2d.yaml")
 
 
 def tiny_options(dataset_root: Path, output_dir: Path | str, config: str = SYNTHETIC_CONFIG) -> list[str]:
-    """KEY VALUE pairs over synthetic.yaml or synthetic_stvg.yaml for the tiny datasets of conftest.py."""
+    """KEY VALUE pairs over synthetic.yaml, or one of its kind, for the tiny datasets of conftest.py."""
     options = {
         "DATASETS.ROOT": dataset_root,
         "MODEL.DEVICE": "cpu",
         "MODEL.MMN.TEXT_ENCODER.PRETRAINED": Path(dataset_root) / Path(config).stem / "text_encoder",
-        "MODEL.MMN.FEATPOOL.INPUT_SIZE": DIM if config == SYNTHETIC_CONFIG else [DIM, DIM],
+        "MODEL.MMN.FEATPOOL.INPUT_SIZE": [DIM, DIM] if config == STVG_CONFIG else DIM,
         "MODEL.MMN.FEATPOOL.HIDDEN_SIZE": 8,
         "MODEL.MMN.JOINT_SPACE_SIZE": 8,
         "MODEL.MMN.PREDICTOR.HIDDEN_SIZE": 8,
@@ -39,6 +40,9 @@ def tiny_options(dataset_root: Path, output_dir: Path | str, config: str = SYNTH
         "TEST.BATCH_SIZE": 2,
         "OUTPUT_DIR": output_dir,
     }
+    if config == TAN2D_CONFIG:
+        options["MODEL.TAN2D.TEXT.GLOVE"] = Path(dataset_root) / "synthetic" / "glove.txt"
+        options["MODEL.TAN2D.TEXT.EMBEDDING_SIZE"] = options["MODEL.TAN2D.TEXT.HIDDEN_SIZE"] = DIM
     return [str(part) for pair in options.items() for part in pair]
 
 

@@ -26,6 +26,7 @@ GROUPS = {
         "convert-stvg",
         "make-synthetic",
         "make-synthetic-stvg",
+        "make-glove",
         "make-pixel-videos",
     ),
     "Looking and comparing": ("visualize", "draw-tube", "compare", "ablate", "probe", "evaluate-corpus"),

@@ -13,10 +13,10 @@ PATHS: set[str] = set()  # full keys whose values are paths, in which ~, $NAME a
 # ---- Model -----------------------------------------------------------------------------------------------------------
 _C.MODEL = CN()
 # The task (mmn.engine.tasks): "MMN", moments of sentences; or new "ZERO_SHOT", the same by a dual encoder of images and
-# text that nothing is trained of, or "STVG", tubes of HC-STVG. The released
-# HC-STVG file says "TAN", and MODEL.TAN where this says MODEL.MMN; both are taken for what they mean here.
+# text that nothing is trained of, "STVG", tubes of HC-STVG, or "TAN2D", moments by 2D-TAN. Files of other programs say
+# "TAN", see mmn.config.released_names.
 _C.MODEL.ARCHITECTURE = "MMN"
-CHOICES["MODEL.ARCHITECTURE"] = ("MMN", "ZERO_SHOT", "STVG")
+CHOICES["MODEL.ARCHITECTURE"] = ("MMN", "ZERO_SHOT", "STVG", "TAN2D")
 _C.MODEL.DEVICE = "auto"  # "auto": a GPU where there is one, else the CPU; or "cuda", "cpu"
 
 _C.INPUT = CN()
@@ -145,10 +145,13 @@ _C.DATALOADER.CACHE_GB = 8.0  # per split and process; workers share it
 # ---- Training --------------------------------------------------------------------------------------------------------
 _C.SOLVER = CN()
 _C.SOLVER.LR = 0.01  # of everything but the text encoder
-_C.SOLVER.BATCH_SIZE = 32  # videos per step over all processes
+_C.SOLVER.BATCH_SIZE = 32  # videos, for 2D-TAN sentences, per step over all processes
 _C.SOLVER.MILESTONES = (8, 11)  # epochs after which the learning rate drops
 _C.SOLVER.MAX_EPOCH = 12  # 0 saves and tests the model untrained
 _C.SOLVER.TEST_PERIOD = 1  # epochs between evaluations
+# New. Steps between evaluations, counted through the whole training, each with a checkpoint of its own,
+# `<feat2d name>_model_eval<n>.pth`; -1: those that an epoch's samples fill whole; 0: TEST_PERIOD epochs.
+_C.SOLVER.TEST_ITERS = 0
 _C.SOLVER.CHECKPOINT_PERIOD = 1  # epochs between checkpoints
 _C.SOLVER.SKIP_TEST = 0  # no evaluation before this epoch
 _C.SOLVER.FREEZE_BERT = 4  # the text encoder is not trained up to and including this epoch
@@ -160,12 +163,22 @@ _C.SOLVER.RESUME = False
 _C.SOLVER.RESUME_EPOCH = 1
 # New from here on; the defaults are the numbers of the released program.
 _C.SOLVER.SEED = 25285
+# "adamw", or "adam" with PyTorch's own numbers: betas (0.9, 0.999), no weight decay.
+_C.SOLVER.OPTIMIZER = "adamw"
+CHOICES["SOLVER.OPTIMIZER"] = ("adamw", "adam")
 _C.SOLVER.BETAS = (0.9, 0.99)  # of AdamW
-_C.SOLVER.WEIGHT_DECAY = 1e-5
+_C.SOLVER.WEIGHT_DECAY = 1e-5  # of AdamW
 _C.SOLVER.BERT_LR_FACTOR = 0.1  # learning rate of the text encoder relative to LR
 _C.SOLVER.GAMMA = 0.1  # factor on the learning rate at a milestone
-_C.SOLVER.SCHEDULE = "multistep"  # of the learning rate; or "cosine", from LR to 0 over MAX_EPOCH, without MILESTONES
-CHOICES["SOLVER.SCHEDULE"] = ("multistep", "cosine")
+# Of the learning rate: "multistep"; "cosine", from LR to 0 over MAX_EPOCH, without MILESTONES; or, for 2D-TAN, "plateau",
+# times PLATEAU_FACTOR after more than PLATEAU_PATIENCE evaluations on DATASETS.VAL in a row that do not raise minus its
+# loss ("fixed"), or, as released by an error that its author knows of, its loss ("released").
+_C.SOLVER.SCHEDULE = "multistep"
+CHOICES["SOLVER.SCHEDULE"] = ("multistep", "cosine", "plateau")
+_C.SOLVER.PLATEAU_FACTOR = 0.8
+_C.SOLVER.PLATEAU_PATIENCE = 20
+_C.SOLVER.PLATEAU_SIGN = "released"
+CHOICES["SOLVER.PLATEAU_SIGN"] = ("released", "fixed")
 _C.SOLVER.WARMUP_ITERS = 0  # first iterations, over which the learning rates rise linearly
 _C.SOLVER.CLIP_GRAD_NORM = 5.0  # 0: off
 # Decay per iteration of a running average of the weights, e.g. 0.999, which is then evaluated and saved; 0: off.
@@ -199,7 +212,7 @@ _C.SOLVER.TIMEOUT_MINUTES = 30  # how long a process waits for the others before
 
 # ---- Inference -------------------------------------------------------------------------------------------------------
 _C.TEST = CN()
-_C.TEST.BATCH_SIZE = 64  # videos per step over all processes
+_C.TEST.BATCH_SIZE = 64  # videos, for 2D-TAN sentences, per step over all processes
 _C.TEST.NMS_THRESH = 0.5  # a moment is dropped where its IoU with a better one is above this
 _C.TEST.SCORE = "product"  # new: what moments are ranked by, "product", "contrastive" or "iou" alone
 CHOICES["TEST.SCORE"] = ("product", "contrastive", "iou")
@@ -208,6 +221,7 @@ CHOICES["TEST.SCORE"] = ("product", "contrastive", "iou")
 _C.TEST.CONTRASTIVE_RULE = "cosine"
 CHOICES["TEST.CONTRASTIVE_RULE"] = ("cosine", "mean", "centred", "contrast", "scaled", "cusum", "local")
 _C.TEST.CONTRASTIVE_SCORE_POW = 0.5  # exponent of the contrastive score in the product with the IoU score
+_C.TEST.THRESHOLDS = ()  # new: IoU values of the recall table; (): those of the split's catalog entry
 _C.TEST.NUM_PREDICTIONS = 10  # new: moments kept per sentence; at least 5, which R@5 needs
 
 # ---- Paths -----------------------------------------------------------------------------------------------------------

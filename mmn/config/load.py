@@ -10,15 +10,13 @@ from yacs.config import CfgNode
 
 from mmn.config.defaults import _C, PATHS
 from mmn.config.packaged import find_config
+from mmn.config.released_names import RELEASED_ARCHITECTURES, our_name, translate
 from mmn.config.yaml_files import parse_yaml, read_config_files
 from mmn.utils.errors import ConfigError, closest_match
 from mmn.utils.paths import expand_path
 
-# What the released HC-STVG file calls things -> what they are here, and a number that its program had in its code.
-RELEASED_SECTION, SECTION = "MODEL.TAN.", "MODEL.MMN."
-RELEASED_ARCHITECTURES = {"TAN": "STVG"}
-RELEASED_VALUES: dict[str, object] = {"SOLVER.CLIP_GRAD_NORM": 10.0}
 ALSO_LISTS = ("MODEL.MMN.FEATPOOL.INPUT_SIZE",)  # keys that take several of what their default is, in a list
+NUMBERS: dict[str, type] = {"TEST.THRESHOLDS": float}  # keys whose default is empty and that hold numbers
 DEEPEST = 8  # sections in sections that are looked into; yaml can even nest a section in itself
 
 
@@ -68,10 +66,7 @@ def override_config(cfg: CfgNode, options: Sequence[str]) -> CfgNode:
 
 def _merge(cfg: CfgNode, files: Sequence[tuple[str, dict]]) -> None:
     """Set the values of (where they are from, content) pairs, one after the other."""
-    flat = [(where, _flat_values(content, where)) for where, content in files]
-    if any(str(values.get("MODEL.ARCHITECTURE")) in RELEASED_ARCHITECTURES for _, values in flat):
-        flat.insert(0, ("the released program", RELEASED_VALUES))
-    for where, values in flat:
+    for where, values in translate([(where, _flat_values(content, where)) for where, content in files]):
         _refuse_both_names(values, where)
         for key, value in values.items():
             _set(cfg, key, value, where)
@@ -120,13 +115,9 @@ def config_keys(node: CfgNode = _C, prefix: str = "") -> list[str]:
 
 def _refuse_both_names(content: dict[str, object], where: str) -> None:
     for key in content:
-        ours = _our_name(key)
+        ours = our_name(key)
         if ours != key and ours in content:
             raise ConfigError(f"{where} sets {ours} and, by its released name, {key}: leave one of them out")
-
-
-def _our_name(key: str) -> str:
-    return SECTION + key.removeprefix(RELEASED_SECTION) if key.startswith(RELEASED_SECTION) else key
 
 
 def config_values(cfg: CfgNode) -> dict[str, object]:
@@ -141,7 +132,7 @@ def config_values(cfg: CfgNode) -> dict[str, object]:
 
 
 def _set(cfg: CfgNode, key: str, value: object, where: str) -> None:
-    key = _our_name(key)
+    key = our_name(key)
     if key == "MODEL.ARCHITECTURE" and isinstance(value, str):
         value = RELEASED_ARCHITECTURES.get(value, value)
     default = _lookup(key)
@@ -209,7 +200,7 @@ def _convert(key: str, value: object, default: object, where: str) -> object:
 
 def _convert_items(key: str, value: Sequence, default: list | tuple, where: str) -> list | tuple:
     """A list or tuple in the default's type, its items checked against the kind of item that the key holds."""
-    kind = type(default[0]) if default else str  # the keys whose default is empty hold names
+    kind = type(default[0]) if default else NUMBERS.get(key, str)  # other keys whose default is empty hold names
     items: list[Any] = [
         float(item) if kind is float and type(item) is int and abs(item) < sys.float_info.max else item
         for item in value

@@ -2,8 +2,9 @@
 
 from yacs.config import CfgNode
 
-from mmn.config.defaults import CHOICES
+from mmn.config.defaults import _C, CHOICES
 from mmn.config.load import config_values
+from mmn.structures.iou_thresholds import checked_thresholds
 from mmn.structures.pooling import pooling_steps
 from mmn.utils.errors import ConfigError, unknown_choice
 
@@ -19,6 +20,9 @@ def validate(cfg: CfgNode, world_size: int = 1, training: bool = True) -> None:
     _validate_losses(cfg)
     _validate_factors(cfg)
     _validate_solver(cfg)
+    _validate_schedule(cfg)
+    if cfg.TEST.THRESHOLDS:
+        checked_thresholds(cfg.TEST.THRESHOLDS, "TEST.THRESHOLDS")
     _require(cfg.SOLVER.ACCUMULATE > 0, f"SOLVER.ACCUMULATE is {cfg.SOLVER.ACCUMULATE}: it must be at least 1")
     _validate_batch_size("TEST.BATCH_SIZE", cfg.TEST.BATCH_SIZE, world_size)
     if training:
@@ -173,6 +177,31 @@ def untrained_score(cfg: CfgNode) -> str | None:
         if not weight and other != cfg.TEST.SCORE:
             return f"TEST.SCORE {cfg.TEST.SCORE} uses the {name} score, but its losses are off: TEST.SCORE {other} does not"
     return None
+
+
+def _validate_schedule(cfg: CfgNode) -> None:
+    """Optimizer, plateau and evaluations by steps."""
+    solver, default = cfg.SOLVER, _C.SOLVER
+    for key in ("BETAS", "WEIGHT_DECAY"):
+        _require(
+            solver.OPTIMIZER == "adamw" or solver[key] == default[key],
+            f"SOLVER.{key} is {solver[key]}, which is for SOLVER.OPTIMIZER adamw alone: leave it at {default[key]}",
+        )
+    _require(
+        solver.SCHEDULE != "plateau" or cfg.MODEL.ARCHITECTURE == "TAN2D",
+        f"SOLVER.SCHEDULE is plateau, which follows the validation loss that MODEL.ARCHITECTURE TAN2D alone has, not "
+        f"{cfg.MODEL.ARCHITECTURE}: take multistep or cosine",
+    )
+    _require(
+        0 < solver.PLATEAU_FACTOR < 1, f"SOLVER.PLATEAU_FACTOR is {solver.PLATEAU_FACTOR}: it must be between 0 and 1"
+    )
+    _require(
+        solver.PLATEAU_PATIENCE >= 0, f"SOLVER.PLATEAU_PATIENCE is {solver.PLATEAU_PATIENCE}: it must be 0 or more"
+    )
+    _require(
+        solver.TEST_ITERS >= -1,
+        f"SOLVER.TEST_ITERS is {solver.TEST_ITERS}: it must be steps, 0 (off) or -1 (an epoch's)",
+    )
 
 
 def _validate_solver(cfg: CfgNode) -> None:

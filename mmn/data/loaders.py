@@ -1,6 +1,6 @@
 """Datasets -> batches on their way to this process: loaders and collators."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.utils.data import ConcatDataset, Dataset, Sampler
@@ -28,7 +28,7 @@ def build_test_loader(cfg: CfgNode, dataset: Dataset, collator: Collator) -> Bat
     return _build_loader(cfg, dataset, sampler, cfg.TEST.BATCH_SIZE, collator)
 
 
-def build_collator(cfg: CfgNode, tokenizer: QueryTokenizer, kind: type[Collator] = Collator) -> Collator:
+def build_collator(cfg: CfgNode, tokenizer: QueryTokenizer, kind: Callable[..., Collator] = Collator) -> Collator:
     """The collator for the sentences of `tokenizer` on the device of MODEL.DEVICE."""
     return kind(tokenizer.pad_id, 8 if _is_on_gpu(cfg) else 1, tokenizer.max_length)
 

@@ -36,7 +36,9 @@ def feature_tracks(cfg: CfgNode, split: Split) -> FeatureTracks:
     return build_tracks(cfg, split.entry_of(CatalogEntry, cfg))
 
 
-def build_dataset(cfg: CfgNode, split: Split, tokenizer: QueryTokenizer) -> MomentDataset:
+def build_dataset(
+    cfg: CfgNode, split: Split, tokenizer: QueryTokenizer, kind: type[MomentDataset] = MomentDataset
+) -> MomentDataset:
     """The dataset of a split. Reads annotations, tokenises, and checks that the features are there."""
     annotations, features = _annotation_file(cfg, split), feature_tracks(cfg, split)
     get_logger().info("%s: %s", split.name, annotations.counts)
@@ -47,7 +49,7 @@ def build_dataset(cfg: CfgNode, split: Split, tokenizer: QueryTokenizer) -> Mome
             check_duration(features, video.video_id, video.duration)
         features.close()
     cache = build_cache(cfg, split.name, video_ids, features.input_size, features.paths)
-    return MomentDataset(
+    return kind(
         split.name,
         annotations.videos,
         features,

@@ -16,7 +16,7 @@ Entry = TypeVar("Entry", CatalogEntry, TubeEntry)
 
 @dataclass(frozen=True)
 class Split:
-    """A split and its entry in the catalog, whose paths begin with DATASETS.ROOT here."""
+    """A split and its entry in the catalog, here with DATASETS.ROOT before its paths, and TEST.THRESHOLDS, if any."""
 
     name: str
     entry: CatalogEntry | TubeEntry
@@ -48,7 +48,8 @@ class Splits:
 
     def find(self, name: str) -> Split:
         """The split of this name. Raises ConfigError where the catalog has none."""
-        return Split(name, _placed(name, self.cfg.DATASETS.ROOT, get_entry(name, self.catalog)))
+        entry = _placed(name, self.cfg.DATASETS.ROOT, get_entry(name, self.catalog))
+        return Split(name, replace(entry, thresholds=self.cfg.TEST.THRESHOLDS or entry.thresholds))
 
     def named(self, key: str) -> list[Split]:
         """The splits of DATASETS.<key>. Raises ConfigError where it names none."""

@@ -32,9 +32,10 @@ from mmn.evaluation.map_file import MapRequest, predict_with_maps
 from mmn.evaluation.metrics_file import SplitMetrics, write_metrics
 from mmn.evaluation.moment_metrics import prediction_records
 from mmn.evaluation.qvhighlights_file import format_brief, write_official
-from mmn.evaluation.recall import format_table, title_of
+from mmn.evaluation.recall import VALIDATION_LOSS, format_table, title_of
 from mmn.evaluation.score_sweep import SweepRanker, check_sweep_file, format_sweep, sweep_grid, write_sweep
 from mmn.evaluation.split_metrics import METRIC_KINDS, as_lines
+from mmn.evaluation.validation_loss import LossRecorder
 from mmn.solver import build_average
 from mmn.utils import comm
 from mmn.utils.checkpoint import CheckpointFolder, load_checkpoint, load_weights
@@ -123,15 +124,19 @@ def _build_trainer(
     validation = build_test_loader(cfg, labelled, task.build_collator(cfg, tokenizer))
     recipe = training_recipe(task, cfg, trained, [validated, *tested], checkpoint, start.source, start.resumes)
     seconds = time.perf_counter() - began
-    get_logger().info("data ready after %.1f s: %d training videos", seconds, len(loader.dataset))
+    get_logger().info("data ready after %.1f s: %d training samples", seconds, len(loader.dataset))
 
     model = _build_model(task, cfg, device, checkpoint, start.source, partial and not start.resumes)
     optimizer = task.training.build_optimizer(cfg, model)
     criterion, average = task.build_criterion(cfg), build_average(cfg, model)
-    ranker = task.build_ranker(cfg)
+    ranker, losses = task.build_ranker(cfg), task.build_sentence_losses(cfg)
 
     def evaluate(network: nn.Module) -> dict[str, float]:
-        return task.evaluate(predict(network, validation, ranker, device), labelled)
+        if losses is None:
+            return task.evaluate(predict(network, validation, ranker, device), labelled)
+        recorder = LossRecorder(ranker, losses)
+        metrics = task.evaluate(predict(network, validation, recorder, device), labelled)
+        return {**metrics, VALIDATION_LOSS: recorder.mean_of_batches(cfg.TEST.BATCH_SIZE)}
 
     trainer = Trainer(
         cfg,
@@ -173,7 +178,7 @@ def _build_model(
     with_pretrained_text = checkpoint is None or partial
     model = task.build_model(cfg, with_pretrained_text)
     if checkpoint is not None:
-        load_weights(model, checkpoint["model"], source, partial)
+        load_weights(model, task.rename_weights(cfg, checkpoint["model"], str(source)), source, partial)
         get_logger().info("loaded %s", source)
     return model.to(device)
 

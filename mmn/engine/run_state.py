@@ -8,11 +8,12 @@ from typing import Protocol
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
 from mmn.engine.meter import Meter
 from mmn.modeling.memory_bank import MemoryBank
-from mmn.solver import load_optimizer
+from mmn.solver import load_optimizer, step_after_epoch
 from mmn.utils import comm
 from mmn.utils.logger import get_logger
 from mmn.utils.seed import get_rng_state, set_rng_state
@@ -83,10 +84,12 @@ class ScheduleState:
         if "scheduler" in checkpoint:
             self.scheduler.load_state_dict(checkpoint["scheduler"])
             return
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            get_logger().warning("the checkpoint has no state of the plateau schedule: it counts from here")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # that the optimizer has not stepped yet: so it is
             for _ in range(checkpoint["epoch"]):
-                self.scheduler.step()
+                step_after_epoch(self.scheduler)
 
 
 class RandomState:

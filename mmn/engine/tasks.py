@@ -3,7 +3,8 @@
 Training, checkpoints, processes and resuming are the same for all. A new architecture is one more record in TASKS.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -14,21 +15,27 @@ from yacs.config import CfgNode
 from mmn.data import loaders, moment_files, tokenizer, tube_files
 from mmn.data.collate import Collator
 from mmn.data.dataset import MomentDataset, summarise_durations
+from mmn.data.glove import WordTokenizer, build_word_tokenizer, check_glove
+from mmn.data.sentence_dataset import SentenceCollator, SentenceDataset
 from mmn.data.splits import Split
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.data.tube_dataset import TubeCollator, TubeDataset
 from mmn.evaluation import moment_metrics, tube_metrics
 from mmn.evaluation.inference import MomentRanker, Ranker, SentencePredictions
+from mmn.evaluation.tan2d_metrics import MapRanker, evaluate_exactly
 from mmn.evaluation.tube_metrics import TubeRanker
 from mmn.modeling.build import (
     build_criterion,
     build_dual_encoder,
+    build_map_criterion,
     build_model,
     build_proposal_cells,
+    build_tan2d,
     build_tube_criterion,
     build_tube_featpool,
 )
-from mmn.solver import MATCHING_RECIPE, TrainingRecipe
+from mmn.modeling.tan2d_weights import official_names
+from mmn.solver import MAP_RECIPE, MATCHING_RECIPE, TrainingRecipe
 from mmn.structures.recipe import TracksRecipe
 from mmn.utils.errors import ConfigError, unknown_choice
 
@@ -45,6 +52,15 @@ def no_recipe(cfg: CfgNode, split: Split) -> TracksRecipe | None:
 def no_facts(datasets: Sequence[Dataset]) -> dict[str, object]:
     """{}, for training data about which checkpoints say nothing beyond the config."""
     return {}
+
+
+def same_names(cfg: CfgNode, weights: Mapping[str, Tensor], source: str) -> Mapping[str, Tensor]:
+    """Weights as they are, where no other program has names of its own for them."""
+    return weights
+
+
+def no_sentence_losses(cfg: CfgNode) -> None:
+    """None, where no schedule follows a validation loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +81,16 @@ class Task:
         feature_recipe: the split's feature tracks and how they were made, where its entry and files say so.
         training_facts: facts that checkpoints say of the training splits besides the config: plain values, by name.
         build_model: the network on the CPU; the flag is `pretrained_text`, see `mmn.modeling.build.build_model`.
+        rename_weights: weights of a checkpoint, by the names of whatever program, -> by ours; the text names the file.
         build_criterion: (output, batch) -> losses by name, unweighted.
+        build_sentence_losses: (output, batch) -> the loss of each sentence [S], for a validation loss; or None.
         training: optimizer, schedule, phases and the sum of the losses.
         has_training: False for a network whose pretrained parts are all of it: it is tested without a checkpoint.
         build_ranker: from the network's output to predictions.
         evaluate: metrics of a split (shares) from each process's predictions for its share; called on all processes.
         write_predictions: writes the merged predictions of a split.
         comparison: sign between an IoU and a threshold, by which `evaluate` tells a hit: ">=" or ">".
+        finds_moments: whether these are ranked moments of sentences, in a file of `mmn.evaluation.prediction_file`.
     """
 
     check_config: Callable[[CfgNode], None] = any_config
@@ -86,7 +105,9 @@ class Task:
     training_facts: Callable[[Sequence[Dataset]], dict[str, object]] = no_facts
     # Network
     build_model: Callable[[CfgNode, bool], nn.Module]
+    rename_weights: Callable[[CfgNode, Mapping[str, Tensor], str], Mapping[str, Tensor]] = same_names
     build_criterion: Callable[[CfgNode], Callable[..., dict[str, Tensor]]]
+    build_sentence_losses: Callable[[CfgNode], Callable[..., Tensor] | None] = no_sentence_losses
     training: TrainingRecipe = MATCHING_RECIPE
     has_training: bool = True
     # Evaluation
@@ -94,6 +115,7 @@ class Task:
     evaluate: Callable[[SentencePredictions, Dataset], dict[str, float]]
     write_predictions: Callable[[str, Dataset, SentencePredictions], None]
     comparison: str = ">="
+    finds_moments: bool = True
 
 
 # ---- MMN: the moment (start, end) of every sentence of a video -------------------------------------------------------
@@ -181,10 +203,66 @@ STVG_TASK = Task(
     evaluate=tube_metrics.evaluate_tubes,
     write_predictions=tube_metrics.write_tube_predictions,
     comparison=tube_metrics.COMPARISON,
+    finds_moments=False,
 )
 
 
-TASKS = {"MMN": MMN_TASK, "ZERO_SHOT": ZERO_SHOT_TASK, "STVG": STVG_TASK}  # by MODEL.ARCHITECTURE
+# ---- TAN2D: the moment of every sentence by 2D-TAN, whose unit is a sentence with its video (SPEC section 10) ----------
+
+
+def check_tan2d_config(cfg: CfgNode) -> None:
+    pool, stride = cfg.MODEL.MMN.FEATPOOL, cfg.INPUT.NUM_PRE_CLIPS // cfg.MODEL.MMN.NUM_CLIPS
+    if stride != pool.KERNEL_SIZE:
+        raise ConfigError(
+            f"MODEL.MMN.FEATPOOL.KERNEL_SIZE is {pool.KERNEL_SIZE}, but 2D-TAN pools by INPUT.NUM_PRE_CLIPS // NUM_CLIPS "
+            f"clips: set it to {stride}"
+        )
+    check_glove(cfg.MODEL.TAN2D.TEXT.GLOVE, cfg.MODEL.TAN2D.TEXT.EMBEDDING_SIZE)
+
+
+def build_sentence_dataset(cfg: CfgNode, split: Split, tokenizer: WordTokenizer) -> SentenceDataset:
+    return moment_files.build_dataset(cfg, split, tokenizer, SentenceDataset)
+
+
+def build_sentence_collator(cfg: CfgNode, tokenizer: WordTokenizer) -> Collator:
+    return loaders.build_collator(cfg, tokenizer, functools.partial(SentenceCollator, tokenizer.vectors))
+
+
+def rename_tan2d_weights(cfg: CfgNode, weights: Mapping[str, Tensor], source: str) -> Mapping[str, Tensor]:
+    return official_names(weights, source, cfg.MODEL.TAN2D.MASK_FUSION)
+
+
+def build_map_sentence_losses(cfg: CfgNode) -> Callable[..., Tensor]:
+    return build_map_criterion(cfg).sentence_losses
+
+
+def build_map_ranker(cfg: CfgNode) -> MapRanker:
+    return MapRanker(build_proposal_cells(cfg), cfg.TEST.NMS_THRESH, cfg.TEST.NUM_PREDICTIONS)
+
+
+TAN2D_TASK = Task(
+    check_config=check_tan2d_config,
+    check_files=moment_files.check_files,
+    split_problems=moment_files.split_problems,
+    write_clip_file=moment_files.write_clip_file,
+    build_tokenizer=build_word_tokenizer,
+    build_dataset=build_sentence_dataset,
+    build_collator=build_sentence_collator,
+    feature_recipe=moment_files.feature_recipe,
+    training_facts=moment_facts,
+    build_model=build_tan2d,
+    rename_weights=rename_tan2d_weights,
+    build_criterion=build_map_criterion,
+    build_sentence_losses=build_map_sentence_losses,
+    training=MAP_RECIPE,
+    build_ranker=build_map_ranker,
+    evaluate=evaluate_exactly,
+    write_predictions=moment_metrics.write_predictions,
+    comparison=">",
+)
+
+
+TASKS = {"MMN": MMN_TASK, "ZERO_SHOT": ZERO_SHOT_TASK, "STVG": STVG_TASK, "TAN2D": TAN2D_TASK}  # by MODEL.ARCHITECTURE
 
 
 def find_task(cfg: CfgNode) -> Task:

@@ -1,5 +1,6 @@
 """The training loop: epochs and iterations, and around them logging, evaluation and checkpoints (SPEC section 4)."""
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -25,8 +26,8 @@ from mmn.engine.run_state import (
 )
 from mmn.engine.tracking import build_tracker
 from mmn.engine.update import WeightUpdate
-from mmn.evaluation.recall import SELECTION_METRIC
-from mmn.solver import warmup_factor
+from mmn.evaluation.recall import SELECTION_METRIC, VALIDATION_LOSS
+from mmn.solver import step_after_epoch, step_after_evaluation, warmup_factor
 from mmn.structures.batch import Batch
 from mmn.utils import comm
 from mmn.utils.checkpoint import CheckpointFolder
@@ -44,9 +45,10 @@ class Trainer:
     Args:
         cfg: the whole config; epochs and periods are read from it.
         update: the step of training, with the network.
-        scheduler: schedule of the learning rates, stepped after each epoch.
+        scheduler: schedule of the learning rates, stepped after each epoch, or after each evaluation.
         loader: the training batches.
-        evaluate: network -> metrics of the validation split; called on all processes.
+        evaluate: network -> metrics of the validation split, shares, and its loss by the name VALIDATION_LOSS, where the
+            task has one; called on all processes.
         facts: plain values about the training data, by name, that checkpoints carry along.
     """
 
@@ -70,6 +72,12 @@ class Trainer:
         self.meter = Meter(update.device)
         self.position = RunPosition()
         self.is_main = comm.get_rank() == 0
+
+    @functools.cached_property
+    def test_iters(self) -> int:
+        """Iterations between evaluations by SOLVER.TEST_ITERS; 0 where these are counted in epochs."""
+        solver = self.cfg.SOLVER
+        return solver.TEST_ITERS if solver.TEST_ITERS >= 0 else max(1, len(self.loader.dataset) // solver.BATCH_SIZE)
 
     @property
     def step(self) -> int:
@@ -120,12 +128,14 @@ class Trainer:
             if iteration % solver.LOG_PERIOD == 0 or iteration == self.num_iterations:
                 self._log(epoch, self.meter.flush())
             if iteration < self.num_iterations:  # the end of an epoch is _finish_epoch's
-                self._finish_iteration(iteration)
+                self._finish_iteration(epoch, iteration)
         self.update.guard.check()
 
-    def _finish_iteration(self, iteration: int) -> None:
-        """Inside an epoch: a checkpoint where one is due, the end where the run is to stop."""
+    def _finish_iteration(self, epoch: int, iteration: int) -> None:
+        """Inside an epoch: evaluation and checkpoint where they are due, the end where the run is to stop."""
         period = self.cfg.SOLVER.CHECKPOINT_ITERS
+        if self._is_evaluation_due(epoch):
+            self._evaluate(epoch)
         is_stopped = self.stop.poll()
         if is_stopped or (period and iteration % period == 0):
             self._save_last()
@@ -135,9 +145,9 @@ class Trainer:
     def _finish_epoch(self, epoch: int) -> None:
         """Schedule, evaluation and checkpoint after an epoch, the end where the run is to stop."""
         solver = self.cfg.SOLVER
-        self.scheduler.step()
+        step_after_epoch(self.scheduler)
         self.position.epoch, self.position.iteration = epoch, 0
-        if epoch % solver.TEST_PERIOD == 0 and epoch >= solver.SKIP_TEST:
+        if self._is_evaluation_due(epoch):
             self._evaluate(epoch)
         is_due = epoch % solver.CHECKPOINT_PERIOD == 0 or epoch == solver.MAX_EPOCH
         if is_due:
@@ -147,6 +157,15 @@ class Trainer:
             self._save_last()
         if is_stopped:
             self._stop()
+
+    def _is_evaluation_due(self, epoch: int) -> bool:
+        """Tell whether the iteration that is done, the last of `epoch` or one in it, is followed by an evaluation."""
+        solver = self.cfg.SOLVER
+        if self.test_iters:
+            is_due = self.step % self.test_iters == 0
+        else:
+            is_due = self.position.iteration == 0 and epoch % solver.TEST_PERIOD == 0
+        return is_due and epoch >= solver.SKIP_TEST
 
     def _stop(self) -> None:
         """End a run whose state is saved; called on all processes."""
@@ -172,19 +191,28 @@ class Trainer:
         self.writer.write("train", epoch, self.step, values)
 
     def _evaluate(self, epoch: int) -> None:
-        """Metrics of the validation split, and a checkpoint where they are the best so far."""
+        """Metrics of the validation split, a step of a schedule that follows them, and a checkpoint where they are the best
+        so far, or the evaluation is one by iterations."""
+        self.update.guard.check()
         network = self.update.evaluated
         self._share_buffers(network)
         metrics = self.evaluate(network)
         split = (self.cfg.DATASETS.VAL or self.cfg.DATASETS.TEST)[0]
         self.writer.write(f"eval/{split}", epoch, self.step, metrics)
-        text = "  ".join(f"{name} {100 * value:.2f}" for name, value in metrics.items())
-        get_logger().info("epoch %d  %s  %s", epoch, split, text)
-        if metrics[SELECTION_METRIC] > self.position.best_metric:
+        loss = metrics.get(VALIDATION_LOSS)
+        text = "  ".join(f"{name} {100 * value:.2f}" for name, value in metrics.items() if name != VALIDATION_LOSS)
+        get_logger().info("epoch %d  %s  %s%s", epoch, split, text, "" if loss is None else f"  loss {loss:.5g}")
+        step_after_evaluation(self.cfg, self.scheduler, loss)
+        is_best = metrics[SELECTION_METRIC] > self.position.best_metric
+        if is_best:
             self.position.best_epoch, self.position.best_metric = epoch, metrics[SELECTION_METRIC]
+        if is_best or self.test_iters:
             state = self.state_dict()
-            if self.is_main:
+            if self.is_main and is_best:
                 self.checkpoints.save_best(state)
+            if self.is_main and self.test_iters:
+                self.checkpoints.save_evaluation(state, self.step // self.test_iters)
+            comm.barrier()
 
     @staticmethod
     def _share_buffers(network: nn.Module) -> None:

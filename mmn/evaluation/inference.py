@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +11,11 @@ from torch.utils.data import DataLoader
 from mmn.data.prefetch import on_device
 from mmn.evaluation.qvhighlights import CLIP_SECONDS
 from mmn.modeling.match_rules import COSINE, MATCH_RULES
-from mmn.modeling.mmn import GroundingOutput
 from mmn.modeling.scoring import combined_score
 from mmn.structures.batch import Batch, GroundingBatch
 from mmn.structures.moments import cell_moments, nms
 from mmn.structures.proposals import ProposalCells
+from mmn.structures.query_vectors import HEADS
 from mmn.utils import comm
 from mmn.utils.errors import UserError
 
@@ -86,7 +86,7 @@ class Ranker(Protocol):
 
     predictions: Callable[..., SentencePredictions]
 
-    def __call__(self, output: GroundingOutput, batch: Batch) -> tuple[Tensor, ...]: ...
+    def __call__(self, output: Any, batch: Batch) -> tuple[Tensor, ...]: ...
 
     def no_rows(self) -> tuple[Tensor, ...]:
         """Rows for no sentence at all."""
@@ -94,6 +94,8 @@ class Ranker(Protocol):
 
 class MomentRanker:
     """Scores of the proposal map -> ranked moments (SPEC section 5).
+
+    Other networks' rankers are kinds of it: their scores may have other heads.
 
     Args:
         cells: the map's cells.
@@ -103,6 +105,7 @@ class MomentRanker:
         contrastive_rule: TEST.CONTRASTIVE_RULE.
     """
 
+    heads: tuple[str, ...] = HEADS  # what `head_scores` gives, by name
     keeps_clip_scores = False  # set where the metrics of a split need them; then `rank` gives them as a third column
 
     def __init__(
@@ -126,19 +129,26 @@ class MomentRanker:
         """The kind of predictions that the columns make."""
         return HighlightPredictions if self.keeps_clip_scores else Predictions
 
-    def __call__(self, output: GroundingOutput, batch: GroundingBatch) -> tuple[Tensor, ...]:
+    def head_scores(self, output: Any, batch: GroundingBatch) -> Any:
+        """A tuple of scores [S, M], one for each head, on the valid cells of the sentences' own videos."""
+        return output.scores(batch.layout)
+
+    def __call__(self, output: Any, batch: GroundingBatch) -> tuple[Tensor, ...]:
         """Moments [S, n, 2] seconds and their scores [S, n], best first, zeros where a sentence has fewer."""
-        contrastive, iou = output.scores(batch.layout)
-        return self.rank(contrastive, iou, batch.sentence_durations)
+        return self.rank(*self.head_scores(output, batch), batch.sentence_durations)  # type: ignore[call-arg]  # as many as heads
 
     def no_rows(self) -> tuple[Tensor, ...]:
         columns = torch.zeros(0, self.num_predictions, 2), torch.zeros(0, self.num_predictions)
         return (*columns, torch.zeros(0, self.cells.num_clips)) if self.keeps_clip_scores else columns
 
     def rank(self, contrastive: Tensor, iou: Tensor, durations: Tensor) -> tuple[Tensor, ...]:
-        """Moments and scores as above, from scores [S, M] on the valid cells and durations [S] seconds."""
+        """Moments and scores as above, from the scores [S, M] of each head and durations [S] seconds."""
         scores = self.scores(contrastive.float(), iou.float())
-        moments, kept = nms(cell_moments(self.cells, durations), scores, self.nms_threshold, self.num_predictions)
+        kept = nms(cell_moments(self.cells, durations), scores, self.nms_threshold, self.num_predictions)
+        return self.columns(*kept, scores)
+
+    def columns(self, moments: Tensor, kept: Tensor, scores: Tensor) -> tuple[Tensor, ...]:
+        """Moments and scores that NMS kept of the final scores [S, M] -> what `rank` gives."""
         # A map that is not finite shows in its scores, wherever it is: NMS alone would pass over such cells.
         is_broken = ~scores.isfinite().all(dim=1, keepdim=True)
         columns = moments, kept.masked_fill(is_broken, torch.nan)

@@ -4,7 +4,8 @@ Recall works on NumPy arrays and tensors alike, so that a prediction file is sco
 on the device that its predictions are on.
 """
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -17,26 +18,34 @@ Array = TypeVar("Array", np.ndarray, "Tensor")
 
 RECALL_RANKS = (1, 5)
 SELECTION_METRIC = "Best_R1"  # the best checkpoint is the one with the highest
+VALIDATION_LOSS = (
+    "loss"  # the name of the loss among the metrics of an evaluation, where a task has one; it is no share
+)
 
 
-def rank_hits(ious: Array, thresholds: Sequence[float]) -> list[list[Array]]:
+def rank_hits(
+    ious: Array, thresholds: Sequence[float], is_hit: Callable[[Array, float], Array] = operator.ge
+) -> list[list[Array]]:
     """Find the queries that have a hit among their first 1 and 5 moments.
 
     Args:
         ious: [Q, n] float32, IoU of each query's ranked moments with its truth, best score first.
         thresholds: IoU from which a moment counts as a hit.
+        is_hit: compares IoUs with a threshold; 2D-TAN's metric takes `operator.gt` (SPEC section 10).
     Returns:
         [ranks][thresholds] of [Q] bool.
     """
     return [
-        [(ious[:, :rank] >= threshold).any(axis=1) for threshold in thresholds]  # type: ignore[misc]  # no scalar
+        [is_hit(ious[:, :rank], threshold).any(axis=1) for threshold in thresholds]  # type: ignore[misc]  # no scalar
         for rank in RECALL_RANKS
     ]
 
 
-def count_hits(ious: Array, thresholds: Sequence[float]) -> list[list[int]]:
+def count_hits(
+    ious: Array, thresholds: Sequence[float], is_hit: Callable[[Array, float], Array] = operator.ge
+) -> list[list[int]]:
     """Numbers of queries with a hit, [ranks][thresholds]; see `rank_hits`."""
-    return [[int(hits.sum()) for hits in row] for row in rank_hits(ious, thresholds)]
+    return [[int(hits.sum()) for hits in row] for row in rank_hits(ious, thresholds, is_hit)]
 
 
 def recall_metrics(hits: Sequence[Sequence[int]], num_queries: int, thresholds: Sequence[float]) -> dict[str, float]:

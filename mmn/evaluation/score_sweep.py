@@ -14,7 +14,6 @@ from yacs.config import CfgNode
 from mmn.config.load import config_keys, override_config
 from mmn.evaluation.inference import MomentRanker, Predictions
 from mmn.evaluation.sweep_words import SWEEPABLE
-from mmn.modeling.mmn import GroundingOutput
 from mmn.structures.batch import GroundingBatch
 from mmn.utils.errors import ConfigError, nearest
 from mmn.utils.files import atomic_path
@@ -29,9 +28,9 @@ class SweepRanker:
     def __init__(self, rankers: Sequence[MomentRanker]):
         self.rankers = rankers
 
-    def __call__(self, output: GroundingOutput, batch: GroundingBatch) -> tuple[Tensor, ...]:
+    def __call__(self, output: Any, batch: GroundingBatch) -> tuple[Tensor, ...]:
         """Moments and scores of the first ranker, then those of the second, ..., see `MomentRanker`."""
-        scores = output.scores(batch.layout)
+        scores = self.rankers[0].head_scores(output, batch)
         ranked = (ranker.rank(*scores, batch.sentence_durations) for ranker in self.rankers)
         return tuple(itertools.chain.from_iterable(ranked))
 

@@ -147,7 +147,7 @@ def build_tan2d(cfg: CfgNode, pretrained_text: bool = True) -> TAN2D:
     mmn, tan2d = cfg.MODEL.MMN, cfg.MODEL.TAN2D
     cells, pool, text, predictor = build_proposal_cells(cfg), mmn.FEATPOOL, tan2d.TEXT, mmn.PREDICTOR
     return TAN2D(
-        FrameLayer(pool.INPUT_SIZE, pool.HIDDEN_SIZE, pool.KERNEL_SIZE),
+        FrameLayer(sum(input_sizes(cfg)), pool.HIDDEN_SIZE, pool.KERNEL_SIZE),
         PROP_LAYERS[mmn.FEAT2D.NAME](cells, pool.HIDDEN_SIZE),
         FusionLayer(pool.HIDDEN_SIZE, text.EMBEDDING_SIZE, text.HIDDEN_SIZE, text.NUM_LAYERS, tan2d.MASK_FUSION),
         MapConv(

@@ -185,7 +185,8 @@ class MapCriterion:
         if self.third_party:
             losses = F.binary_cross_entropy_with_logits(output.logits.to(scores.dtype), target, reduction="none")
         else:
-            losses = F.binary_cross_entropy(scores, target, reduction="none")
+            # It takes no NaN, which the trainer is to find in the loss.
+            losses = F.binary_cross_entropy(scores.nan_to_num(0.5), target, reduction="none") + 0 * scores
         return losses.mean(dim=1)
 
     def __call__(self, output: MapOutput, batch: GroundingBatch) -> dict[str, Tensor]:

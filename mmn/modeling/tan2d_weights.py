@@ -30,7 +30,7 @@ def official_names(weights: Mapping[str, Tensor], source: str, masked: bool) -> 
     if masked:
         raise CheckpointError(
             f"the checkpoint {source} is of the third-party 2D-TAN, which does not mask the fused map: set "
-            "MODEL.TAN2D.MASK_FUSION False, as configs/tan2d_thirdparty_tacos.yaml does"
+            "MODEL.TAN2D.MASK_FUSION False, as the config tan2d_thirdparty_tacos does"
         )
     return {_official_name(name): value for name, value in weights.items()}
 

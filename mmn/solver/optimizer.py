@@ -6,19 +6,27 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from yacs.config import CfgNode
 
 
-def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.AdamW:
-    """AdamW with group 0 = all parameters but those of the text encoder's `bert`, group 1 = `bert`."""
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """Group 0 = all parameters but those of the text encoder's `bert`, group 1 = `bert`."""
     solver, bert = cfg.SOLVER, set(model.text_encoder.bert.parameters())
-    return torch.optim.AdamW(
-        [
-            {"params": [parameter for parameter in model.parameters() if parameter not in bert]},
-            {"params": list(model.text_encoder.bert.parameters()), "lr": solver.LR * solver.BERT_LR_FACTOR},
-        ],
-        lr=solver.LR,
-        betas=solver.BETAS,
-        weight_decay=solver.WEIGHT_DECAY,
-        fused=True,  # one pass over memory, and it can leave out a step without waiting for the device
-    )
+    groups = [
+        {"params": [parameter for parameter in model.parameters() if parameter not in bert]},
+        {"params": list(model.text_encoder.bert.parameters()), "lr": solver.LR * solver.BERT_LR_FACTOR},
+    ]
+    return _optimizer(cfg, groups)
+
+
+def build_single_group_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """One group, all parameters."""
+    return _optimizer(cfg, [{"params": list(model.parameters())}])
+
+
+def _optimizer(cfg: CfgNode, groups: list[dict]) -> torch.optim.Optimizer:
+    """SOLVER.OPTIMIZER over parameter groups, fused: one pass over memory, and it can leave out a step without waiting."""
+    solver = cfg.SOLVER
+    if solver.OPTIMIZER == "adam":
+        return torch.optim.Adam(groups, lr=solver.LR, fused=True)
+    return torch.optim.AdamW(groups, lr=solver.LR, betas=solver.BETAS, weight_decay=solver.WEIGHT_DECAY, fused=True)
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:

@@ -5,7 +5,7 @@ import json
 import os
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import safetensors.torch
@@ -196,12 +196,13 @@ def _first_line(error: Exception) -> str:
 class CheckpointFolder:
     """The checkpoints of one run: `<feat2d name>_model_<epoch>e.pth`, the best, and which one is the last.
 
-    A checkpoint from inside an epoch is `<feat2d name>_model_last.pth`, which the next one replaces.
+    A checkpoint from inside an epoch is `<feat2d name>_model_last.pth`, which the next one replaces; of the n-th evaluation
+    by steps (SOLVER.TEST_ITERS), `<feat2d name>_model_eval<n>.pth`.
 
     Args:
         folder: OUTPUT_DIR.
         name: feat2d name, the first part of the file names.
-        num_kept: how many epoch checkpoints stay, the newest ones; 0 keeps all.
+        num_kept: how many checkpoints of epochs stay, and how many of evaluations, the newest ones; 0 keeps all.
     """
 
     def __init__(self, folder: str, name: str, num_kept: int = 0):
@@ -212,25 +213,31 @@ class CheckpointFolder:
     def epoch_path(self, epoch: int) -> str:
         return os.path.join(self.folder, f"{self.name}_model_{epoch}e.pth")
 
+    def evaluation_path(self, number: int) -> str:
+        return os.path.join(self.folder, f"{self.name}_model_eval{number}.pth")
+
     @property
     def best_path(self) -> str:
         return os.path.join(self.folder, f"{self.name}_model_best.pth")
 
     def save(self, state: dict, epoch: int) -> str:
         """Write the checkpoint of an epoch and make it the last one."""
-        path = self.epoch_path(epoch)
+        return self._save_numbered(state, epoch, self.epoch_path, self._epochs())
+
+    def save_evaluation(self, state: dict, number: int) -> str:
+        """Write the checkpoint of the evaluation of this number, from 1, and make it the last one."""
+        return self._save_numbered(state, number, self.evaluation_path, self._numbers(r"eval(\d+)"))
+
+    def _save_numbered(self, state: dict, newest: int, path_of: Callable[[int], str], known: Sequence[int]) -> str:
+        """Write a checkpoint, and delete those of its kind before it, so that `num_kept` are left. Later ones stay."""
+        path = path_of(newest)
         self._write(state, path)
         self.set_last(path)
-        if self.num_kept:
-            self._remove_old_epochs(epoch)
+        older = sorted(number for number in known if number < newest)
+        num_removed = max(0, len(older) + 1 - self.num_kept) if self.num_kept else 0
+        for number in older[:num_removed]:
+            os.unlink(path_of(number))
         return path
-
-    def _remove_old_epochs(self, newest: int) -> None:
-        """Delete checkpoints of epochs before `newest`, so that `num_kept` remain with its own. Later ones stay."""
-        older = sorted(epoch for epoch in self._epochs() if epoch < newest)
-        num_removed = max(0, len(older) + 1 - self.num_kept)
-        for epoch in older[:num_removed]:
-            os.unlink(self.epoch_path(epoch))
 
     def save_last(self, state: dict) -> str:
         """Write a checkpoint that no epoch's file name stands for, and make it the last one."""
@@ -276,7 +283,7 @@ class CheckpointFolder:
         if os.path.isfile(os.path.join(self.folder, LAST_FILE)) and not self._last_name():
             return os.path.isfile(self.best_path)
         names = os.listdir(self.folder) if os.path.isdir(self.folder) else []
-        return any(re.fullmatch(r"\w+_model_(\d+e|last|best)\.pth", name) for name in names)
+        return any(re.fullmatch(r"\w+_model_(\d+e|eval\d+|last|best)\.pth", name) for name in names)
 
     def _last_name(self) -> str:
         """The file name in LAST_FILE, which exists; "" for a run that has no checkpoint yet."""
@@ -285,11 +292,13 @@ class CheckpointFolder:
 
     def _epochs(self) -> list[int]:
         """Epochs that have a checkpoint, in no order."""
-        return [
-            int(match[1])
-            for name in (os.listdir(self.folder) if os.path.isdir(self.folder) else [])
-            if (match := re.fullmatch(rf"{re.escape(self.name)}_model_(\d+)e\.pth", name))
-        ]
+        return self._numbers(r"(\d+)e")
+
+    def _numbers(self, kind: str) -> list[int]:
+        """Numbers in the names of this 2D map's checkpoints of a kind, in no order."""
+        names = os.listdir(self.folder) if os.path.isdir(self.folder) else []
+        matches = (re.fullmatch(rf"{re.escape(self.name)}_model_{kind}\.pth", name) for name in names)
+        return [int(match[1]) for match in matches if match]
 
     def find(self) -> str:
         """The best checkpoint, else the last. Raises CheckpointError where there is neither."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from mmn.config import load_config
 from mmn.data.splits import Splits, split_names
 from mmn.engine.output_dir import CHANGEABLE, refuse_other_config
 from mmn.engine.run import path_of_split
-from mmn.engine.tasks import MMN_TASK, find_task
+from mmn.engine.tasks import find_task
 from mmn.utils.checkpoint import CheckpointFolder
 from mmn.utils.errors import ConfigError, UserError
 from mmn.utils.program import program
@@ -86,6 +86,10 @@ class Sweep:
                     runs[folder].evaluations.append(evaluation)
         return list(runs.values())
 
+    def configs(self) -> Iterator[CfgNode]:
+        """The config of each row, with the first seed."""
+        return (self._config(row.changes, row, self.seeds()[0])[0] for row in self.rows)
+
     def run_folder(self, row: Row, seed: int) -> Path:
         return self.folder / folder_name(row.training) / f"seed_{seed}"
 
@@ -131,14 +135,15 @@ def ablate(
     if with_figure:
         load_figure()
     runs, cfg = sweep.runs(), sweep.base_config()
-    task = find_task(cfg)
-    if task is not MMN_TASK:
-        raise ConfigError(
-            f"ablations compare moments of sentences, which MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE} does not find"
-        )
+    for varied in sweep.configs():
+        if not find_task(varied).finds_moments:
+            raise ConfigError(
+                "ablations compare moments of sentences, which MODEL.ARCHITECTURE "
+                f"{varied.MODEL.ARCHITECTURE} does not find"
+            )
     splits = Splits(cfg)
     for split in {*splits.named("TRAIN"), *splits.named("TEST")}:
-        task.check_files(cfg, split)
+        find_task(cfg).check_files(cfg, split)
     environments = share_environments(cfg.MODEL.DEVICE, num_jobs)
     log(f"{len(sweep.rows)} rows x {sweep.num_seeds} seeds: {len(runs)} trainings, {len(environments)} at a time")
     failures = run_all(runs, environments, log)

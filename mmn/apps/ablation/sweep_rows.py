@@ -15,7 +15,7 @@ from mmn.utils.text_files import UniqueKeyLoader, read_text
 
 BASELINE = "baseline"  # the name, and the folder, of what changes nothing
 # Set for each run, or the same for all rows, which are compared on the same queries.
-RESERVED = ("OUTPUT_DIR", "SOLVER.SEED", "SOLVER.RESUME", "SOLVER.RESUME_EPOCH", "MODEL.ARCHITECTURE", "DATASETS.TEST")
+RESERVED = ("OUTPUT_DIR", "SOLVER.SEED", "SOLVER.RESUME", "SOLVER.RESUME_EPOCH", "DATASETS.TEST")
 EVALUATION = "TEST."  # keys below it need no training of their own
 LONGEST_NAME = 100  # characters of a folder's name
 

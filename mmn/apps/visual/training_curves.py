@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmn.apps.visual.style import SERIES, TRUTH
-from mmn.evaluation.recall import SELECTION_METRIC
+from mmn.evaluation.recall import SELECTION_METRIC, VALIDATION_LOSS
 from mmn.utils.errors import DataError, failed_read
 from mmn.utils.text_files import parse_json, read_text
 
@@ -97,7 +97,7 @@ def _draw_evaluations(axes: "Axes", times: np.ndarray, rows: Sequence[dict]) -> 
     """Every split's R@1 and R@5 (%) at IoU 0.5 and 0.7, and the best evaluation."""
     names = [name for name in _names(rows) if name.endswith(("IoU@0.5", "IoU@0.7"))]
     if rows and not names:  # thresholds or a task of their own
-        names = [name for name in _names(rows) if name not in ("kind", "epoch", "step")][: len(SERIES)]
+        names = [name for name in _names(rows) if name not in ("kind", "epoch", "step", VALIDATION_LOSS)][: len(SERIES)]
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
     for kind, line in zip(kinds, ("-", "--", ":", "-."), strict=False):
         here = np.array([row["kind"] == kind for row in rows])

@@ -1,0 +1,155 @@
+"""2D-TAN through the tools as a user runs them, runs of it that go on, and a training step of its configs."""
+
+import json
+
+import pytest
+import torch
+from engine.test_resume import assert_same_state
+from test_end_to_end import CONFIGS, evaluate_with, table_of, train, values_of
+from tiny import TAN2D_CONFIG, tiny_config, tiny_options
+
+from mmn.apps.benchmark.chaos import differing
+from mmn.config import load_config
+from mmn.engine import run
+from mmn.engine.tasks import TAN2D_TASK
+from mmn.engine.trainer import Trainer
+from mmn.utils.checkpoint import load_checkpoint
+from mmn.utils.seed import seed_everything
+
+CPU = torch.device("cpu")
+TAN2D_CONFIGS = [path for path in CONFIGS if load_config(str(path)).MODEL.ARCHITECTURE == "TAN2D"]
+# An evaluation after every fifth step: an epoch of the tiny dataset has some more.
+PLATEAU = [
+    "SOLVER.SCHEDULE",
+    "plateau",
+    "SOLVER.PLATEAU_PATIENCE",
+    "0",
+    "SOLVER.TEST_ITERS",
+    "5",
+    "SOLVER.MAX_EPOCH",
+    "3",
+]
+
+
+@pytest.fixture(scope="module")
+def trained(dataset_root, tmp_path_factory):
+    """(OUTPUT_DIR, the finished process) of three epochs on two processes."""
+    folder = tmp_path_factory.mktemp("runs")
+    return train(folder, [*tiny_options(dataset_root, folder / "output", TAN2D_CONFIG), *PLATEAU], TAN2D_CONFIG)
+
+
+@pytest.fixture(scope="module")
+def evaluations(dataset_root, trained, tmp_path_factory):
+    """(table, dump) of one process with all sentences at once, and of two with few."""
+    folder = tmp_path_factory.mktemp("dumps")
+    return [
+        evaluate_with(TAN2D_CONFIG, dataset_root, trained[0], processes, batch_size, folder / f"{processes}.jsonl")
+        for processes, batch_size in ((1, 50), (2, 6))
+    ]
+
+
+def rows_of(folder, kind):
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in rows if row["kind"].startswith(kind)]
+
+
+def test_training_ends_with_the_table_of_the_best_checkpoint(trained, evaluations):
+    assert table_of(trained[1]) == evaluations[0][0]
+
+
+def test_table_and_dump_do_not_depend_on_processes_or_batch_size(evaluations):
+    (table, dump), (other_table, other_dump) = evaluations
+    assert table == other_table
+    assert list(values_of(table))[-1] == "mIoU" and "R@1,IoU@0.5" in values_of(table)
+    assert len(dump) == len(other_dump) > 5
+    for one, other in zip(dump, other_dump, strict=True):
+        assert one["qid"] == other["qid"]
+        assert one["pred_relevant_windows"][0][:2] == other["pred_relevant_windows"][0][:2]
+
+
+def test_evaluations_by_steps_drift_into_the_epochs(trained):
+    rows = rows_of(trained[0], "eval/")
+    assert [row["step"] for row in rows] == list(range(5, rows[-1]["step"] + 1, 5))
+    names = {path.name for path in trained[0].iterdir()}
+    assert names >= {f"pool_model_eval{number}.pth" for number in range(1, len(rows) + 1)}
+
+
+def test_validation_loss_is_over_whole_batches_however_many_processes(dataset_root, trained):
+    """The trainer's two processes predicted a sentence each at a time."""
+    row, *_ = rows_of(trained[0], "eval/")
+    cfg = tiny_config(dataset_root, trained[0], *PLATEAU, config=TAN2D_CONFIG)
+    checkpoint = load_checkpoint(str(trained[0] / "pool_model_eval1.pth"))
+    model = TAN2D_TASK.build_model(cfg, False)
+    model.load_state_dict(checkpoint["model"])
+    tokenizer = TAN2D_TASK.build_tokenizer(cfg)
+    dataset = TAN2D_TASK.build_dataset(cfg, run.Splits(cfg).find("synthetic_val"), tokenizer)
+    collate, losses = TAN2D_TASK.build_collator(cfg, tokenizer), []
+    with torch.no_grad():
+        for start in range(0, len(dataset), cfg.TEST.BATCH_SIZE):
+            batch = collate(
+                [dataset[number] for number in range(start, min(start + cfg.TEST.BATCH_SIZE, len(dataset)))]
+            )
+            losses.append(TAN2D_TASK.build_criterion(cfg)(model(batch), batch)["iou"].item())
+    assert row["loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+
+
+# ---- Runs that go on ---------------------------------------------------------------------------------------------------
+
+
+class Killed(Exception):
+    pass
+
+
+def train_here(dataset_root, folder, *options, seed=0):
+    cfg = tiny_config(dataset_root, folder, *PLATEAU, *options, config=TAN2D_CONFIG)
+    seed_everything(seed)
+    run.train(cfg, CPU, will_test=False)
+    return load_checkpoint(f"{folder}/pool_model_3e.pth")
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_run_killed_at_an_evaluation_ends_as_the_undisturbed_one(dataset_root, tmp_path, monkeypatch, count):
+    whole = train_here(dataset_root, tmp_path / "whole")
+    calls, original = [], Trainer._evaluate
+
+    def dying(self, epoch):
+        calls.append(epoch)
+        if len(calls) == count:
+            raise Killed
+        original(self, epoch)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Trainer, "_evaluate", dying)
+        train_here(dataset_root, tmp_path / "killed")
+    resumed = train_here(dataset_root, tmp_path / "killed", "SOLVER.RESUME", "True", seed=99)
+    assert_same_state(resumed, whole)
+    rows = [rows_of(tmp_path / name, "eval/") for name in ("whole", "killed")]
+    assert rows[0] == rows[1] and len({row["loss"] for row in rows[0]}) == len(rows[0])
+    best, wanted = (load_checkpoint(f"{tmp_path / name}/pool_model_best.pth") for name in ("killed", "whole"))
+    different = differing({**best, "config": 0}, {**wanted, "config": 0})
+    assert set(different) <= {"/meter/seconds", "/meter/wait"}  # of the wall clock
+
+
+# ---- Configs -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", TAN2D_CONFIGS, ids=lambda path: path.stem)
+def test_config_takes_a_training_step_at_reduced_width(path, dataset_root, tmp_path):
+    options = {
+        "DATASETS.TRAIN": "synthetic_train",
+        "DATASETS.VAL": "synthetic_val",
+        "DATASETS.TEST": "synthetic_test",
+        "MODEL.MMN.NUM_CLIPS": "16",
+        "INPUT.NUM_PRE_CLIPS": "32",
+        "MODEL.MMN.FEATPOOL.KERNEL_SIZE": "2",
+        "MODEL.MMN.FEAT2D.POOLING_COUNTS": "[7, 4]",
+        "MODEL.MMN.PREDICTOR.NUM_STACK_LAYERS": "2",
+        "SOLVER.BATCH_SIZE": "16",
+        "SOLVER.MAX_EPOCH": "1",
+        "SOLVER.CHECKPOINT_PERIOD": "1",
+    }
+    words = [part for pair in options.items() for part in pair]
+    cfg = load_config(str(path), [*tiny_options(dataset_root, tmp_path, TAN2D_CONFIG), *words])
+    run.train(cfg, CPU, will_test=False)
+    (row,) = rows_of(tmp_path, "train")
+    assert row["loss"] > 0 and row["grad_norm"] > 0
