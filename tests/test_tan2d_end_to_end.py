@@ -9,10 +9,12 @@ from test_end_to_end import CONFIGS, evaluate_with, table_of, train, values_of
 from tiny import TAN2D_CONFIG, tiny_config, tiny_options
 
 from mmn.apps.benchmark.chaos import differing
+from mmn.apps.visual.picture_report import QueryChoice, write_report
 from mmn.config import load_config
 from mmn.engine import run
 from mmn.engine.tasks import TAN2D_TASK
 from mmn.engine.trainer import Trainer
+from mmn.evaluation.map_file import MapFile
 from mmn.utils.checkpoint import load_checkpoint
 from mmn.utils.seed import seed_everything
 
@@ -40,12 +42,14 @@ def trained(dataset_root, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def evaluations(dataset_root, trained, tmp_path_factory):
-    """(table, dump) of one process with all sentences at once, and of two with few."""
+    """(table, dump, maps) of one process with all sentences at once, and of two with few."""
     folder = tmp_path_factory.mktemp("dumps")
-    return [
-        evaluate_with(TAN2D_CONFIG, dataset_root, trained[0], processes, batch_size, folder / f"{processes}.jsonl")
-        for processes, batch_size in ((1, 50), (2, 6))
-    ]
+    found = []
+    for processes, batch_size in ((1, 50), (2, 6)):
+        dump, maps = folder / f"{processes}.jsonl", str(folder / f"{processes}.h5")
+        flags = (TAN2D_CONFIG, dataset_root, trained[0], processes, batch_size, dump, "--dump-maps", maps)
+        found.append((*evaluate_with(*flags), MapFile(maps)))
+    return found
 
 
 def rows_of(folder, kind):
@@ -58,13 +62,37 @@ def test_training_ends_with_the_table_of_the_best_checkpoint(trained, evaluation
 
 
 def test_table_and_dump_do_not_depend_on_processes_or_batch_size(evaluations):
-    (table, dump), (other_table, other_dump) = evaluations
+    (table, dump, _), (other_table, other_dump, _) = evaluations
     assert table == other_table
     assert list(values_of(table))[-1] == "mIoU" and "R@1,IoU@0.5" in values_of(table)
     assert len(dump) == len(other_dump) > 5
     for one, other in zip(dump, other_dump, strict=True):
         assert one["qid"] == other["qid"]
         assert one["pred_relevant_windows"][0][:2] == other["pred_relevant_windows"][0][:2]
+
+
+def test_map_has_one_head_and_the_score_of_the_first_prediction_at_its_cell(evaluations):
+    for _, records, maps in evaluations:
+        for record in records:
+            start, end, score = record["pred_relevant_windows"][0]
+            clip, own = record["duration"] / maps.cells.num_clips, maps.maps(record["qid"])
+            assert own.contrastive is None and (own.iou == own.final).all()
+            assert own.final[round(start / clip), round(end / clip) - 1] == pytest.approx(score, abs=1e-3)
+
+
+def test_pictures_of_a_model_with_one_score(evaluations, tmp_path):
+    pytest.importorskip("matplotlib")
+    _, records, maps = evaluations[0]
+    predictions = tmp_path / "predictions.jsonl"
+    predictions.write_text("".join(json.dumps(record) + "\n" for record in records))
+    write_report(str(tmp_path / "out"), str(predictions), maps=maps.path, choice=QueryChoice(count=1, kinds=("best",)))
+    assert len(list((tmp_path / "out").glob("query_*.png"))) == 1
+
+
+def test_sweep_of_suppression(dataset_root, trained, capsys):
+    cfg = tiny_config(dataset_root, trained[0], config=TAN2D_CONFIG)
+    run.sweep(cfg, CPU, ["TEST.NMS_THRESH=0.3,0.5"])
+    assert "mIoU" in capsys.readouterr().out
 
 
 def test_evaluations_by_steps_drift_into_the_epochs(trained):

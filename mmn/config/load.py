@@ -32,7 +32,7 @@ def load_config(config_file: str | None = None, options: Sequence[str] = ()) -> 
     cfg = _C.clone()
     if config_file:
         _merge(cfg, read_config_files(find_config(config_file)))
-        overridden = {_our_name(key) for key in options[::2]}
+        overridden = {our_name(key) for key in options[::2]}
         for key in PATHS - overridden:
             _expand(cfg, key)
     return override_config(cfg, options)
@@ -56,8 +56,8 @@ def override_config(cfg: CfgNode, options: Sequence[str]) -> CfgNode:
         raise ConfigError(f"the options after the flags must be pairs KEY VALUE, but {options[-1]!r} stands alone")
     for key, value in zip(options[::2], options[1::2], strict=True):
         _set(cfg, key, value, where="the command line")
-        if _our_name(key) in PATHS:
-            _expand(cfg, _our_name(key))
+        if our_name(key) in PATHS:
+            _expand(cfg, our_name(key))
     if "SOLVER.RESUME" in options[::2] and "SOLVER.RESUME_EPOCH" not in options[::2]:
         cfg.SOLVER.RESUME_EPOCH = 1  # see the keys in defaults.py
     cfg.freeze()

@@ -1,5 +1,7 @@
 """Files of the official program of 2D-TAN, microsoft/2D-TAN, in our keys (SPEC section 10)."""
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -76,7 +78,7 @@ def translate(values: dict[str, object], where: str) -> dict[str, object]:
     theirs = _Official(values, where)
     theirs.refuse_unknown()
     for key, value in ONLY.items():
-        theirs.require(key, lambda found, value=value: found == value, repr(value))
+        theirs.require(key, functools.partial(operator.eq, value), repr(value))
     ours = {name: values[key] for key, name in SAME.items() if key in values}
     stride = theirs.get("DATASET.TARGET_STRIDE", lambda value: type(value) is int and value > 0, "at least 1")
     clips = theirs.get("DATASET.NUM_SAMPLE_CLIPS", lambda value: type(value) is int, "a whole number")
@@ -165,7 +167,7 @@ def _map_module(theirs: _Official) -> dict[str, object]:
         "TAN.PRED_INPUT_SIZE": widths[0],
     }
     for key, value in wanted.items():
-        theirs.require(key, lambda found, value=value: found == value, repr(value))
+        theirs.require(key, functools.partial(operator.eq, value), repr(value))
     return {
         "MODEL.MMN.PREDICTOR.HIDDEN_SIZE": widths[0],
         "MODEL.MMN.PREDICTOR.KERNEL_SIZE": kernels[0],

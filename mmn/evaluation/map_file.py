@@ -2,7 +2,8 @@
 
 An HDF5 file with one row per sentence, in annotation order, and the attributes that turn a row into a map:
 
-    contrastive, iou   [S, M] float16, scores of the two heads on the valid cells, packed row-major
+    contrastive, iou   [S, M] float16, scores of the two heads on the valid cells, packed row-major; of 2D-TAN, which has
+                       one score, iou alone
     qid                [S] int64 or texts, as in the prediction file
     vid, query         [S] texts, to tell whether a prediction file is of the same sentences
     attributes         format "mmn-score-maps 1", split, num_clips, pooling_counts, contrastive_power, score,
@@ -14,6 +15,7 @@ three digits of each.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import h5py
 import numpy as np
@@ -25,10 +27,10 @@ from mmn.data.annotations import iterate_sentences
 from mmn.data.dataset import MomentDataset
 from mmn.evaluation.inference import MomentRanker, Predictions, predict
 from mmn.modeling.match_rules import COSINE, MATCH_RULES
-from mmn.modeling.mmn import GroundingOutput
 from mmn.modeling.scoring import SCORES
 from mmn.structures.batch import GroundingBatch
 from mmn.structures.proposals import ProposalCells
+from mmn.structures.query_vectors import HEADS
 from mmn.utils import comm
 from mmn.utils.attributes import number_attribute
 from mmn.utils.errors import ConfigError, DataError
@@ -37,6 +39,7 @@ from mmn.utils.hdf5 import HDF5_ERRORS, open_hdf5, reading
 from mmn.utils.logger import get_logger
 
 FORMAT = "mmn-score-maps 1"
+NEEDED = {"product": HEADS, "contrastive": HEADS, "iou": ("iou",)}  # heads that a file must have, by its score
 MADE_BY = "write it by `mmn test --dump-maps`"
 
 
@@ -84,31 +87,31 @@ class MapRecorder:
         self.predictions = ranker.predictions
         self.wanted = wanted
         none = torch.zeros(0, len(ranker.cells), dtype=torch.float16)
-        self.kept = [(torch.zeros(0, dtype=torch.int64), none, none)]  # ids [s], scores of both heads [s, M]
+        self.kept = [(torch.zeros(0, dtype=torch.int64), *[none] * len(ranker.heads))]  # ids [s], each head's scores
 
-    def __call__(self, output: GroundingOutput, batch: GroundingBatch) -> tuple[Tensor, ...]:
+    def __call__(self, output: Any, batch: GroundingBatch) -> tuple[Tensor, ...]:
         """See `MomentRanker`."""
-        contrastive, iou = output.scores(batch.layout)
-        self.record(batch.sentence_ids, contrastive, iou)
-        return self.ranker.rank(contrastive, iou, batch.sentence_durations)
+        scores = self.ranker.head_scores(output, batch)
+        self.record(batch.sentence_ids, *scores)
+        return self.ranker.rank(*scores, batch.sentence_durations)  # type: ignore[call-arg]  # as many as heads
 
     def no_rows(self) -> tuple[Tensor, ...]:
         return self.ranker.no_rows()
 
-    def record(self, sentence_ids: Tensor, contrastive: Tensor, iou: Tensor) -> None:
-        """Sentence ids [S] with their scores [S, M] from both heads, on any device."""
+    def record(self, sentence_ids: Tensor, *scores: Tensor) -> None:
+        """Sentence ids [S] with their scores [S, M] from each head, on any device."""
         is_kept = self.wanted[sentence_ids.cpu()].to(sentence_ids.device)
         if is_kept.any():
-            columns = (sentence_ids, contrastive.half(), iou.half())
+            columns = (sentence_ids, *(head.half() for head in scores))
             self.kept.append(tuple(column[is_kept].cpu() for column in columns))
 
-    def merge(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Ids [S], contrastive and iou scores [S, M] float16 of all processes, in annotation order, each once."""
+    def merge(self) -> tuple[Tensor, ...]:
+        """Ids [S] and each head's scores [S, M] float16, of all processes, in annotation order, each once."""
         own = [torch.cat(column) for column in zip(*self.kept, strict=True)]
         counts = comm.row_counts(len(own[0]))
-        ids, contrastive, iou = (comm.gather_rows(rows, counts) for rows in own)
-        first = np.unique(ids.numpy(), return_index=True)[1]  # videos that pad the last batch come twice
-        return ids[first], contrastive[first], iou[first]
+        columns = [comm.gather_rows(rows, counts) for rows in own]
+        first = np.unique(columns[0].numpy(), return_index=True)[1]  # videos that pad the last batch come twice
+        return tuple(column[first] for column in columns)
 
 
 def predict_with_maps(
@@ -138,10 +141,10 @@ def write_maps(
     dataset: MomentDataset,
     ranker: MomentRanker,
     pooling_counts: Sequence[int],
-    maps: tuple[Tensor, Tensor, Tensor],
+    maps: tuple[Tensor, ...],
 ) -> None:
-    """Write merged maps (ids [S], contrastive, iou [S, M]) of a split that `ranker` ranks by."""
-    ids, contrastive, iou = (part.numpy() for part in maps)
+    """Write merged maps (ids [S], scores of each head [S, M]) of a split that `ranker` ranks by."""
+    ids, *scores = (part.numpy() for part in maps)
     kept = set(ids.tolist())
     names = [
         (video.video_id, video.sentences[number])
@@ -155,7 +158,8 @@ def write_maps(
         file.attrs["pooling_counts"] = list(pooling_counts)
         file.attrs["contrastive_power"], file.attrs["score"] = ranker.contrastive_power, ranker.score
         file.attrs["contrastive_rule"] = ranker.contrastive_rule
-        file["contrastive"], file["iou"] = contrastive, iou
+        for head, values in zip(ranker.heads, scores, strict=True):
+            file[head] = values
         qids = [dataset.qids[number] for number in ids.tolist()]
         if all(isinstance(qid, int) for qid in qids):
             file["qid"] = np.array(qids, dtype=np.int64)
@@ -171,9 +175,9 @@ def _write_texts(file: h5py.File, key: str, texts: Iterable[str]) -> None:
 
 @dataclass
 class SentenceMaps:
-    """The maps of one sentence, each [N, N] float32, 0 outside the cells."""
+    """The maps of one sentence, each [N, N] float32, 0 outside the cells; None for a head that the model does not have."""
 
-    contrastive: np.ndarray
+    contrastive: np.ndarray | None
     iou: np.ndarray
     final: np.ndarray
 
@@ -184,6 +188,7 @@ class MapFile:
     Attributes:
         split: the name of the split.
         cells: the maps' geometry.
+        heads: names of the scores that it holds.
         ids: qid -> row, in file order.
     Raises DataError where the file cannot be read or is no map file.
     """
@@ -210,7 +215,8 @@ class MapFile:
             names = qids[:].tolist() if qids.dtype.kind == "i" else qids.asstr()[:].tolist()
             self.ids: dict[int | str, int] = {qid: row for row, qid in enumerate(names)}
             shape = (len(self.ids), len(self.cells))
-            for key, wanted in {"contrastive": shape, "iou": shape, "vid": shape[:1], "query": shape[:1]}.items():
+            self.heads = tuple(head for head in HEADS if head in self._file or head in NEEDED[self.score])
+            for key, wanted in {**dict.fromkeys(self.heads, shape), "vid": shape[:1], "query": shape[:1]}.items():
                 if self._file[key].shape != wanted:
                     raise ValueError(f"{key} has the shape {self._file[key].shape}, not {wanted}")
         except (*HDF5_ERRORS, ConfigError, AttributeError) as error:
@@ -233,9 +239,13 @@ class MapFile:
         """The maps of a query that is in the file."""
         row = self.ids[qid]
         with reading(f"the map file {self.path}", MADE_BY):
-            contrastive, iou = (torch.from_numpy(self._file[key][row]).float() for key in ("contrastive", "iou"))
-        final = self._ranker.scores(contrastive[None], iou[None])[0]
-        return SentenceMaps(*(self.cells.to_map(packed).numpy() for packed in (contrastive, iou, final)))
+            scores = {head: torch.from_numpy(self._file[head][row]).float() for head in self.heads}
+        if self.heads == HEADS:
+            scores["final"] = self._ranker.scores(scores["contrastive"][None], scores["iou"][None])[0]
+        else:
+            scores["final"] = scores["iou"]
+        maps = {name: self.cells.to_map(packed).numpy() for name, packed in scores.items()}
+        return SentenceMaps(maps.get("contrastive"), maps["iou"], maps["final"])
 
 
 def _one_of(known: Iterable[str], what: str, name: str) -> str:

@@ -31,7 +31,10 @@ class SweepRanker:
     def __call__(self, output: Any, batch: GroundingBatch) -> tuple[Tensor, ...]:
         """Moments and scores of the first ranker, then those of the second, ..., see `MomentRanker`."""
         scores = self.rankers[0].head_scores(output, batch)
-        ranked = (ranker.rank(*scores, batch.sentence_durations) for ranker in self.rankers)
+        ranked = [
+            ranker.rank(*scores, batch.sentence_durations)  # type: ignore[call-arg]  # as many as heads
+            for ranker in self.rankers
+        ]
         return tuple(itertools.chain.from_iterable(ranked))
 
     def no_rows(self) -> tuple[Tensor, ...]:

@@ -46,5 +46,7 @@ def draw_query(
     name = "" if record.qid is None else f"query {plain_text(str(record.qid), 40)}, "
     axes.set_title(f"{title}\n{name}{where}", parse_math=False)
     if maps is not None:
-        for panel, (key, label) in zip(lower.subplots(1, 3), MAP_TITLES.items(), strict=True):
+        # Of a model with one score, that is the final one.
+        titles = MAP_TITLES if maps.contrastive is not None else {"final": MAP_TITLES["final"]}
+        for panel, (key, label) in zip(np.ravel(lower.subplots(1, len(titles))), titles.items(), strict=True):
             draw_score_map(panel, getattr(maps, key), mask, duration, label, moments, truth)
