@@ -11,9 +11,11 @@ from mmn.commands.frame import CommandParser, HelpWithDefaults
 def add_arguments(parser: CommandParser) -> None:
     parser.formatter_class = HelpWithDefaults
     parser.add_argument(
-        "--annotations", nargs="+", required=True, metavar="FILE", help="files whose words get a vector"
+        "--annotations", nargs="+", type="path", required=True, metavar="FILE", help="files whose words get a vector"
     )
-    parser.add_argument("--out", required=True, metavar="FILE", help="the file to write, for MODEL.TAN2D.TEXT.GLOVE")
+    parser.add_argument(
+        "--out", type="path", required=True, metavar="FILE", help="the file to write, for MODEL.TAN2D.TEXT.GLOVE"
+    )
     parser.add_argument("--size", type=int, default=300, help="numbers of a word, MODEL.TAN2D.TEXT.EMBEDDING_SIZE")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives a word the same vector")
 
