@@ -215,7 +215,7 @@ class MapFile:
             names = qids[:].tolist() if qids.dtype.kind == "i" else qids.asstr()[:].tolist()
             self.ids: dict[int | str, int] = {qid: row for row, qid in enumerate(names)}
             shape = (len(self.ids), len(self.cells))
-            self.heads = tuple(head for head in HEADS if head in self._file or head in NEEDED[self.score])
+            self.heads = tuple(head for head in HEADS if head in self._file or head in NEEDED[self._ranker.score])
             for key, wanted in {**dict.fromkeys(self.heads, shape), "vid": shape[:1], "query": shape[:1]}.items():
                 if self._file[key].shape != wanted:
                     raise ValueError(f"{key} has the shape {self._file[key].shape}, not {wanted}")

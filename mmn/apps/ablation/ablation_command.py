@@ -136,10 +136,11 @@ def ablate(
         load_figure()
     runs, cfg = sweep.runs(), sweep.base_config()
     for varied in sweep.configs():
-        if not find_task(varied).finds_moments:
+        task = find_task(varied)
+        if not (task.finds_moments and task.has_training):
             raise ConfigError(
-                "ablations compare moments of sentences, which MODEL.ARCHITECTURE "
-                f"{varied.MODEL.ARCHITECTURE} does not find"
+                "ablations train what finds moments of sentences, which MODEL.ARCHITECTURE "
+                f"{varied.MODEL.ARCHITECTURE} does not"
             )
     splits = Splits(cfg)
     for split in {*splits.named("TRAIN"), *splits.named("TEST")}:
