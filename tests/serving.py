@@ -21,5 +21,5 @@ def served(app):
         assert thread.is_alive(), "the server has ended"
         time.sleep(0.05)
     yield f"http://127.0.0.1:{port}/"
-    server.should_exit = True
+    server.should_exit = server.force_exit = True  # without waiting for clients that keep their connection
     thread.join(10)

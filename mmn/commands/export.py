@@ -20,6 +20,7 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--index", type="path", metavar="PLACE", help="take the calibration of this index of the model along"
     )
+    parser.add_argument("--onnx", action="store_true", help="also both encoders as ONNX files, checked against PyTorch")
     card = parser.add_argument_group("what the card shows")
     card.add_argument("--metrics", type="path", metavar="FILE", help="as `mmn test --metrics-out` writes it")
     card.add_argument("--predictions", type="path", metavar="FILE", help="as `mmn test --dump` writes it: five queries")
@@ -37,4 +38,4 @@ def run(args: Namespace) -> None:
     from mmn.apps.search.export_model import export_model
 
     evidence = Evidence(args.metrics, args.predictions, args.maps, args.truth, args.licence)
-    export_model(args.ckpt, args.out, args.config_file, args.options, evidence, args.index, args.push)
+    export_model(args.ckpt, args.out, args.config_file, args.options, evidence, args.index, args.push, args.onnx)

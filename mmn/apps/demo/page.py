@@ -13,6 +13,7 @@ from mmn.apps.demo.library_tab import LibraryTab
 from mmn.apps.demo.listed_videos import ListedVideo, PlayableCopies
 from mmn.apps.demo.media import add_media
 from mmn.apps.demo.one_video_tab import OneVideoTab
+from mmn.apps.demo.program_api import ProgramApi
 from mmn.apps.demo.video_library import VideoLibrary
 from mmn.apps.demo.video_search import VideoSearch
 from mmn.utils.errors import UserError
@@ -63,11 +64,13 @@ class DemoPage:
         self.begins_with_library = begins_with_library
         self.one_video = OneVideoTab(self.gradio, search, listed, self.playable)
         self.library_tab = LibraryTab(self.gradio, library)
+        self.program_api = ProgramApi(self.gradio, search, listed, library)
 
     def build(self):
         """The page as a `gradio.Blocks`."""
         gradio = self.gradio
         with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=KEPT_FILES) as blocks:
+            self.program_api.build()  # first, so that its names are taken
             gradio.Markdown(INTRODUCTION, elem_id="title")
             with gradio.Tabs(selected="library" if self.begins_with_library else "one", elem_id="tabs"):
                 with gradio.Tab("One video", id="one", render_children=True):

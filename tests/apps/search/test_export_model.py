@@ -1,5 +1,6 @@
 """Models to hand on: what their cards say, and where it is from."""
 
+import ast
 import json
 import re
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 import yaml
 from localizing import checkpoint_content, random_rows
-from processes import launch
+from processes import ROOT, launch, run_python
 from tiny import tiny_config, tiny_options
 
 from golden_fixture import POOL_FIXTURES, GoldenFixture
@@ -100,6 +101,38 @@ def test_released_file_with_its_config_gives_the_same_scores_as_a_folder(tmp_pat
     ]
     np.testing.assert_array_equal(*maps)
     assert read_description(str(tmp_path / "folder"))["config"]["OUTPUT_DIR"] == "."
+
+
+SERVING = """
+import sys
+sys.modules.update(dict.fromkeys(("mmn", "torch", "transformers")))  # importing one fails
+"""
+
+
+def test_onnx_files_find_what_the_model_finds_without_this_package(checkpoint, tmp_path):
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install .[onnx]")
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install .[onnx]")
+    export_model(checkpoint, str(tmp_path / "mmn-charades"), onnx=True)
+    np.save(tmp_path / "rows.npy", random_rows(90))
+    page = (ROOT / "docs" / "WEIGHTS.md").read_text()
+    example = re.search(r"```python\n(import json\n.*?)```", page, re.DOTALL)[1]
+    done = run_python("-c", SERVING + example, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    printed = [ast.literal_eval(line[line.index("[") :]) for line in done.stdout.splitlines()]
+    localizer = MomentLocalizer.from_checkpoint(checkpoint, device="cpu")
+    maps = localizer.score_maps(random_rows(90), ["a person opens a door", "a dog runs"], duration=25.0, window=25.0)
+    clip = 25.0 / localizer.cells.num_clips
+    for rows, final in zip(printed, maps.final[:, 0], strict=True):
+        assert [row[2] for row in rows] == pytest.approx(np.sort(final.ravel())[::-1][:5], abs=1e-5)
+        for start, end, score in rows:
+            assert score == pytest.approx(final[round(start / clip), round(end / clip) - 1], abs=1e-5)
+
+    export_model(checkpoint, str(tmp_path / "mmn-charades"))  # the same weights
+    content = torch.load(checkpoint)
+    content["model"]["featpool.conv.bias"] += 1
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(ConfigError, match="is of other weights: remove it"):
+        export_model(str(tmp_path / "other.pth"), str(tmp_path / "mmn-charades"))
 
 
 def test_calibration_of_an_index_goes_along_and_serves_one_that_has_none(checkpoint, dataset_root, tmp_path):
