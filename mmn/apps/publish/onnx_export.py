@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,9 +46,10 @@ EXTRA = "pip install .[onnx]"
 class VideoGraph(nn.Module):
     """Feature rows of videos, as many for all, -> unit vectors of their moments, and the moments' bounds."""
 
-    def __init__(self, model: MMN, cells: ProposalCells, num_clips: int):
+    def __init__(self, model: MMN, cells: ProposalCells, num_clips: int, widths: Sequence[int]):
         super().__init__()
         self.model = model
+        self.widths = list(widths)
         self.num_clips = num_clips
         self.register_buffer("shares", torch.arange(num_clips + 1) / num_clips)
         self.register_buffer("bounds", torch.stack([cells.rows, cells.cols + 1], dim=1) / cells.num_clips)
@@ -61,13 +62,15 @@ class VideoGraph(nn.Module):
     def resample(self, rows: Tensor) -> Tensor:
         """`mmn.data.features.resample_clips` as a product with a matrix of weights: [B, T0, D] -> [B, P, D]."""
         num_rows = rows.shape[1]
-        rows = rows / rows.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+        tracks = [
+            track / track.norm(dim=-1, keepdim=True).clamp(min=1e-12) for track in rows.split(self.widths, dim=-1)
+        ]
         boundaries = torch.round(self.shares * num_rows).clamp(max=num_rows - 1)[:, None]
         first = boundaries[:-1]
         last = torch.maximum(boundaries[1:], first + 1)
         places = torch.arange(num_rows, device=rows.device, dtype=rows.dtype)[None]
         inside = ((places >= first) & (places < last)).to(rows.dtype)
-        return (inside / inside.sum(dim=1, keepdim=True)) @ rows
+        return (inside / inside.sum(dim=1, keepdim=True)) @ torch.cat(tracks, dim=-1)
 
 
 class SentenceGraph(nn.Module):
@@ -86,11 +89,14 @@ class SentenceGraph(nn.Module):
         return F.normalize(contrastive, dim=-1), F.normalize(iou, dim=-1)
 
 
-def export_onnx(folder: str, cfg: CfgNode, model: MMN, tokenizer: QueryTokenizer) -> dict[str, float]:
+def export_onnx(
+    folder: str, cfg: CfgNode, model: MMN, tokenizer: QueryTokenizer, widths: Sequence[int]
+) -> dict[str, float]:
     """Write the files into a model folder's onnx/, and compare them with PyTorch -> the largest error of each file.
 
     Args:
         cfg, model, tokenizer: the model whose folder it is; the network stays as it is.
+        widths: those of the feature tracks that its rows are joined of.
     Raises UserError where a library is missing, the model cannot be exported, or an error is above LARGEST_ERROR.
     """
     onnxruntime = import_onnx()
@@ -102,20 +108,23 @@ def export_onnx(folder: str, cfg: CfgNode, model: MMN, tokenizer: QueryTokenizer
     cells = build_proposal_cells(cfg)
     place = os.path.join(folder, FOLDER)
     plain = plain_copy(model)
-    video, sentence = VideoGraph(plain, cells, cfg.INPUT.NUM_PRE_CLIPS).eval(), SentenceGraph(plain).eval()
+    video, sentence = VideoGraph(plain, cells, cfg.INPUT.NUM_PRE_CLIPS, widths).eval(), SentenceGraph(plain).eval()
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
-    rows, tokens = example_rows(cfg, 2, 7), example_tokens(2, 5)
+    rows, tokens = example_rows(2, 7, sum(widths)), example_tokens(2, 5)
     outputs = ["contrastive", "iou"]
     _export(video, {"rows": rows}, [*outputs, "bounds"], {"rows": {0: batch, 1: length}}, os.path.join(place, VIDEO))
     shapes = {name: {0: batch, 1: length} for name in tokens}
     _export(sentence, tokens, outputs, shapes, os.path.join(place, SENTENCE))
     with atomic_path(os.path.join(place, FACTS)) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        json.dump(_facts(cfg, model, tokenizer), file, indent=2)
-    videos = [{"rows": example_rows(cfg, *shape)} for shape in ((1, 1), (3, 2 * cfg.INPUT.NUM_PRE_CLIPS + 3))]
+        json.dump(_facts(cfg, model, tokenizer, sum(widths)), file, indent=2)
+    num_clips = cfg.INPUT.NUM_PRE_CLIPS
+    videos = [{"rows": example_rows(*shape, sum(widths))} for shape in ((1, 1), (3, 2 * num_clips + 3))]
     sentences = [example_tokens(*shape) for shape in ((1, 3), (4, 11))]
     model = copy.deepcopy(model).cpu().eval()
     errors = {
-        VIDEO: _error(onnxruntime, os.path.join(place, VIDEO), lambda rows: _torch_videos(model, cfg, rows), videos),
+        VIDEO: _error(
+            onnxruntime, os.path.join(place, VIDEO), lambda rows: _torch_videos(model, rows, num_clips, widths), videos
+        ),
         SENTENCE: _error(onnxruntime, os.path.join(place, SENTENCE), model.encode_sentences, sentences),
     }
     for name, error in errors.items():
@@ -154,10 +163,9 @@ def plain_copy(model: MMN) -> MMN:
     return plain
 
 
-def example_rows(cfg: CfgNode, batch: int, num_rows: int) -> Tensor:
+def example_rows(batch: int, num_rows: int, input_size: int) -> Tensor:
     """Random feature rows [batch, num_rows, D] float32."""
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(batch, num_rows, cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE, generator=generator)
+    return torch.randn(batch, num_rows, input_size, generator=torch.Generator().manual_seed(0))
 
 
 def example_tokens(num_sentences: int, length: int) -> dict[str, Tensor]:
@@ -168,10 +176,10 @@ def example_tokens(num_sentences: int, length: int) -> dict[str, Tensor]:
     return {"tokens": (torch.arange(length) % 7 + 1) * mask, "token_mask": mask}
 
 
-def _facts(cfg: CfgNode, model: MMN, tokenizer: QueryTokenizer) -> dict[str, object]:
+def _facts(cfg: CfgNode, model: MMN, tokenizer: QueryTokenizer, input_size: int) -> dict[str, object]:
     return {
         "weights_sha256": weights_sha256(model.state_dict()),
-        "input_size": cfg.MODEL.MMN.FEATPOOL.INPUT_SIZE,
+        "input_size": input_size,
         "max_tokens": int(tokenizer.max_length),
         "pad_id": tokenizer.pad_id,
         "score": cfg.TEST.SCORE,
@@ -207,9 +215,9 @@ def _export(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], sh
 
 
 @torch.no_grad()
-def _torch_videos(model: MMN, cfg: CfgNode, rows: Tensor) -> tuple[Tensor, ...]:
+def _torch_videos(model: MMN, rows: Tensor, num_clips: int, widths: Sequence[int]) -> tuple[Tensor, ...]:
     """The package's own vectors for feature rows [B, T0, D], resampled by NumPy: contrastive, iou [B, M, C]."""
-    clips = np.stack([resample_clips(video.numpy(), cfg.INPUT.NUM_PRE_CLIPS) for video in rows])
+    clips = np.stack([resample_clips(video.numpy(), num_clips, widths=widths) for video in rows])
     return model.encode_videos(torch.from_numpy(clips))
 
 

@@ -62,7 +62,8 @@ def _write(folder: str, trained: TrainedModel, evidence: Evidence | None, repo: 
         refuse_other_onnx(folder, content["model"])
     save_model(folder, trained.cfg, content, evidence, repo)
     if onnx:
-        for name, error in export_onnx(folder, trained.cfg, trained.model, trained.tokenizer).items():
+        errors = export_onnx(folder, trained.cfg, trained.model, trained.tokenizer, trained.widths)
+        for name, error in errors.items():
             size = os.path.getsize(os.path.join(folder, FOLDER, name)) / 1e6
             print(f"{name}: {size:.1f} MB, differs from PyTorch by at most {error:.1e}")
 
