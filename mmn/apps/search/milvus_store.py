@@ -1,9 +1,10 @@
 """The distributed store: an index on a Milvus server or cluster, by its address. Needs `pip install .[milvus]`.
 
 A place is `http://HOST:PORT/NAME` (`https://` for an encrypted connection), with NAME for one index among others on the
-server. The environment variable MILVUS_TOKEN may hold `user:password` or a token. An index is three collections:
+server. The environment variable MILVUS_TOKEN may hold `user:password` or a token. An index is four collections:
 
-    NAME               a row per moment: both heads' vectors, times, and its video's entry (`mmn.apps.search.row_store`)
+    NAME               a row per moment: contrastive vector, times, and its video's entry (`mmn.apps.search.row_store`)
+    NAME_iou           the same rows with the vectors of the IoU head (of earlier versions: both in NAME)
     NAME_videos        a row per video: which entry of the moments counts
     NAME_description   one row, the description as json
 
@@ -17,7 +18,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -25,18 +26,21 @@ import numpy as np
 
 from mmn.apps.search.index_types import IndexInfo, VideoMoments
 from mmn.apps.search.milvus_collections import (
+    PLACE_COLUMNS,
     UNUSED,
     WORDS,
+    MomentCollections,
+    RowPlace,
+    check_version,
     description_fields,
+    joined_rows,
     listed_row,
     make_collection,
-    moment_fields,
-    moment_rows,
     to_rows,
     video_fields,
     video_key,
 )
-from mmn.apps.search.row_store import MOMENT_COLUMNS, VIDEO_COLUMNS, Condition, FoundRows, RowStore, VideoList
+from mmn.apps.search.row_store import VIDEO_COLUMNS, Condition, FoundRows, RowStore, VideoList
 from mmn.apps.search.vector_store import IndexExists
 from mmn.utils.errors import ConfigError, DataError, UserError
 
@@ -53,7 +57,8 @@ class MilvusStore(RowStore):
     def __init__(self, place: str, info: IndexInfo, client: Any):
         super().__init__(place, info)
         self._client, self._collection = client, _split(place)[1]
-        self._is_lite = _is_lite(client)
+        with _asking(place):
+            self._moments = MomentCollections.found(client, self._collection)
         self._list = self._load()
 
     # ---- Being there ----
@@ -64,11 +69,12 @@ class MilvusStore(RowStore):
         with _asking(place):
             if client.has_collection(f"{name}_description"):
                 raise IndexExists(place)
-            for collection in (name, f"{name}_videos"):
+            moments = MomentCollections.planned(name, client.get_server_version())
+            for collection in (*moments.distinct(), f"{name}_videos"):
                 client.drop_collection(collection)  # of one that was killed
-            make_collection(client, name, moment_fields(info.dim, _is_lite(client)), ("contrastive", "iou"))
-            make_collection(client, f"{name}_videos", video_fields(), ("unused",))
-            make_collection(client, f"{name}_description", description_fields(), ("unused",))
+            moments.make(client, info.dim)
+            make_collection(client, f"{name}_videos", video_fields(), "unused")
+            make_collection(client, f"{name}_description", description_fields(), "unused")
             _write_description(client, name, info)
         return cls(place, info, client)
 
@@ -102,13 +108,14 @@ class MilvusStore(RowStore):
         """Delete what killed writers left, write everything to the server's storage, and have it merge its segments."""
         with self._writing():
             self._list = self._load()
-            counted = self._client.query(self._collection, filter="", output_fields=["count(*)"])[0]["count(*)"]
-            if counted != self.num_moments:
-                entries = {row["entry"] for row in self._iterate(self._collection, ["entry"])}
-                if abandoned := self._abandoned(entries):
-                    self._delete(abandoned)
-            self._client.flush(self._collection)
-            self._client.compact(self._collection)
+            for collection in self._moments.distinct():
+                counted = self._client.query(collection, filter="", output_fields=["count(*)"])[0]["count(*)"]
+                if counted != self.num_moments:
+                    entries = {row["entry"] for row in self._iterate(collection, ["entry"])}
+                    if abandoned := self._abandoned(entries):
+                        self._delete(abandoned)
+                self._client.flush(collection)
+                self._client.compact(collection)
 
     def _load(self) -> VideoList:
         with _asking(self.place):
@@ -121,9 +128,10 @@ class MilvusStore(RowStore):
         return [row["entry"] for row in rows]
 
     def _add(self, videos: Mapping[int, VideoMoments]) -> None:
-        rows = [row for entry, video in videos.items() for row in moment_rows(entry, video, self._is_lite)]
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            self._client.insert(self._collection, rows[start : start + ROWS_AT_ONCE])
+        for collection in self._moments.distinct():
+            rows = [row for entry, video in videos.items() for row in self._moments.rows(collection, entry, video)]
+            for start in range(0, len(rows), ROWS_AT_ONCE):
+                self._client.insert(collection, rows[start : start + ROWS_AT_ONCE])
 
     def _name(self, videos: Mapping[int, VideoMoments]) -> None:
         rows = [listed_row(entry, video) for entry, video in videos.items()]
@@ -134,12 +142,16 @@ class MilvusStore(RowStore):
         self._client.delete(f"{self._collection}_videos", filter=WORDS.of_entries(entries))
 
     def _delete(self, entries: Collection[int]) -> None:
-        self._client.delete(self._collection, filter=WORDS.of_entries(entries))
+        for collection in self._moments.distinct():
+            self._client.delete(collection, filter=WORDS.of_entries(entries))
 
     def _rows_of(self, entry: int) -> FoundRows:
+        parts = []
         with _asking(self.place):
-            rows = list(self._iterate(self._collection, list(MOMENT_COLUMNS), WORDS.of_entries([entry])))
-        return to_rows(rows, self.info.dim)
+            for collection, heads in self._moments.distinct().items():
+                found = self._iterate(collection, [*PLACE_COLUMNS, *heads], WORDS.of_entries([entry]))
+                parts.append({(row["entry"], row["number"]): row for row in found})
+        return to_rows(joined_rows(parts), self.info.dim)
 
     def _iterate(self, collection: str, columns: list[str], condition: str = "entry >= 0") -> Iterator[dict[str, Any]]:
         """All rows of a collection that fulfil a condition; the server gives some thousands at a time."""
@@ -165,18 +177,34 @@ class MilvusStore(RowStore):
                 f"the index {self.place} cannot be searched exactly, Milvus approximates: copy it to an index of the exact "
                 "engine (`mmn index --from`)"
             )
+        collections = self._moments.distinct()
+        searched = self._moments.names[head]
+        heads = collections.pop(searched)
         with _asking(self.place):
             found = self._client.search(
-                self._collection,
-                data=[vector if self._is_lite else vector.astype(np.float16)],
+                searched,
+                data=[vector.astype(self._moments.dtype)],
                 anns_field=head,
                 limit=limit,
                 filter=WORDS.of(condition),
-                output_fields=list(MOMENT_COLUMNS),
+                output_fields=[*PLACE_COLUMNS, *heads],
                 search_params={"metric_type": "IP", "params": {"ef": max(SEARCH_WIDTH, limit)}},
                 consistency_level="Strong",
             )
-            return to_rows([hit["entity"] for hit in found[0]], self.info.dim)
+            parts = [{(hit["entity"]["entry"], hit["entity"]["number"]): hit["entity"] for hit in found[0]}]
+            for collection, others in collections.items():
+                parts.append(self._same_rows(collection, others, parts[0]))
+        return to_rows(joined_rows(parts), self.info.dim)
+
+    def _same_rows(self, collection: str, heads: Sequence[str], places: Collection[RowPlace]) -> dict[RowPlace, Any]:
+        """The rows of another collection at these places, with the vectors that it has."""
+        if not places:
+            return {}
+        keys = [f"{entry}_{number}" for entry, number in places]
+        rows = self._client.get(
+            collection, ids=keys, output_fields=["entry", "number", *heads], consistency_level="Strong"
+        )
+        return {(row["entry"], row["number"]): row for row in rows}
 
 
 # ---- Connections ----
@@ -209,13 +237,12 @@ def _split(place: str) -> tuple[str, str]:
 
 
 def _connect(place: str) -> Any:
+    """Client of the server, which is not too old."""
     server, _ = _split(place)
     with _asking(place):
-        return _pymilvus().MilvusClient(server, token=os.environ.get("MILVUS_TOKEN", ""), timeout=10)
-
-
-def _is_lite(client: Any) -> bool:
-    return "lite" in client.get_server_version().lower()
+        client = _pymilvus().MilvusClient(server, token=os.environ.get("MILVUS_TOKEN", ""), timeout=10)
+        check_version(client.get_server_version(), place)
+    return client
 
 
 @contextlib.contextmanager
