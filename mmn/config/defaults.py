@@ -26,6 +26,9 @@ _C.MODEL.MMN = CN()
 _C.MODEL.MMN.NUM_CLIPS = 128  # N: the proposal map is N x N
 _C.MODEL.MMN.JOINT_SPACE_SIZE = 256  # C: dimension in which moments and sentences meet
 _C.MODEL.MMN.SHARED_HEADS = False  # new: one projection into one joint space for both scores, in place of one for each
+# New. Start the contrastive head as the dual encoder that features and text encoder are the halves of, and learn what is to
+# be added to it; see docs/ZERO_SHOT.md.
+_C.MODEL.MMN.DUAL_START = False
 
 _C.MODEL.MMN.FEATPOOL = CN()
 _C.MODEL.MMN.FEATPOOL.INPUT_SIZE = 4096  # D: width of the feature rows; a list: the width of each feature track

@@ -151,7 +151,12 @@ def _validate_factors(cfg: CfgNode) -> None:
 def _validate_factors_of_the_task(cfg: CfgNode) -> None:
     """Factors that only the losses and scores of one task know stay as they are for the others."""
     loss, task = cfg.MODEL.MMN.LOSS, cfg.MODEL.ARCHITECTURE
+    _require(
+        not (cfg.MODEL.MMN.DUAL_START and cfg.MODEL.MMN.SHARED_HEADS),
+        "MODEL.MMN.DUAL_START is True, which starts the two heads differently: set MODEL.MMN.SHARED_HEADS to False",
+    )
     of_losses = (
+        ("MODEL.MMN.DUAL_START", cfg.MODEL.MMN.DUAL_START, False),
         *((f"MODEL.MMN.LOSS.NEGATIVES.{kind}", loss.NEGATIVES[kind], True) for kind in loss.NEGATIVES),
         ("MODEL.MMN.LOSS.MEMORY_BANK", loss.MEMORY_BANK, 0),
     )

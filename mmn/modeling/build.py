@@ -6,7 +6,7 @@ from torch import nn
 from yacs.config import CfgNode
 
 from mmn.config.validate import input_sizes
-from mmn.modeling.dual_encoder import DualEncoder
+from mmn.modeling.dual_encoder import DualEncoder, DualStartMMN
 from mmn.modeling.feat2d import FEAT2D
 from mmn.modeling.featpool import FeatAvgPool
 from mmn.modeling.losses import GroundingCriterion, MutualMatchingLoss, NegativeKinds
@@ -53,12 +53,16 @@ def build_model(
     cells = build_proposal_cells(cfg)
     encoder, encoder_size = load_encoder(mmn.TEXT_ENCODER.PRETRAINED, pretrained_text, mmn.TEXT_ENCODER.POOLING)
     last_layers(encoder, mmn.TEXT_ENCODER.TRAIN_LAYERS)  # refuses a number that does not fit
-    return MMN(
+    parts = (
         make_featpool(cfg),
         FEAT2D[mmn.FEAT2D.NAME](cells, mmn.FEATPOOL.HIDDEN_SIZE),
         TextEncoder(encoder, encoder_size, mmn.JOINT_SPACE_SIZE, mmn.TEXT_ENCODER.POOLING, mmn.SHARED_HEADS),
         build_proposal_conv(cfg, cells),
     )
+    if not mmn.DUAL_START:
+        return MMN(*parts)
+    check_one_space(cfg, encoder_size)
+    return DualStartMMN(*parts, cells=cells)
 
 
 def build_dual_encoder(cfg: CfgNode, pretrained_text: bool = True) -> DualEncoder:

@@ -8,8 +8,10 @@ Shapes: see the legend in `mmn.modeling`; D = C.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmn.modeling.mmn import GroundingOutput
-from mmn.modeling.text_encoder import SentencePooling
+from mmn.modeling.mmn import MMN, GroundingOutput
+from mmn.modeling.proposal_conv import ProposalConv
+from mmn.modeling.scoring import unit_vectors
+from mmn.modeling.text_encoder import SentencePooling, TextEncoder
 from mmn.structures.batch import Batch
 from mmn.structures.proposals import ProposalCells
 
@@ -60,3 +62,38 @@ class DualEncoder(nn.Module):
         """Unit vectors of the cells of all videos and of the S sentences."""
         sentences = self.encode_sentences(batch.tokens, batch.token_mask)
         return GroundingOutput(*self.encode_videos(batch.feats), *(rows[batch.token_rows] for rows in sentences))
+
+
+class DualStartMMN(MMN):
+    """An MMN whose contrastive head starts as a dual encoder (MODEL.MMN.DUAL_START).
+
+    The network adds to the vectors of `DualEncoder` what it learns, at first nothing: the last layers of the contrastive
+    head begin at 0. The IoU head begins as one vector for all moments, which prefers none. So until a first step, moments
+    are ranked as `DualEncoder` ranks them under the same TEST.CONTRASTIVE_RULE.
+
+    Args:
+        parts: those of `MMN`.
+        cells: the proposal map's cells.
+    """
+
+    text_encoder: TextEncoder
+    proposal_conv: ProposalConv
+
+    def __init__(self, *parts: nn.Module, cells: ProposalCells):
+        super().__init__(*parts)
+        self.frame_moments = FrameMoments(cells)
+        last_layers = (self.proposal_conv.conv1x1_contrastive, self.text_encoder.fc_out2)
+        zeros = [parameter for layer in last_layers if layer is not None for parameter in layer.parameters()]
+        for parameter in (*zeros, self.proposal_conv.conv1x1_iou.weight):
+            nn.init.zeros_(parameter)
+
+    def encode_videos(self, feats: Tensor) -> tuple[Tensor, Tensor]:
+        """Resampled features [B, P, C] -> unit vectors of the valid cells (contrastive, iou), each [B, M, C]."""
+        learned, iou = self.proposal_conv(self.feat2d(self.featpool(feats)))
+        return unit_vectors(self.frame_moments(feats) + learned), unit_vectors(iou)
+
+    def encode_sentences(self, tokens: Tensor, token_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens, token_mask [U, L] int64 -> unit vectors of the sentences (contrastive, iou), each [U, C]."""
+        pooled = self.text_encoder.sentence_vectors(tokens, token_mask)
+        learned, iou = self.text_encoder.project(pooled)
+        return unit_vectors(unit_vectors(pooled) + learned), unit_vectors(iou)

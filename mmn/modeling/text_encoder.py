@@ -80,7 +80,11 @@ class TextEncoder(SentencePooling):
 
     def forward(self, tokens: Tensor, token_mask: Tensor) -> tuple[Tensor, Tensor]:
         """tokens, token_mask [U, L] int64 -> sentence features (contrastive, iou), each [U, C]."""
-        pooled = self.layernorm(self.sentence_vectors(tokens, token_mask))
+        return self.project(self.sentence_vectors(tokens, token_mask))
+
+    def project(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled vectors [U, size] -> sentence features (contrastive, iou), each [U, C]."""
+        pooled = self.layernorm(pooled)
         iou = self.fc_out1(pooled)
         return iou if self.fc_out2 is None else self.fc_out2(pooled), iou
 
