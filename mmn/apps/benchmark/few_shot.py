@@ -18,7 +18,7 @@ from pathlib import Path
 from mmn.apps.synthetic.options import SimulationOptions
 from mmn.apps.synthetic.simulated_features import collect_videos, simulate_features
 from mmn.apps.synthetic.word_encoder import write_word_encoder
-from mmn.data.annotations import read_annotation_json
+from mmn.utils.text_files import parse_json, read_text
 
 DIM, SEED = 64, 0
 EVALUATIONS = 4  # of each training
@@ -36,7 +36,7 @@ def write_dataset(annotations: Path, out: Path, noise: float, parts: list[float]
     simulate_features(files, out / "features.hdf5", SimulationOptions(DIM, noise, seed=SEED), log=lambda line: None)
     sentences = {sentence for video in collect_videos(files).values() for *_, sentence in video.moments}
     write_word_encoder(out / "text_encoder", sorted(sentences), DIM, SEED)
-    train, test = map(read_annotation_json, map(str, files))
+    train, test = (parse_json(read_text(str(path))) for path in files)
     entries = {"few_test": test}
     for part in parts:
         kept = sorted(train)[:: round(1 / part)]

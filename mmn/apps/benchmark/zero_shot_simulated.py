@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from mmn.apps.search.calibrate_index import format_rates
+from mmn.apps.search.confidence import fit_calibration, measure_rates
 from mmn.apps.synthetic.options import SimulationOptions
 from mmn.apps.synthetic.simulated_features import (
     AnnotatedVideo,
@@ -89,6 +91,26 @@ def table(videos: dict[str, AnnotatedVideo], half: str, noises: Sequence[float],
         print(f"| {rule} | " + " | ".join(values) + " |")
 
 
+def rates(videos: dict[str, AnnotatedVideo], noise: float, dim: int) -> None:
+    """Print how often thresholds on the best cosine err where a sentence's own video is there, or taken out."""
+    words, measured = WordVectors(dim, 0), {}
+    for half in HALVES:
+        of_half = {vid: video for vid, video in videos.items() if HALVES[stable_hash(vid) % 2] == half}
+        texts = [sorted({sentence for *_, sentence in video.moments}) for video in of_half.values()]
+        asked = [(own, sentence) for own, sentences in enumerate(texts) for sentence in sentences]
+        queries = torch.from_numpy(np.stack([words.sentence(sentence) for _, sentence in asked]))
+        columns = []
+        for vid, video in of_half.items():
+            clips = resample_clips(simulate_video(vid, video, words, SimulationOptions(dim, noise)), CELLS.num_clips)
+            columns.append((queries @ FrameMoments(CELLS)(torch.from_numpy(clips)[None])[0].T).amax(dim=1).numpy())
+        is_own = np.zeros((len(asked), len(of_half)), bool)
+        is_own[np.arange(len(asked)), [own for own, _ in asked]] = True
+        measured[half] = np.stack(columns, axis=1), is_own
+    calibration = fit_calibration("choice", *measured["choice"])
+    print(f"\ncalibrated on the first half, noise {noise:g}")
+    print(format_rates([measure_rates(calibration, half, *measured[half], 100) for half in HALVES]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--annotations", nargs="+", required=True)
@@ -101,6 +123,8 @@ def main() -> None:
         print(f"\n{path}")
         for half in HALVES:
             table(videos, half, args.noise, args.dim)
+        for noise in args.noise:
+            rates(videos, noise, args.dim)
 
 
 if __name__ == "__main__":

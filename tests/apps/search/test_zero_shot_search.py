@@ -7,8 +7,10 @@ from small_videos import require_av
 
 from mmn import MomentIndex, MomentLocalizer
 from mmn.apps.search.build_index import build_index
+from mmn.apps.search.confidence import fit_calibration
 from mmn.apps.search.indexed_video import BuildSettings
 from mmn.apps.search.search_command import open_index
+from mmn.apps.search.vector_store import open_store
 from mmn.apps.search.video_collections import FeatureCollection
 from mmn.utils.errors import ConfigError
 
@@ -84,3 +86,20 @@ def test_the_index_remembers_its_dual_encoder(place):
 def test_an_index_with_moments_left_out_is_refused(localizer, features, tmp_path):
     with pytest.raises(ConfigError, match="needs all moments: leave out --prune"):
         build_index(localizer, features, str(tmp_path / "index"), settings=BuildSettings(prune=0.99))
+
+
+def test_nothing_fits_is_said_where_the_cosines_are_those_of_wrong_videos(localizer, features, tmp_path):
+    place = str(tmp_path / "index")
+    build_index(localizer, features, place)
+    with open_store(place) as store:
+        wrong = np.random.default_rng(0).normal(0.5, 0.3, (30, 30)).astype(np.float32)
+        calibration = fit_calibration("split", wrong, np.eye(30, dtype=bool))
+        store.write_info(store.info.with_calibration(calibration.to_dict()))
+    with MomentIndex.open(place, localizer) as index:
+        (found,) = index.search(SENTENCES[0])
+        query = localizer.encode_queries(SENTENCES[0]).contrastive[0]
+        highest = max(float((index.store.read(name).contrastive @ query).max()) for name in DURATIONS)
+        wanted = float(calibration.confidence(np.array(highest), len(DURATIONS)))
+        assert found.confidence == pytest.approx(wanted, abs=0.01)
+        (strict,) = index.search(SENTENCES[0], threshold=min(1.0, found.confidence + 0.01))
+    assert (strict.nothing_fits, strict.moments) == (True, ())
