@@ -38,8 +38,8 @@ CELLS = ProposalCells(64, [63])
 def measure(
     vid: str, video: AnnotatedVideo, words: WordVectors, mean_sentence: np.ndarray, options: SimulationOptions
 ) -> tuple[list[float], dict[str, list[float]]]:
-    """Of each sentence of a video: the length of its longest moment, as a share, and by rule the IoU of the first moment
-    with the best of its moments."""
+    """The sentences of a video: length of each one's longest moment, as a share, and by rule the IoU of the first moment
+    with the best of its own."""
     clips = resample_clips(simulate_video(vid, video, words, options), CELLS.num_clips)
     moments = FrameMoments(CELLS)(torch.from_numpy(clips)[None])[0]
     times = cell_moments(CELLS, torch.tensor([video.duration]))[0]
@@ -79,9 +79,8 @@ def table(videos: dict[str, AnnotatedVideo], half: str, noises: Sequence[float],
             is_found = np.array(values) >= 0.5
             columns.setdefault(rule, []).append(f"{100 * is_found.mean():.1f}")
             if noise == noises[len(noises) // 2]:
-                columns[rule] += [
-                    f"{100 * is_found[(shares > low) & (shares <= high)].mean():.1f}" for low, high in LENGTHS
-                ]
+                parts = [is_found[(shares > low) & (shares <= high)] for low, high in LENGTHS]
+                columns[rule] += [f"{100 * part.mean():.1f}" if len(part) else "-" for part in parts]
     print(f"\n{half}: {len(of_half)} videos, {len(lengths)} sentences")
     middle = len(noises) // 2
     heads = [f"noise {noise:g}" for noise in noises]
