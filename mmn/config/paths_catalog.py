@@ -190,6 +190,11 @@ def _parse_track(where: str, track: dict, feature_key: str) -> Track:
         raise ConfigError(f"{where} has format {kind!r}: it must be one of {', '.join(TRACK_FORMATS)}")
     values = {**track, "format": kind, **_track_defaults(kind, track, feature_key)}
     place = "key" if kind == "hdf5" else "file"
+    if "{qid}" in values[place] + values["key"]:
+        raise ConfigError(
+            f"{where} has {{qid}} in its {place} or key: a video's rows are read once for all of its sentences, so they "
+            "can be found by {vid} alone"
+        )
     if "{vid}" not in values[place]:
         raise ConfigError(f"{where} has {place} {values[place]!r}: it must contain {{vid}}")
     try:

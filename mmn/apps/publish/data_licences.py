@@ -17,6 +17,9 @@ LICENCES = {
     "Charades_STA": "Charades-STA: annotations of Charades' videos, which the Allen Institute for AI gives for "
     "non-commercial use; see its licence at the source (not read here).",
     "QVHighlights": "QVHighlights: annotations under CC BY-NC-SA 4.0 (read here), of videos of YouTube.",
+    "Ego4D": "Ego4D: under a licence that its consortium grants; see its terms at the source (not read here).",
+    "MAD": "MAD: features and annotations of films, whose rights are those of their owners; see its terms at the source "
+    "(not read here).",
     "HC_STVG": "HC-STVG: see the terms at its source (not read here).",
     "synthetic": "Synthetic data made by this package: MIT, as the code.",
     "synthetic_stvg": "Synthetic data made by this package: MIT, as the code.",
