@@ -12,6 +12,7 @@ GROUPS = {
     "Training and testing": (
         "train",
         "test",
+        "test-long",
         "evaluate",
         "launch",
         "configs",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from mmn.config.catalog_entries import CatalogEntry, Track
 from mmn.structures.metric_names import QVHIGHLIGHTS
 
+LONG_THRESHOLDS = (0.1, 0.3, 0.5)  # of MAD and Ego4D, where an IoU counts that is above them (`mmn test-long`)
 CLIP, SLOWFAST = 512, 2304  # widths of the rows of CLIP ViT-B/32 and SlowFast R50
 
 
@@ -47,8 +48,16 @@ DATASETS = {
         {split: f"TACoS/{split}.jsonl" for split in ("train", "val", "test")}, 2, thresholds=(0.1, 0.3, 0.5)
     ),
     "activitynet": Dataset({split: f"ActivityNet/{split}.json" for split in ("train", "val", "test")}, clip_seconds=2),
-    "ego4d": Dataset({split: f"Ego4D/{split}.jsonl" for split in ("train", "val", "test")}, clip_seconds=1 / 1.875),
-    "mad": Dataset({split: f"MAD/MAD_{split}.json" for split in ("train", "val", "test")}, clip_seconds=1 / 5),
+    "ego4d": Dataset(
+        {split: f"Ego4D/{split}.jsonl" for split in ("train", "val", "test")},
+        clip_seconds=1 / 1.875,
+        thresholds=LONG_THRESHOLDS,
+    ),
+    "mad": Dataset(
+        {split: f"MAD/MAD_{split}.json" for split in ("train", "val", "test")},
+        clip_seconds=1 / 5,
+        thresholds=LONG_THRESHOLDS,
+    ),
 }
 
 

@@ -59,6 +59,21 @@ def recall_metrics(hits: Sequence[Sequence[int]], num_queries: int, thresholds: 
     return metrics
 
 
+def recall_above(ious: np.ndarray, ranks: Sequence[int], thresholds: Sequence[float]) -> dict[str, float]:
+    """Shares of queries with a moment of IoU above a threshold among their first n, "R@n,IoU>t", as MAD and Ego4D count.
+
+    Args:
+        ious: [Q, n] IoU of each query's ranked moments with its truth, best score first, n at least the largest rank.
+    """
+    limits = np.asarray(thresholds, dtype=ious.dtype)  # an IoU of 0.3 in float32 is not above 0.3
+    best = np.maximum.accumulate(ious, axis=1)
+    return {
+        f"R@{rank},IoU>{threshold}": float((best[:, rank - 1] > limit).mean())
+        for rank in ranks
+        for threshold, limit in zip(thresholds, limits, strict=True)
+    }
+
+
 def average_precision(ious: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
     """Average precision of one query's ranked moments at each of T IoU thresholds, interpolated, as QVHighlights scores it.
 

@@ -5,8 +5,8 @@ where every place of the same concepts counts, and the ceiling: the mean of 1 ov
 a perfect search gets at the annotated one.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,8 +16,8 @@ from mmn.apps.benchmark.batch_sizes import LONG_VIDEO_MINUTES
 from mmn.apps.localize.find_then_ground import FindThenGround, across_windows
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.localize.results import LocalizedMoment
+from mmn.apps.synthetic.joined_videos import JoinedVideo, join_videos
 from mmn.apps.synthetic.options import SyntheticOptions
-from mmn.apps.synthetic.synthetic_moments import SPLITS, Segment, concept_vectors, make_features, make_video
 from mmn.structures.moments import temporal_iou
 
 TOP_K = 5
@@ -25,65 +25,6 @@ IOU = 0.5
 ALL_CELLS = 2**62
 LEAST_SECONDS = 60.0 * max(LONG_VIDEO_MINUTES)  # in all: every length is asked the same sentences, up to the last video
 COLUMNS = ("minutes", "windows", "search", "R@1,IoU@0.5", "any such place", "R@1,IoU@0.7", "R@5,IoU@0.5")
-
-
-@dataclass(frozen=True)
-class JoinedVideo:
-    """A video made of synthetic ones, one after the other.
-
-    Attributes:
-        rows: [T0, D] float32.
-        duration: seconds.
-        sentences: S texts.
-        moments: [S, 2] float32 seconds, where each is annotated.
-        places: [P, 2] float32 seconds each, all that shows the same concepts.
-    """
-
-    rows: np.ndarray
-    duration: float
-    sentences: list[str]
-    moments: torch.Tensor
-    places: list[torch.Tensor]
-
-
-def join_videos(split: str, seconds: float, least_seconds: float, options: SyntheticOptions) -> Iterator[JoinedVideo]:
-    """Joined videos of at least `seconds` each, from as many of a split, in order, as make `least_seconds` in all.
-
-    Beyond those of the dataset the split goes on, as `make_video` makes it.
-    """
-    concepts = concept_vectors(options.dim, options.seed)
-    parts, length, total, number = [], 0.0, 0.0, 0
-    while total < least_seconds:
-        video = make_video(split, number, options.seed)
-        generator = np.random.default_rng([options.seed, SPLITS.index(split), number, 1])
-        parts.append((length, video, make_features(video, concepts, options, generator)))
-        length, total, number = length + video.duration, total + video.duration, number + 1
-        if length >= seconds:
-            yield _join(parts, length)
-            parts, length = [], 0.0
-
-
-def _join(parts: list, duration: float) -> JoinedVideo:
-    shown = [
-        (segment, [start + segment.start, start + segment.end])
-        for start, video, _ in parts
-        for segment in video.segments
-    ]
-    places: dict[tuple, list] = {}
-    for segment, bounds in shown:
-        places.setdefault(_concepts(segment), []).append(bounds)
-    told = [(segment, bounds) for segment, bounds in shown if segment.sentence is not None]
-    return JoinedVideo(
-        np.concatenate([rows for *_, rows in parts]),
-        duration,
-        [segment.sentence for segment, _ in told],
-        torch.tensor([bounds for _, bounds in told]),
-        [torch.tensor(places[_concepts(segment)]) for segment, _ in told],
-    )
-
-
-def _concepts(segment: Segment) -> tuple[str | None, ...]:
-    return segment.verb, segment.object, segment.place
 
 
 def searches(localizer: MomentLocalizer) -> dict[str, tuple[bool, FindThenGround]]:
@@ -106,11 +47,11 @@ def print_long_recall(ckpt: str, minutes: Sequence[float] = LONG_VIDEO_MINUTES, 
     options = SyntheticOptions()
     rows = []
     for length in minutes:
-        videos = list(join_videos(split, 60 * length, LEAST_SECONDS, options))
+        videos = list(join_videos(split, 60 * length, options, LEAST_SECONDS))
         ceiling = np.mean([1 / len(places) for video in videos for places in video.places])
         count = sum(len(video.sentences) for video in videos)
         print(f"{length:g} minutes: {len(videos)} videos, {count} sentences, ceiling {100 * ceiling:.1f}", flush=True)
-        for name, figures in measure_searches(localizer, videos).items():
+        for name, figures in measure_searches(localizer, videos):
             rows.append(
                 [f"{length:g}", str(figures["windows"]), name, *(f"{100 * share:.1f}" for share in figures["recall"])]
             )
@@ -118,9 +59,8 @@ def print_long_recall(ckpt: str, minutes: Sequence[float] = LONG_VIDEO_MINUTES, 
     print(AsciiTable([list(COLUMNS), *rows]).table)
 
 
-def measure_searches(localizer: MomentLocalizer, videos: Sequence[JoinedVideo]) -> Mapping[str, dict]:
-    """By the names of `searches`: "windows" of a video, and "recall", shares in the order of COLUMNS."""
-    figures = {}
+def measure_searches(localizer: MomentLocalizer, videos: Sequence[JoinedVideo]) -> Iterator[tuple[str, dict]]:
+    """Names of `searches`, each with "windows" of a video, and "recall", shares in the order of COLUMNS."""
     for name, (several, search) in searches(localizer).items():
         window = None if several else localizer.train_durations["median"]
         hits, num_windows = [], []
@@ -129,8 +69,7 @@ def measure_searches(localizer: MomentLocalizer, videos: Sequence[JoinedVideo]) 
             num_windows.append(len(encoded.windows))
             found = search.best_moments(encoded, *localizer.encoder.encode_sentences(video.sentences), TOP_K)
             hits += [_hits(*query) for query in zip(found, video.moments, video.places, strict=True)]
-        figures[name] = {"windows": round(float(np.mean(num_windows))), "recall": np.mean(hits, axis=0).tolist()}
-    return figures
+        yield name, {"windows": round(float(np.mean(num_windows))), "recall": np.mean(hits, axis=0).tolist()}
 
 
 def _hits(found: Sequence[LocalizedMoment], moment: torch.Tensor, places: torch.Tensor) -> list[bool]:

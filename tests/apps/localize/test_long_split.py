@@ -1,0 +1,90 @@
+"""Splits of long videos in the layouts of MAD and Ego4D, made up, from their files to the table."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from localizing import DURATIONS, checkpoint_content
+from tiny import tiny_config
+
+from mmn.apps.localize.long_split import WindowOptions, test_long
+from mmn.apps.synthetic.joined_videos import LAYOUTS, join_videos, write_long_videos
+from mmn.apps.synthetic.options import SyntheticOptions
+from mmn.config.load import override_config
+from mmn.data.moment_files import read_split
+from mmn.data.splits import Splits
+from mmn.evaluation.prediction_file import read_predictions
+from mmn.evaluation.recall import recall_above
+
+test_long.__test__ = False  # a function of the package, not of this file
+SPLITS = {"mad": "mad_clip_test", "ego4d": "ego4d_slowfast_test"}
+RANKS = [1, 5, 20]
+
+
+@pytest.fixture(scope="module", params=list(LAYOUTS))
+def benchmark(request, dataset_root, tmp_path_factory):
+    """(layout, config of a model and its split, checkpoint of the untrained model)"""
+    root = tmp_path_factory.mktemp(request.param)
+    write_long_videos(str(root), request.param, "test", seconds=130.0, count=2)
+    cfg = override_config(
+        tiny_config(dataset_root, "output"),
+        [
+            *("MODEL.MMN.FEATPOOL.INPUT_SIZE", str(LAYOUTS[request.param].dim), "DATASETS.ROOT", str(root)),
+            *("DATASETS.TEST", f"('{SPLITS[request.param]}',)"),
+        ],
+    )
+    torch.save(
+        checkpoint_content(cfg, train_durations={"median": 30.0, "longest": DURATIONS["longest"]}), root / "model.pth"
+    )
+    return request.param, cfg, str(root / "model.pth")
+
+
+def test_annotations_of_the_layout_say_what_was_joined(benchmark):
+    layout, cfg, _ = benchmark
+    options = SyntheticOptions(dim=LAYOUTS[layout].dim, rows_per_second=LAYOUTS[layout].rows_per_second)
+    videos = read_split(cfg, Splits(cfg).find(SPLITS[layout]))
+    for found, joined in zip(videos, join_videos("test", 130.0, options), strict=False):
+        assert found.sentences == joined.sentences
+        np.testing.assert_allclose(found.moments, joined.moments, atol=0.02)
+
+
+def test_table_is_that_of_the_dump_by_a_plain_count(benchmark, tmp_path, capsys):
+    layout, cfg, ckpt = benchmark
+    dump = tmp_path / "found.jsonl"
+    metrics = test_long(cfg, ckpt, WindowOptions(), RANKS, str(dump))[SPLITS[layout]]
+    found = read_predictions(str(dump))
+    for rank in RANKS:
+        for threshold in (0.1, 0.3, 0.5):
+            hits = [prediction.ious()[:rank].max() > threshold for prediction in found]
+            assert metrics[f"R@{rank},IoU>{threshold}"] == pytest.approx(sum(hits) / len(hits))
+    assert metrics["R@1,IoU>0.5"] < metrics["R@20,IoU>0.1"]
+    text = capsys.readouterr().out
+    assert f"{SPLITS[layout]}: 2 videos, 0.1 hours, {len(found)} sentences" in text
+
+
+def test_dump_has_the_ids_of_the_files(benchmark, tmp_path):
+    layout, cfg, ckpt = benchmark
+    test_long(cfg, ckpt, WindowOptions(window=40.0), [1], str(tmp_path / "found.jsonl"))
+    lines = [json.loads(line) for line in (tmp_path / "found.jsonl").read_text().splitlines()]
+    assert {line["qid"].rsplit("_", 1)[0] for line in lines} == {"test_000", "test_001"}
+    assert all(len(line["pred_relevant_windows"]) == 1 for line in lines)
+
+
+def test_stopped_test_loads_what_it_had_encoded(benchmark, tmp_path, monkeypatch):
+    layout, cfg, ckpt = benchmark
+    first = test_long(cfg, ckpt, WindowOptions(cache=str(tmp_path)), RANKS)
+    monkeypatch.setattr(
+        "mmn.apps.localize.moment_encoder.MomentEncoder.encode_windows", lambda *_: pytest.fail("encoded")
+    )
+    assert test_long(cfg, ckpt, WindowOptions(cache=str(tmp_path)), RANKS) == first
+
+
+def test_moment_at_the_threshold_is_no_hit():
+    ious = np.array([[0.3, 0.1, 0.5], [0.31, 0.0, 0.0]], dtype=np.float32)
+    assert recall_above(ious, [1, 3], [0.3, 0.5]) == {
+        "R@1,IoU>0.3": 0.5,
+        "R@1,IoU>0.5": 0.0,
+        "R@3,IoU>0.3": 1.0,
+        "R@3,IoU>0.5": 0.0,
+    }
