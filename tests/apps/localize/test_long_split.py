@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from localizing import DURATIONS, checkpoint_content
+from localizing import checkpoint_content
 from tiny import tiny_config
 
 from mmn.apps.localize.long_split import WindowOptions, test_long
@@ -34,9 +34,7 @@ def benchmark(request, dataset_root, tmp_path_factory):
             *("DATASETS.TEST", f"('{SPLITS[request.param]}',)"),
         ],
     )
-    torch.save(
-        checkpoint_content(cfg, train_durations={"median": 30.0, "longest": DURATIONS["longest"]}), root / "model.pth"
-    )
+    torch.save(checkpoint_content(cfg), root / "model.pth")
     return request.param, cfg, str(root / "model.pth")
 
 
