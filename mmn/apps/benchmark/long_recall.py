@@ -13,6 +13,7 @@ import torch
 from terminaltables import AsciiTable
 
 from mmn.apps.benchmark.batch_sizes import LONG_VIDEO_MINUTES
+from mmn.apps.localize.encoded_video import EncodedVideo
 from mmn.apps.localize.find_then_ground import FindThenGround, across_windows
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.localize.results import LocalizedMoment
@@ -61,15 +62,18 @@ def print_long_recall(ckpt: str, minutes: Sequence[float] = LONG_VIDEO_MINUTES, 
 
 def measure_searches(localizer: MomentLocalizer, videos: Sequence[JoinedVideo]) -> Iterator[tuple[str, dict]]:
     """Names of `searches`, each with "windows" of a video, and "recall", shares in the order of COLUMNS."""
+    queries = [localizer.encoder.encode_sentences(video.sentences) for video in videos]
+    encoded: dict[bool, list[EncodedVideo]] = {}
     for name, (several, search) in searches(localizer).items():
-        window = None if several else localizer.train_durations["median"]
-        hits, num_windows = [], []
-        for video in videos:
-            encoded = localizer.encode_video(video.rows, video.duration, window)
-            num_windows.append(len(encoded.windows))
-            found = search.best_moments(encoded, *localizer.encoder.encode_sentences(video.sentences), TOP_K)
+        if several not in encoded:
+            window = None if several else localizer.train_durations["median"]
+            encoded[several] = [localizer.encode_video(video.rows, video.duration, window) for video in videos]
+        hits = []
+        for video, whole, sentences in zip(videos, encoded[several], queries, strict=True):
+            found = search.best_moments(whole, *sentences, TOP_K)
             hits += [_hits(*query) for query in zip(found, video.moments, video.places, strict=True)]
-        yield name, {"windows": round(float(np.mean(num_windows))), "recall": np.mean(hits, axis=0).tolist()}
+        num_windows = np.mean([len(whole.windows) for whole in encoded[several]])
+        yield name, {"windows": round(float(num_windows)), "recall": np.mean(hits, axis=0).tolist()}
 
 
 def _hits(found: Sequence[LocalizedMoment], moment: torch.Tensor, places: torch.Tensor) -> list[bool]:
