@@ -31,7 +31,8 @@ def run(args: Namespace) -> None:
     from mmn.apps.synthetic.synthetic_moments import write_synthetic_dataset
 
     if args.long:
-        write_long_videos(args.out, args.long, "test", 60 * args.minutes, args.long_videos, args.seed)
+        name = write_long_videos(args.out, args.long, "test", 60 * args.minutes, args.long_videos, args.seed)
+        print(f"{args.out} has {name}")
         return
     options = SyntheticOptions(
         num_train=args.videos_train,

@@ -133,5 +133,5 @@ def format_recall(
         [f"IoU > {threshold}", *(f"{100 * metrics[f'R@{rank},IoU>{threshold}']:.2f}" for rank in ranks)]
         for threshold in thresholds
     ]
-    title = f" {name}: {len(found)} videos, {hours:.1f} hours, {sentences} sentences "
-    return AsciiTable([["", *(f"R@{rank}" for rank in ranks)], *rows], title).table
+    table = AsciiTable([["", *(f"R@{rank}" for rank in ranks)], *rows]).table
+    return f"{name}: {len(found)} videos, {hours:.1f} hours, {sentences} sentences\n{table}"

@@ -1,19 +1,22 @@
 """Synthetic videos joined to videos of minutes or hours, and these in the layouts of MAD and Ego4D (SPEC section 11)."""
 
-import json
 import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 
+from mmn.apps.synthetic.layout_files import WRITERS, write_folder, write_hdf5
 from mmn.apps.synthetic.options import SyntheticOptions
 from mmn.apps.synthetic.synthetic_moments import SPLITS, Segment, concept_vectors, make_features, make_video
-from mmn.utils.errors import ConfigError
+from mmn.config.distributed import LAYOUTS
+from mmn.config.paths_catalog import CATALOG
+from mmn.data.annotations import VideoAnnotation
+from mmn.structures.annotation_forms import JSON_LINES, MAD
+from mmn.utils.errors import DataError
 from mmn.utils.files import atomic_path
 
 
@@ -78,100 +81,42 @@ def _concepts(segment: Segment) -> tuple[str | None, ...]:
     return segment.verb, segment.object, segment.place
 
 
-@dataclass(frozen=True)
-class LongLayout:
-    """A benchmark of long videos as its files are laid out.
-
-    Attributes:
-        dim: D of its features.
-        rows_per_second: their rate.
-        annotation: annotation file of a split, with {split}.
-        features: HDF5 file, or folder of a .pt file per video.
-    """
-
-    dim: int
-    rows_per_second: float
-    annotation: str
-    features: str
+LONG_DATASETS = ("mad", "ego4d")
 
 
-LAYOUTS = {
-    "mad": LongLayout(512, 5.0, "MAD/MAD_{split}.json", "MAD/CLIP_frames_features_5fps.h5"),
-    "ego4d": LongLayout(2304, 1.875, "Ego4D/{split}.jsonl", "Ego4D/slowfast"),
-}
+def write_long_videos(root: str, dataset: str, split: str, seconds: float, count: int, seed: int = 0) -> str:
+    """Write joined videos as a split of a dataset of long ones, in its layout, and return the entry that reads them.
 
-
-def write_long_videos(root: str, layout: str, split: str, seconds: float, count: int, seed: int = 0) -> None:
-    """Write made-up videos of hours in a layout of SPEC section 11; those of another split stay.
-
-    Models of the synthetic dataset with the layout's `dim` and rate know what they show.
+    Models of the synthetic dataset with the layout's width and rate of rows know what they show.
 
     Args:
         root: DATASETS.ROOT.
-        layout: a key of LAYOUTS.
+        dataset: one of LONG_DATASETS.
         split: one of SPLITS, whose synthetic videos are joined.
         seconds: length of each, at least.
         count: number of videos.
+    Raises DataError where files are in their place that are not simulated.
     """
-    if layout not in LAYOUTS:
-        raise ConfigError(f"there is no layout {layout!r} of long videos: take one of {', '.join(LAYOUTS)}")
-    place = LAYOUTS[layout]
-    options = replace(SyntheticOptions(seed=seed), dim=place.dim, rows_per_second=place.rows_per_second)
+    name = next(name for name in LAYOUTS[dataset].entries() if name.endswith(f"_{split}"))
+    entry = CATALOG[name]
+    (track,) = entry.tracks
+    annotation, place = Path(root, entry.annotation), Path(root, track.path)
+    if annotation.exists():
+        raise DataError(f"{annotation} is there already: choose another --out")
+    options = replace(SyntheticOptions(seed=seed), dim=track.width, rows_per_second=1 / entry.clip_seconds)
     names = (f"{split}_{number:03}" for number in range(count))
     videos = dict(zip(names, join_videos(split, seconds, options), strict=False))
-    write_features, write_annotation = WRITERS[layout]
-    write_features(os.path.join(root, place.features), videos)
-    write_annotation(os.path.join(root, place.annotation.replace("{split}", split)), videos)
+    arrays = ((video_id, video.rows) for video_id, video in videos.items())
+    if track.format == "hdf5":
+        write_hdf5(place, track.key, arrays)
+    else:
+        write_folder(place, track, arrays)
+    text = WRITERS[MAD if dataset == "mad" else JSON_LINES]([_annotation(*item) for item in videos.items()])
+    with atomic_path(os.fspath(annotation)) as temporary:
+        Path(temporary).write_text(text, encoding="utf-8")
+    return name
 
 
-def _write_hdf5(path: str, videos: dict[str, JoinedVideo]) -> None:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with h5py.File(path, "a") as file:
-        for name, video in videos.items():
-            file.pop(name, None)
-            file[name] = video.rows
-
-
-def _write_pt(folder: str, videos: dict[str, JoinedVideo]) -> None:
-    for name, video in videos.items():
-        with atomic_path(os.path.join(folder, f"{name}.pt")) as temporary:
-            torch.save(torch.from_numpy(video.rows), temporary)
-
-
-def _write_mad(path: str, videos: dict[str, JoinedVideo]) -> None:
-    entries = {
-        f"{name}_{number}": {
-            "movie": name,
-            "movie_duration": round(video.duration, 2),
-            "ext_timestamps": [round(value, 2) for value in moment],
-            "sentence": sentence,
-        }
-        for name, video in videos.items()
-        for number, (sentence, moment) in enumerate(zip(video.sentences, video.moments.tolist(), strict=True))
-    }
-    _write_text(path, json.dumps(entries, indent=1))
-
-
-def _write_lines(path: str, videos: dict[str, JoinedVideo]) -> None:
-    lines = [
-        json.dumps(
-            {
-                "qid": f"{name}_{number}",
-                "query": sentence,
-                "duration": round(video.duration, 2),
-                "vid": name,
-                "relevant_windows": [[round(value, 2) for value in moment]],
-            }
-        )
-        for name, video in videos.items()
-        for number, (sentence, moment) in enumerate(zip(video.sentences, video.moments.tolist(), strict=True))
-    ]
-    _write_text(path, "\n".join(lines))
-
-
-def _write_text(path: str, text: str) -> None:
-    with atomic_path(path) as temporary:
-        Path(temporary).write_text(text + "\n", encoding="utf-8")
-
-
-WRITERS = {"mad": (_write_hdf5, _write_mad), "ego4d": (_write_pt, _write_lines)}
+def _annotation(video_id: str, video: JoinedVideo) -> VideoAnnotation:
+    windows = [np.array([moment]).round(2) for moment in video.moments.double().tolist()]
+    return VideoAnnotation(video_id, round(video.duration, 2), video.sentences, windows)

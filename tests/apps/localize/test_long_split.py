@@ -9,7 +9,7 @@ from localizing import checkpoint_content
 from tiny import tiny_config
 
 from mmn.apps.localize.long_split import WindowOptions, test_long
-from mmn.apps.synthetic.joined_videos import LAYOUTS, join_videos, write_long_videos
+from mmn.apps.synthetic.joined_videos import LONG_DATASETS, join_videos, write_long_videos
 from mmn.apps.synthetic.options import SyntheticOptions
 from mmn.config.load import override_config
 from mmn.data.moment_files import read_split
@@ -19,10 +19,11 @@ from mmn.evaluation.recall import recall_above
 
 test_long.__test__ = False  # a function of the package, not of this file
 SPLITS = {"mad": "mad_clip_test", "ego4d": "ego4d_slowfast_test"}
+SIZES = {"mad": (512, 5.0), "ego4d": (2304, 1.875)}
 RANKS = [1, 5, 20]
 
 
-@pytest.fixture(scope="module", params=list(LAYOUTS))
+@pytest.fixture(scope="module", params=LONG_DATASETS)
 def benchmark(request, dataset_root, tmp_path_factory):
     """(layout, config of a model and its split, checkpoint of the untrained model)"""
     root = tmp_path_factory.mktemp(request.param)
@@ -30,7 +31,7 @@ def benchmark(request, dataset_root, tmp_path_factory):
     cfg = override_config(
         tiny_config(dataset_root, "output"),
         [
-            *("MODEL.MMN.FEATPOOL.INPUT_SIZE", str(LAYOUTS[request.param].dim), "DATASETS.ROOT", str(root)),
+            *("MODEL.MMN.FEATPOOL.INPUT_SIZE", str(SIZES[request.param][0]), "DATASETS.ROOT", str(root)),
             *("DATASETS.TEST", f"('{SPLITS[request.param]}',)"),
         ],
     )
@@ -40,7 +41,7 @@ def benchmark(request, dataset_root, tmp_path_factory):
 
 def test_annotations_of_the_layout_say_what_was_joined(benchmark):
     layout, cfg, _ = benchmark
-    options = SyntheticOptions(dim=LAYOUTS[layout].dim, rows_per_second=LAYOUTS[layout].rows_per_second)
+    options = SyntheticOptions(dim=SIZES[layout][0], rows_per_second=SIZES[layout][1])
     videos = read_split(cfg, Splits(cfg).find(SPLITS[layout]))
     for found, joined in zip(videos, join_videos("test", 130.0, options), strict=False):
         assert found.sentences == joined.sentences
@@ -61,11 +62,13 @@ def test_table_is_that_of_the_dump_by_a_plain_count(benchmark, tmp_path, capsys)
     assert f"{SPLITS[layout]}: 2 videos, 0.1 hours, {len(found)} sentences" in text
 
 
-def test_dump_has_the_ids_of_the_files(benchmark, tmp_path):
+def test_dump_has_the_ids_and_videos_of_the_files(benchmark, tmp_path):
     layout, cfg, ckpt = benchmark
     test_long(cfg, ckpt, WindowOptions(window=40.0), [1], str(tmp_path / "found.jsonl"))
     lines = [json.loads(line) for line in (tmp_path / "found.jsonl").read_text().splitlines()]
-    assert {line["qid"].rsplit("_", 1)[0] for line in lines} == {"test_000", "test_001"}
+    videos = read_split(cfg, Splits(cfg).find(SPLITS[layout]))
+    assert [line["qid"] for line in lines] == [qid for video in videos for qid in video.qids]
+    assert {line["vid"] for line in lines} == {"test_000", "test_001"}
     assert all(len(line["pred_relevant_windows"]) == 1 for line in lines)
 
 
