@@ -49,6 +49,8 @@ class CatalogEntry:
         durations: file with the seconds of each video, for annotations that do not say them; "" for none.
         clip_seconds: time that one feature row covers, where it is known.
         metrics: metrics that the split is scored by once it is predicted, a key of `METRICS`.
+        window_seconds: length of the windows that videos of hours are cut into for a network, which sees one at a time;
+            None takes videos as they are. `mmn test-long` searches whole videos all the same.
         vid_suffix: end that the video ids have in the feature files, but not in the annotations, such as "-cam-002".
     """
 
@@ -59,6 +61,7 @@ class CatalogEntry:
     format: str = ""
     durations: str = ""
     clip_seconds: float | None = None
+    window_seconds: float | None = None
     vid_suffix: str = ""
     metrics: str = RECALL
 

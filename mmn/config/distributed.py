@@ -22,13 +22,14 @@ class Dataset:
         annotations: split -> file below DATASETS.ROOT.
         clip_seconds: time of a row of those CLIP and SlowFast features that are sampled for this dataset.
         thresholds: IoU values of the recall table.
-        metrics: see `CatalogEntry`.
+        metrics, window_seconds: see `CatalogEntry`.
     """
 
     annotations: Mapping[str, str]
     clip_seconds: float
     thresholds: tuple[float, ...] = CatalogEntry.thresholds
     metrics: str = CatalogEntry.metrics
+    window_seconds: float | None = None
 
 
 DATASETS = {
@@ -52,11 +53,13 @@ DATASETS = {
         {split: f"Ego4D/{split}.jsonl" for split in ("train", "val", "test")},
         clip_seconds=1 / 1.875,
         thresholds=LONG_THRESHOLDS,
+        window_seconds=64.0,
     ),
     "mad": Dataset(
         {split: f"MAD/MAD_{split}.json" for split in ("train", "val", "test")},
         clip_seconds=1 / 5,
         thresholds=LONG_THRESHOLDS,
+        window_seconds=25.6,
     ),
 }
 
@@ -94,6 +97,7 @@ class Layout:
             thresholds=facts.thresholds,
             metrics=facts.metrics,
             clip_seconds=facts.clip_seconds if self.has_dataset_rate else None,
+            window_seconds=facts.window_seconds,
             vid_suffix=self.suffixes.get(dataset, ""),
         )
 

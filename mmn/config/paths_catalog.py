@@ -91,6 +91,7 @@ def load_catalog(path: str = "") -> dict[str, CatalogEntry | TubeEntry]:
             - {path: mine/clip, format: npz, file: "{vid}.npz", key: features, width: 512}
             - {path: mine/slowfast, format: npy, selection: "[:, 0, :]", width: 2304, name: slowfast}
           clip_seconds: 2
+          window_seconds: 60
           vid_suffix: "-cam-002"
 
     An entry with `tubes` is a `TubeEntry`. A track that is a path alone is an HDF5 file with `feature_key`.
@@ -141,8 +142,9 @@ def _parse_entry(where: str, entry: dict) -> CatalogEntry | TubeEntry:
     thresholds = entry.get("thresholds", list(kind.thresholds))
     if not isinstance(thresholds, list) or not thresholds or not all(_is_iou(value) for value in thresholds):
         raise ConfigError(f"{where} has thresholds {thresholds!r}: they must be a list of IoU values in (0, 1]")
-    if not _is_number(entry.get("clip_seconds", 1)):
-        raise ConfigError(f"{where} has clip_seconds {entry['clip_seconds']!r}: it must be a number above 0")
+    for key in ("clip_seconds", "window_seconds"):
+        if not _is_number(entry.get(key, 1)):
+            raise ConfigError(f"{where} has {key} {entry[key]!r}: it must be a number above 0")
     if not isinstance(entry.get("vid_suffix", ""), str):
         raise ConfigError(f"{where} has vid_suffix {entry['vid_suffix']!r}: it must be a text")
     values = {**entry, "thresholds": tuple(float(value) for value in thresholds)}

@@ -9,6 +9,7 @@ from mmn.config.catalog_entries import CatalogEntry
 from mmn.data.annotation_files import SentenceEntry, read_sentences
 from mmn.data.annotations import TOO_LATE, AnnotationFile, VideoAnnotation, collect_sentences, read_annotation_file
 from mmn.data.cache import ClipFile, build_cache
+from mmn.data.cut_videos import CutTracks, cut_videos, num_never_inside
 from mmn.data.dataset import MomentDataset
 from mmn.data.feature_tracks import FeatureTracks, build_tracks, split_recipe
 from mmn.data.splits import Note, Split
@@ -40,9 +41,10 @@ def build_dataset(
     cfg: CfgNode, split: Split, tokenizer: QueryTokenizer, kind: type[MomentDataset] = MomentDataset
 ) -> MomentDataset:
     """The dataset of a split. Reads annotations, tokenises, and checks that the features are there."""
-    annotations, features = _annotation_file(cfg, split), feature_tracks(cfg, split)
+    annotations = _annotation_file(cfg, split)
     get_logger().info("%s: %s", split.name, annotations.counts)
-    video_ids = [video.video_id for video in annotations.videos]
+    videos, features = _trained_on(cfg, split, annotations.videos)
+    video_ids = [video.video_id for video in videos]
     if not cfg.DATALOADER.CACHE_DIR:
         features.check(video_ids)
         for video in annotations.videos:
@@ -51,7 +53,7 @@ def build_dataset(
     cache = build_cache(cfg, split.name, video_ids, features.input_size, features.paths)
     return kind(
         split.name,
-        annotations.videos,
+        videos,
         features,
         tokenizer,
         cfg.INPUT.NUM_PRE_CLIPS,
@@ -59,6 +61,26 @@ def build_dataset(
         split.entry.thresholds,
         annotations.has_truth,
     )
+
+
+def _trained_on(
+    cfg: CfgNode, split: Split, videos: list[VideoAnnotation]
+) -> tuple[list[VideoAnnotation], FeatureTracks | CutTracks]:
+    """The videos of a split as a network sees them, whole or in windows of the entry's `window_seconds`."""
+    seconds, features = split.entry_of(CatalogEntry, cfg).window_seconds, feature_tracks(cfg, split)
+    if seconds is None:
+        return videos, features
+    cut, windows = cut_videos(videos, seconds)
+    get_logger().info(
+        "%s: %d windows of %g s, %d sentences in none of them",
+        *(split.name, len(cut), seconds, num_never_inside(videos, seconds)),
+    )
+    if not cut:
+        raise DataError(
+            f"no sentence of the split {split.name} has a moment in a window of {seconds:g} s: make window_seconds of its "
+            "catalog entry longer"
+        )
+    return cut, CutTracks(features, windows)
 
 
 def check_files(cfg: CfgNode, split: Split) -> None:
@@ -70,12 +92,13 @@ def check_files(cfg: CfgNode, split: Split) -> None:
 
 def write_clip_file(cfg: CfgNode, split: Split) -> None:
     """Resample the features of a split into DATALOADER.CACHE_DIR (tools/cache_features.py)."""
-    features, num_clips = feature_tracks(cfg, split), cfg.INPUT.NUM_PRE_CLIPS
-    video_ids = [video.video_id for video in read_split(cfg, split)]
+    num_clips, recipe = cfg.INPUT.NUM_PRE_CLIPS, feature_tracks(cfg, split).recipe()
+    videos, features = _trained_on(cfg, split, read_split(cfg, split))
+    video_ids = [video.video_id for video in videos]
     features.check(video_ids)
     clips = (features.clips(video_id, num_clips) for video_id in tqdm(video_ids, desc=split.name))
     ClipFile(cfg.DATALOADER.CACHE_DIR, split.name, features.paths).write(
-        video_ids, clips, (num_clips, features.input_size), cfg.DATALOADER.CACHE_DTYPE, features.recipe()
+        video_ids, clips, (num_clips, features.input_size), cfg.DATALOADER.CACHE_DTYPE, recipe
     )
 
 

@@ -1,0 +1,122 @@
+"""Videos of hours as splits of short ones: a network that sees a whole video at once is trained on windows of them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmn.data.annotations import VideoAnnotation
+from mmn.data.feature_tracks import FeatureTracks
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window of a video, from `start` to `end` seconds of the `duration` of the video `video_id`."""
+
+    video_id: str
+    start: float
+    end: float
+    duration: float
+
+    @property
+    def name(self) -> str:
+        """The id of the window among videos."""
+        return f"{self.video_id}@{self.start:g}-{self.end:g}"
+
+
+def cut_videos(videos: Iterable[VideoAnnotation], seconds: float) -> tuple[list[VideoAnnotation], dict[str, Window]]:
+    """Windows of videos as videos of their own, those alone in which a sentence has a moment as a whole.
+
+    Neighbours share half a window, so that a moment of up to half a window lies in one or two of them. A video that is no
+    longer than a window is one.
+
+    Args:
+        seconds: length of a window.
+    Returns:
+        the windows' annotations, with times from the windows' starts and without ids of sentences, which would repeat; and
+        the windows by their names.
+    """
+    cut, windows = [], {}
+    for video in videos:
+        for window in _windows(video, seconds):
+            annotation = _inside(video, window)
+            if annotation.sentences:
+                cut.append(annotation)
+                windows[window.name] = window
+    return cut, windows
+
+
+def _windows(video: VideoAnnotation, seconds: float) -> list[Window]:
+    if video.duration <= seconds:
+        return [Window(video.video_id, 0.0, video.duration, video.duration)]
+    starts = [*np.arange(0.0, video.duration - seconds, seconds / 2).tolist(), video.duration - seconds]
+    return [Window(video.video_id, start, start + seconds, video.duration) for start in starts]
+
+
+def _inside(video: VideoAnnotation, window: Window) -> VideoAnnotation:
+    """The sentences that have a moment inside a window, with these moments."""
+    inside = [
+        moments[(moments[:, 0] >= window.start) & (moments[:, 1] <= window.end)] - window.start
+        for moments in video.windows
+    ]
+    kept = [number for number, moments in enumerate(inside) if len(moments)]
+    return VideoAnnotation(
+        window.name,
+        window.end - window.start,
+        [video.sentences[number] for number in kept],
+        [inside[number].clip(0, window.end - window.start) for number in kept],
+    )
+
+
+def num_never_inside(videos: Sequence[VideoAnnotation], seconds: float) -> int:
+    """The sentences that `cut_videos` keeps in no window."""
+    return sum(
+        not any(
+            ((moments[:, 0] >= window.start) & (moments[:, 1] <= window.end)).any()
+            for window in _windows(video, seconds)
+        )
+        for video in videos
+        for moments in video.windows
+    )
+
+
+class CutTracks:
+    """The features of windows, as `FeatureTracks` has those of videos.
+
+    Args:
+        features: those of the whole videos.
+        windows: by name.
+    """
+
+    def __init__(self, features: FeatureTracks, windows: dict[str, Window]):
+        self.features = features
+        self.windows = windows
+        self._last: tuple[str, np.ndarray] | None = None  # windows of a video often follow each other
+
+    @property
+    def input_size(self) -> int:
+        """D."""
+        return self.features.input_size
+
+    @property
+    def paths(self) -> list[str]:
+        """The files and folders that the tracks are in."""
+        return self.features.paths
+
+    def check(self, names: Iterable[str]) -> None:
+        """Raise DataError unless the videos of these windows are there, see `FeatureTracks.check`."""
+        self.features.check(dict.fromkeys(self.windows[name].video_id for name in names))
+
+    def close(self) -> None:
+        """Let go of open files."""
+        self.features.close()
+
+    def clips(self, name: str, num_clips: int) -> np.ndarray:
+        """The resampled rows of a window, [P, D] float32. Raises DataError as `FeatureTracks.read` does."""
+        window = self.windows[name]
+        if self._last is None or self._last[0] != window.video_id:
+            self._last = window.video_id, self.features.read(window.video_id)
+        rows = self._last[1]
+        first, last = (round(second / window.duration * len(rows)) for second in (window.start, window.end))
+        first = min(first, len(rows) - 1)
+        return self.features.resample(rows[first : max(last, first + 1)], num_clips)
