@@ -17,8 +17,10 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument("--videos-train", type=int, default=default.num_train, help="videos of the train split")
     parser.add_argument("--videos-val", type=int, default=default.num_val, help="videos of the val split")
     parser.add_argument("--videos-test", type=int, default=default.num_test, help="videos of the test split")
-    parser.add_argument("--long", choices=["mad", "ego4d"], help="join test videos to long ones in this layout instead")
-    parser.add_argument("--long-videos", type=int, default=2, help="number of these")
+    parser.add_argument("--long", choices=["mad", "ego4d"], help="join videos to long ones in this layout instead")
+    parser.add_argument(
+        "--long-videos", type=int, nargs=3, default=[4, 1, 2], metavar=("TRAIN", "VAL", "TEST"), help="number of these"
+    )
     parser.add_argument("--minutes", type=float, default=60.0, help="length of these")
     parser.add_argument("--dim", type=int, default=default.dim, help="feature dimensions")
     parser.add_argument("--rate", type=float, default=default.rows_per_second, help="feature rows per second")
@@ -28,11 +30,13 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(args: Namespace) -> None:
     from mmn.apps.synthetic.joined_videos import write_long_videos
-    from mmn.apps.synthetic.synthetic_moments import write_synthetic_dataset
+    from mmn.apps.synthetic.synthetic_moments import SPLITS, write_synthetic_dataset
 
     if args.long:
-        name = write_long_videos(args.out, args.long, "test", 60 * args.minutes, args.long_videos, args.seed)
-        print(f"{args.out} has {name}")
+        counts = dict(zip(SPLITS, args.long_videos, strict=True))
+        print(
+            f"{args.out} has {', '.join(write_long_videos(args.out, args.long, counts, 60 * args.minutes, args.seed))}"
+        )
         return
     options = SyntheticOptions(
         num_train=args.videos_train,

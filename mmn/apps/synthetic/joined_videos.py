@@ -1,8 +1,9 @@
 """Synthetic videos joined to videos of minutes or hours, and these in the layouts of MAD and Ego4D (SPEC section 11)."""
 
+import itertools
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from mmn.apps.synthetic.layout_files import WRITERS, write_folder, write_hdf5
 from mmn.apps.synthetic.options import SyntheticOptions
 from mmn.apps.synthetic.synthetic_moments import SPLITS, Segment, concept_vectors, make_features, make_video
+from mmn.apps.synthetic.tiny_encoder import write_tiny_encoder
 from mmn.config.distributed import LAYOUTS
 from mmn.config.paths_catalog import CATALOG
 from mmn.data.annotations import VideoAnnotation
@@ -82,39 +84,48 @@ def _concepts(segment: Segment) -> tuple[str | None, ...]:
 
 
 LONG_DATASETS = ("mad", "ego4d")
+TEXT_ENCODER = "text_encoder"
 
 
-def write_long_videos(root: str, dataset: str, split: str, seconds: float, count: int, seed: int = 0) -> str:
-    """Write joined videos as a split of a dataset of long ones, in its layout, and return the entry that reads them.
-
-    Models of the synthetic dataset with the layout's width and rate of rows know what they show.
+def write_long_videos(
+    root: str | os.PathLike, dataset: str, counts: Mapping[str, int], seconds: float, seed: int = 0
+) -> list[str]:
+    """Write joined videos as a dataset of long ones, in its layout, and return the entries that read them.
 
     Args:
-        root: DATASETS.ROOT.
+        root: DATASETS.ROOT. A small random text encoder with the sentences' vocabulary goes there too, as TEXT_ENCODER.
         dataset: one of LONG_DATASETS.
-        split: one of SPLITS, whose synthetic videos are joined.
-        seconds: length of each, at least.
-        count: number of videos.
+        counts: number of videos by split, those of SPLITS; their synthetic videos are joined.
+        seconds: length of each video, at least.
     Raises DataError where files are in their place that are not simulated.
     """
-    name = next(name for name in LAYOUTS[dataset].entries() if name.endswith(f"_{split}"))
-    entry = CATALOG[name]
-    (track,) = entry.tracks
-    annotation, place = Path(root, entry.annotation), Path(root, track.path)
-    if annotation.exists():
-        raise DataError(f"{annotation} is there already: choose another --out")
-    options = replace(SyntheticOptions(seed=seed), dim=track.width, rows_per_second=1 / entry.clip_seconds)
-    names = (f"{split}_{number:03}" for number in range(count))
-    videos = dict(zip(names, join_videos(split, seconds, options), strict=False))
-    arrays = ((video_id, video.rows) for video_id, video in videos.items())
+    entries = {name: CATALOG[name] for name in LAYOUTS[dataset].entries()}
+    (track,) = {entry.tracks for entry in entries.values()}.pop()
+    places = {split: next(name for name in entries if name.endswith(f"_{split}")) for split in counts}
+    for name in places.values():
+        if (path := Path(root, entries[name].annotation)).exists():
+            raise DataError(f"{path} is there already: choose another --out")
+    annotations: dict[str, list[VideoAnnotation]] = {split: [] for split in counts}
+
+    def arrays() -> Iterator[tuple[str, np.ndarray]]:
+        rate = 1 / next(iter(entries.values())).clip_seconds
+        options = replace(SyntheticOptions(seed=seed), dim=track.width, rows_per_second=rate)
+        for split, count in counts.items():
+            for number, video in enumerate(itertools.islice(join_videos(split, seconds, options), count)):
+                annotations[split].append(_annotation(f"{split}_{number:03}", video))
+                yield annotations[split][-1].video_id, video.rows
+
     if track.format == "hdf5":
-        write_hdf5(place, track.key, arrays)
+        write_hdf5(Path(root, track.path), track.key, arrays())
     else:
-        write_folder(place, track, arrays)
-    text = WRITERS[MAD if dataset == "mad" else JSON_LINES]([_annotation(*item) for item in videos.items()])
-    with atomic_path(os.fspath(annotation)) as temporary:
-        Path(temporary).write_text(text, encoding="utf-8")
-    return name
+        write_folder(Path(root, track.path), track, arrays())
+    for split, name in places.items():
+        text = WRITERS[MAD if dataset == "mad" else JSON_LINES](annotations[split])
+        with atomic_path(os.path.join(root, entries[name].annotation)) as temporary:
+            Path(temporary).write_text(text, encoding="utf-8")
+    sentences = [sentence for videos in annotations.values() for video in videos for sentence in video.sentences]
+    write_tiny_encoder(Path(root, TEXT_ENCODER), sentences, hidden_size=64, vocab_size=1000, seed=seed)
+    return list(places.values())
 
 
 def _annotation(video_id: str, video: JoinedVideo) -> VideoAnnotation:

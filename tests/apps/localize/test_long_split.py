@@ -12,8 +12,10 @@ from mmn.apps.localize.long_split import WindowOptions, test_long
 from mmn.apps.synthetic.joined_videos import LONG_DATASETS, join_videos, write_long_videos
 from mmn.apps.synthetic.options import SyntheticOptions
 from mmn.config.load import override_config
+from mmn.data import build_dataset
 from mmn.data.moment_files import read_split
 from mmn.data.splits import Splits
+from mmn.data.tokenizer import build_tokenizer
 from mmn.evaluation.prediction_file import read_predictions
 from mmn.evaluation.recall import recall_above
 
@@ -27,7 +29,7 @@ RANKS = [1, 5, 20]
 def benchmark(request, dataset_root, tmp_path_factory):
     """(layout, config of a model and its split, checkpoint of the untrained model)"""
     root = tmp_path_factory.mktemp(request.param)
-    write_long_videos(str(root), request.param, "test", seconds=130.0, count=2)
+    write_long_videos(root, request.param, {"train": 1, "test": 2}, seconds=130.0)
     cfg = override_config(
         tiny_config(dataset_root, "output"),
         [
@@ -46,6 +48,14 @@ def test_annotations_of_the_layout_say_what_was_joined(benchmark):
     for found, joined in zip(videos, join_videos("test", 130.0, options), strict=False):
         assert found.sentences == joined.sentences
         np.testing.assert_allclose(found.moments, joined.moments, atol=0.02)
+
+
+def test_network_is_trained_on_windows(benchmark):
+    layout, cfg, _ = benchmark
+    split = Splits(cfg).find(SPLITS[layout].replace("test", "train"))
+    dataset = build_dataset(cfg, split, build_tokenizer(cfg))
+    assert len(dataset) > 2 and {video.duration for video in dataset.videos} == {split.entry.window_seconds}
+    assert dataset[len(dataset) - 1].clips.shape == (cfg.INPUT.NUM_PRE_CLIPS, SIZES[layout][0])
 
 
 def test_table_is_that_of_the_dump_by_a_plain_count(benchmark, tmp_path, capsys):
