@@ -4,8 +4,10 @@ First the feature rows are made, a part of the video at a time, then the vectors
 each part goes to a file (`EncodingFiles`). What is made of the files is mapped, so that a query reads what it looks at.
 """
 
+import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -56,11 +58,30 @@ class PartwiseEncoding:
             on_progress: called with (seconds decoded, seconds of the video).
         Raises what `MomentLocalizer.encode_video` and `EncodingFiles` raise.
         """
-        keeps = tempfile.TemporaryDirectory(prefix="mmn-") if cache is None else None
-        if keeps is not None:
-            files = EncodingFiles(keeps.name, {})
-        else:
+        if cache is not None:
             files = EncodingFiles(cache, self._description(video, lengths, overlap))
+            return self._encode(video, lengths, overlap, files, on_progress)
+        folder = tempfile.mkdtemp(prefix="mmn-")
+        try:
+            if video.rows is None:
+                get_logger().info(
+                    "%s is long: its encoding is kept where a folder for it is given (--cache)", video.name
+                )
+            encoded = self._encode(video, lengths, overlap, EncodingFiles(folder, {}), on_progress)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        weakref.finalize(encoded, shutil.rmtree, folder, ignore_errors=True)
+        return encoded
+
+    def _encode(
+        self,
+        video: GivenVideo,
+        lengths: Sequence[float],
+        overlap: float | None,
+        files: EncodingFiles,
+        on_progress: Progress | None,
+    ) -> EncodedVideo:
         with files.writing():
             if video.rows is None:
                 self._make_rows(video, files, on_progress)
@@ -70,7 +91,7 @@ class PartwiseEncoding:
             self._make_vectors(prepared, files)
         vectors = (torch.from_numpy(files.load(name)) for name in ("contrastive", "iou", "finder"))
         windows, moments = prepared.windows, prepared.moments
-        return EncodedVideo(video.name, video.duration, windows, moments, *vectors, self.localizer_id, keeps)
+        return EncodedVideo(video.name, video.duration, windows, moments, *vectors, self.localizer_id)
 
     def _description(self, video: GivenVideo, lengths: Sequence[float], overlap: float | None) -> dict[str, object]:
         """All that decides what the files hold."""

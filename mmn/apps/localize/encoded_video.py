@@ -57,7 +57,6 @@ class EncodedVideo:
         moments: [W, M, 2] float32 seconds, all that can be found.
         moments_contrastive, moments_iou: [W, M, C] their unit vectors, on the device they are kept on.
         finder: [W, F, C] of some of the former, by which windows are found; see `mmn.apps.localize.find_then_ground`.
-        keeps: the folder of the vectors' files, where it goes with the video.
         localizer_id: `MomentLocalizer.id` of the one that made them: no other one can search them.
     """
 
@@ -69,7 +68,6 @@ class EncodedVideo:
     moments_iou: Tensor = field(repr=False)
     finder: Tensor = field(repr=False)
     localizer_id: str = field(repr=False)
-    keeps: object = field(default=None, repr=False)
 
     @cached_property
     def bounds(self) -> Tensor:

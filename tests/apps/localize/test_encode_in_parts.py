@@ -150,4 +150,16 @@ def test_long_video_is_encoded_in_a_folder_that_goes_with_it(localizer, tmp_path
     del video
     assert not files_in(tmp_path)
     localizer.encode_video(random_rows(400), duration=300.0, window=50.0)
-    assert not files_in(tmp_path)
+    assert not os.listdir(tmp_path)
+
+
+def test_folder_that_would_have_gone_with_a_video_goes_with_its_error(localizer, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def stop(windows, device):
+        raise Stopped
+
+    monkeypatch.setattr(localizer.encoder, "encode_windows", stop)
+    with pytest.raises(Stopped):
+        localizer.encode_video(random_rows(400), duration=301.0, window=50.0)
+    assert not os.listdir(tmp_path)
