@@ -14,7 +14,7 @@ from terminaltables import AsciiTable
 
 from mmn.apps.benchmark.batch_sizes import LONG_VIDEO_MINUTES
 from mmn.apps.localize.encoded_video import EncodedVideo
-from mmn.apps.localize.find_then_ground import FindThenGround, across_windows
+from mmn.apps.localize.find_then_ground import FindThenGround, find_then_ground
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.localize.results import LocalizedMoment
 from mmn.apps.synthetic.joined_videos import JoinedVideo, join_videos
@@ -30,7 +30,7 @@ COLUMNS = ("minutes", "windows", "search", "R@1,IoU@0.5", "any such place", "R@1
 
 def searches(localizer: MomentLocalizer) -> dict[str, tuple[bool, FindThenGround]]:
     """By name: whether there are windows of several scales, and the search; each adds one stage, the last is `localize`."""
-    whole = FindThenGround(across_windows(localizer.rule), localizer.cells)
+    whole = find_then_ground(localizer.rule, localizer.cells)
     every = replace(whole, max_cells=ALL_CELLS)
     alone = replace(every, asks_all=False)
     return {

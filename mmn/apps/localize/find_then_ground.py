@@ -22,6 +22,7 @@ from mmn.apps.localize.encoded_video import EncodedVideo
 from mmn.apps.localize.results import LocalizedMoment
 from mmn.apps.localize.scoring_rule import MomentScores, ScoringRule
 from mmn.evaluation.inference import refuse_nan
+from mmn.modeling.match_rules import COSINE
 from mmn.structures.moments import temporal_iou
 from mmn.structures.proposals import ProposalCells
 
@@ -121,6 +122,15 @@ class FindThenGround:
         cell = nearest_cells(self.cells).to(final.device)[first, last]
         agreement = final[places, cell] * temporal_iou(moments[rows], video.moments[window, cell])
         return final.new_zeros(len(moments)).index_add(0, rows, agreement) / holds.sum(dim=1).clamp(min=1)
+
+
+def find_then_ground(rule: ScoringRule, cells: ProposalCells) -> FindThenGround:
+    """The search by a model whose moments `rule` scores in one video.
+
+    Windows are not asked where a score compares the clips of a moment with the others of its window (the rules of a dual
+    encoder): then it is another quantity in windows of another length, and its mean is of no use.
+    """
+    return FindThenGround(across_windows(rule), cells, asks_all=rule.match == COSINE)
 
 
 @lru_cache(maxsize=8)

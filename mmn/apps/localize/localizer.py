@@ -27,7 +27,7 @@ from mmn.apps.extraction.video_parts import PART_SECONDS
 from mmn.apps.localize.encode_in_parts import PartwiseEncoding
 from mmn.apps.localize.encoded_video import EncodedVideo, PreparedVideo, cut_video
 from mmn.apps.localize.feature_source import FeatureSource, GivenVideo, Progress, VideoInput
-from mmn.apps.localize.find_then_ground import FindThenGround, across_windows, finder_cells
+from mmn.apps.localize.find_then_ground import across_windows, find_then_ground, finder_cells
 from mmn.apps.localize.moment_encoder import MomentEncoder, build_moment_encoder, usable_device
 from mmn.apps.localize.query_checks import check_top_k, checked_queries
 from mmn.apps.localize.results import QueryResult, ScoreMaps
@@ -423,7 +423,7 @@ class MomentLocalizer:
         self, video: EncodedVideo | VideoInput, queries: str | Sequence[str], top_k: int = 5, **encoding
     ) -> list[QueryResult]:
         """The best moments of each query: in a video of one window as evaluation ranks them, in a longer one by
-        `FindThenGround`.
+        `mmn.apps.localize.find_then_ground`.
 
         Args:
             video: an encoded video, or what `encode_video` takes.
@@ -441,7 +441,7 @@ class MomentLocalizer:
         if len(video.windows) == 1:
             found = self.rule.best_moments(video.moments, self._scores(video, distinct), top_k)
         else:
-            search = FindThenGround(across_windows(self.rule), self.cells)
+            search = find_then_ground(self.rule, self.cells)
             found = search.best_moments(video, *self.encoder.encode_sentences(distinct), top_k)
         results = {query: QueryResult(query, moments) for query, moments in zip(distinct, found, strict=True)}
         return [results[query] for query in queries]

@@ -7,7 +7,13 @@ import torch
 from torch.nn import functional as F
 
 from mmn.apps.localize.encoded_video import EncodedVideo
-from mmn.apps.localize.find_then_ground import FindThenGround, across_windows, finder_cells, nearest_cells
+from mmn.apps.localize.find_then_ground import (
+    FindThenGround,
+    across_windows,
+    find_then_ground,
+    finder_cells,
+    nearest_cells,
+)
 from mmn.apps.localize.scoring_rule import ScoringRule
 from mmn.structures.moments import cell_moments
 from mmn.structures.proposals import ProposalCells
@@ -86,6 +92,14 @@ def test_moment_that_one_window_alone_believes_in_loses_to_one_that_all_do(searc
     (alone,) = replace(search, asks_all=False).best_moments(made, query, query, 1)
     assert (alone[0].start, alone[0].end) == pytest.approx((122, 126))
     assert agreed[0].start < 74 and agreed[0].end > 70
+
+
+def test_windows_are_asked_where_scores_are_cosines_alone():
+    rule = ScoringRule(*rule_arguments())
+    assert [find_then_ground(replace(rule, match=name), CELLS).asks_all for name in ("cosine", "scaled")] == [
+        True,
+        False,
+    ]
 
 
 def test_nearest_cell_is_the_one_of_the_highest_iou():
