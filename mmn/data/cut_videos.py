@@ -7,6 +7,7 @@ import numpy as np
 
 from mmn.data.annotations import VideoAnnotation
 from mmn.data.feature_tracks import FeatureTracks
+from mmn.data.features import FeatureReader
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,11 @@ class CutTracks:
     def paths(self) -> list[str]:
         """The files and folders that the tracks are in."""
         return self.features.paths
+
+    @property
+    def readers(self) -> list[FeatureReader]:
+        """The source of each track's rows of whole videos."""
+        return self.features.readers
 
     def check(self, names: Iterable[str]) -> None:
         """Raise DataError unless the videos of these windows are there, see `FeatureTracks.check`."""
