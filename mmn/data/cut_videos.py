@@ -9,20 +9,26 @@ from mmn.data.annotations import VideoAnnotation
 from mmn.data.feature_tracks import FeatureTracks
 from mmn.data.features import FeatureReader
 
+ROUNDING = 1e-6  # seconds
+
 
 @dataclass(frozen=True)
 class Window:
-    """A window of a video, from `start` to `end` seconds of the `duration` of the video `video_id`."""
+    """A window of `seconds` from `start` on in the video `video_id`, which lasts `duration`."""
 
     video_id: str
     start: float
-    end: float
+    seconds: float
     duration: float
+
+    @property
+    def end(self) -> float:
+        return self.start + self.seconds
 
     @property
     def name(self) -> str:
         """The id of the window among videos."""
-        return f"{self.video_id}@{self.start:g}-{self.end:g}"
+        return f"{self.video_id}@{self.start:.2f}-{self.end:.2f}"
 
 
 def cut_videos(videos: Iterable[VideoAnnotation], seconds: float) -> tuple[list[VideoAnnotation], dict[str, Window]]:
@@ -51,31 +57,30 @@ def _windows(video: VideoAnnotation, seconds: float) -> list[Window]:
     if video.duration <= seconds:
         return [Window(video.video_id, 0.0, video.duration, video.duration)]
     starts = [*np.arange(0.0, video.duration - seconds, seconds / 2).tolist(), video.duration - seconds]
-    return [Window(video.video_id, start, start + seconds, video.duration) for start in starts]
+    return [Window(video.video_id, start, seconds, video.duration) for start in starts]
 
 
 def _inside(video: VideoAnnotation, window: Window) -> VideoAnnotation:
     """The sentences that have a moment inside a window, with these moments."""
-    inside = [
-        moments[(moments[:, 0] >= window.start) & (moments[:, 1] <= window.end)] - window.start
-        for moments in video.windows
-    ]
+    inside = [moments[_lie_in(moments, window)] - window.start for moments in video.windows]
     kept = [number for number, moments in enumerate(inside) if len(moments)]
     return VideoAnnotation(
         window.name,
-        window.end - window.start,
+        window.seconds,
         [video.sentences[number] for number in kept],
-        [inside[number].clip(0, window.end - window.start) for number in kept],
+        [inside[number].clip(0, window.seconds) for number in kept],
     )
+
+
+def _lie_in(moments: np.ndarray, window: Window) -> np.ndarray:
+    """[G] bool, of moments [G, 2]; bounds may be off by rounding."""
+    return (moments[:, 0] >= window.start - ROUNDING) & (moments[:, 1] <= window.end + ROUNDING)
 
 
 def num_never_inside(videos: Sequence[VideoAnnotation], seconds: float) -> int:
     """The sentences that `cut_videos` keeps in no window."""
     return sum(
-        not any(
-            ((moments[:, 0] >= window.start) & (moments[:, 1] <= window.end)).any()
-            for window in _windows(video, seconds)
-        )
+        not any(_lie_in(moments, window).any() for window in _windows(video, seconds))
         for video in videos
         for moments in video.windows
     )
