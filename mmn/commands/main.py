@@ -31,7 +31,7 @@ GROUPS = {
         "make-pixel-videos",
     ),
     "Looking and comparing": ("visualize", "draw-tube", "compare", "ablate", "probe", "evaluate-corpus"),
-    "Measuring the code": ("benchmark", "chaos"),
+    "Measuring the code": ("benchmark", "gpu-check", "chaos"),
 }
 COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,11 +16,11 @@ from mmn.apps.benchmark import data_loading as data
 from mmn.apps.benchmark.batch_sizes import SETTINGS
 from mmn.apps.benchmark.feature_formats import format_rates, measure_formats
 from mmn.apps.benchmark.forms import Component, Workload
-from mmn.apps.benchmark.measure import Timing, matmul_tflops, peak_memory_of, register_packed_linear, time_component
+from mmn.apps.benchmark.gpu import print_gpu_table
+from mmn.apps.benchmark.measure import Timing, peak_memory_of, register_packed_linear, time_component
 from mmn.apps.benchmark.settings import measured_config
 from mmn.apps.benchmark.waiting import measure_waiting
 from mmn.data.features import resample_clips
-from mmn.engine.precision import set_tf32
 from mmn.reference import resample
 from mmn.utils import comm
 from mmn.utils.files import atomic_path
@@ -69,7 +68,7 @@ def run_benchmark(
         if with_data and "train" in modes:
             results["waiting"] = report_waiting(settings, encoder, options)
         if torch.cuda.is_available():
-            results["gpu"] = measure_gpu(settings, modes, repeats, encoder, options)
+            results["gpu"] = print_gpu_table(settings, encoder, options, torch.device("cuda"))
         else:
             print("no GPU here: nothing was measured on one")
     if json_path:
@@ -132,26 +131,6 @@ def measure_cpu(name: str, mode: str, repeats: int, encoder: str, options: list[
         f"ratio {memory['ours'] / memory['plain']:.2f}\n"
     )
     return {**result, "peak_memory_mb": memory}
-
-
-def measure_gpu(settings: Sequence[str], modes: Sequence[str], repeats: int, encoder: str, options: list[str]) -> dict:
-    """The released batch sizes in float32, TF32 and bfloat16; plain is float32, or else TF32."""
-    device, results = torch.device("cuda"), {}
-    results["matmul_tflops"] = {str(dtype): matmul_tflops(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
-    print(f"matrix products on {torch.cuda.get_device_name()}: {results['matmul_tflops']} TFLOP/s")
-    for name in settings:
-        for mode in modes:
-            for precision in ("float32", "tf32", "bf16"):
-                set_tf32(precision != "float32")
-                amp = ["SOLVER.AMP", "bf16" if precision == "bf16" else "off"]
-                cfg = measured_config(SETTINGS[name], encoder, [*amp, *options])
-                setting = replace(SETTINGS[name], num_videos=cfg.SOLVER.BATCH_SIZE)
-                workload = Workload(cfg, setting, device, mode == "train")
-                timings = [time_component(component, repeats, device) for component in workload.components()]
-                title = f"{name}, {mode}, GPU {precision}"
-                print_timings(title, timings)
-                results[title] = [_as_dict(timing) for timing in timings]
-    return results
 
 
 def report_waiting(settings: Sequence[str], encoder: str, options: list[str]) -> dict:

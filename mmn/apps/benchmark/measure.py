@@ -45,12 +45,12 @@ def time_component(component: Component, repeats: int, device: torch.device) -> 
     gflop = [count_gflop(component.plain), count_gflop(component.ours)]
     plain, ours = [], []
     for _ in range(repeats):
-        plain.append(_seconds(component.plain, device))
-        ours.append(_seconds(component.ours, device))
+        plain.append(seconds_of(component.plain, device))
+        ours.append(seconds_of(component.ours, device))
     return Timing(component.name, plain, ours, *gflop)
 
 
-def _seconds(function: Callable[[], object], device: torch.device) -> float:
+def seconds_of(function: Callable[[], object], device: torch.device) -> float:
     """Wall time of one call; short calls are repeated until they can be timed."""
     calls, seconds = 1, 0.0
     while True:
