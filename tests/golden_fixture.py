@@ -259,6 +259,7 @@ class TanFixture:
 
     def _config(self, values: dict):
         cfg = get_cfg()
+        cfg.MODEL.ARCHITECTURE = "TAN2D"
         cfg.INPUT.NUM_PRE_CLIPS = values["P"]
         mmn, text = cfg.MODEL.MMN, cfg.MODEL.TAN2D.TEXT
         mmn.NUM_CLIPS = values["N"]

@@ -2,13 +2,17 @@
 
 import json
 
+import h5py
+import numpy as np
 import pytest
 import torch
 from engine.test_resume import assert_same_state
-from test_end_to_end import CONFIGS, evaluate_with, table_of, train, values_of
-from tiny import TAN2D_CONFIG, tiny_config, tiny_options
+from processes import launch
+from test_end_to_end import CONFIGS, evaluate_with, succeed, table_of, train, values_of
+from tiny import DIM, TAN2D_CONFIG, tiny_config, tiny_options
 
 from mmn.apps.benchmark.chaos import differing
+from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.visual.picture_report import QueryChoice, write_report
 from mmn.config import load_config
 from mmn.engine import run
@@ -16,6 +20,7 @@ from mmn.engine.tasks import TAN2D_TASK
 from mmn.engine.trainer import Trainer
 from mmn.evaluation.map_file import MapFile
 from mmn.utils.checkpoint import load_checkpoint
+from mmn.utils.errors import ConfigError
 from mmn.utils.seed import seed_everything
 
 CPU = torch.device("cpu")
@@ -119,6 +124,57 @@ def test_validation_loss_is_over_whole_batches_however_many_processes(dataset_ro
             )
             losses.append(TAN2D_TASK.build_criterion(cfg)(model(batch), batch)["iou"].item())
     assert row["loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+
+
+# ---- One video ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def localizer(trained):
+    return MomentLocalizer.from_checkpoint(trained[0] / "pool_model_best.pth", device="cpu")
+
+
+def test_localizer_finds_what_evaluation_dumps(dataset_root, localizer, evaluations):
+    record = evaluations[0][1][0]
+    with h5py.File(dataset_root / "synthetic" / "features.hdf5") as file:
+        rows = file[record["vid"]][()]
+    (result,) = localizer.localize(rows, record["query"], duration=record["duration"], top_k=3)
+    for moment, (start, end, score) in zip(result.moments, record["pred_relevant_windows"], strict=False):
+        assert (moment.start, moment.end) == (start, end)
+        assert moment.score == moment.iou == pytest.approx(score, abs=1e-5)
+        assert moment.contrastive is None
+
+
+def test_windows_and_sentences_are_scored_as_one_by_one(localizer):
+    rows, queries = np.random.default_rng(0).random((60, DIM), dtype=np.float32), ["a person lifts the box", "light"]
+    video = localizer.encode_video(rows, duration=60.0, window=30.0)
+    together = localizer.score_maps(video, queries).final
+    assert together.shape[:2] == (2, len(video.windows)) and len(video.windows) > 1
+    for number, query in enumerate(queries):
+        np.testing.assert_allclose(localizer.score_maps(video, query).final[0], together[number], atol=1e-6)
+
+
+def test_command_line_finds_moments_and_draws_them(dataset_root, trained, evaluations, tmp_path):
+    pytest.importorskip("matplotlib")
+    record = evaluations[0][1][0]
+    features = ["--features", str(dataset_root / "synthetic" / "features.hdf5"), "--duration", str(record["duration"])]
+    files = ["--ckpt", str(trained[0] / "pool_model_best.pth"), "--plot", str(tmp_path / "found.png")]
+    done = launch(1, "localize.py", record["vid"], record["query"], *features, *files)
+    assert f"{record['pred_relevant_windows'][0][2]:.3f}" in succeed(done).stdout
+    assert (tmp_path / "found.png").stat().st_size > 1000
+
+
+def test_there_are_no_vectors_to_index(localizer):
+    with pytest.raises(ConfigError, match="no vectors before the sentence is known"):
+        localizer.encode_queries("a person lifts the box")
+    with pytest.raises(ConfigError, match="no vectors before the sentence is known"):
+        localizer.joint_space_size  # noqa: B018
+
+
+def test_checkpoint_without_its_word_vectors_says_how_to_name_them(trained, tmp_path):
+    options = ["MODEL.TAN2D.TEXT.GLOVE", str(tmp_path / "nowhere.txt")]
+    with pytest.raises(ConfigError, match=r"in Python by options=\['MODEL.TAN2D.TEXT.GLOVE', PATH\]"):
+        MomentLocalizer.from_checkpoint(trained[0] / "pool_model_best.pth", options=options)
 
 
 # ---- Runs that go on ---------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from real_annotations import ANNOTATIONS, needs_real_annotations
 from torch.testing import assert_close
 
 from golden_fixture import GOLDEN, OFFICIAL_FIXTURES, TAN_FIXTURES, TanFixture
+from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.config import get_cfg
 from mmn.config.paths_catalog import CATALOG
 from mmn.data.annotations import read_annotations
@@ -90,6 +91,18 @@ def test_every_intermediate_map(golden, name):
 @each_fixture
 def test_scores(golden, name):
     assert parity.absolute_error(tan_parity.score_maps(name)[1], golden.recorded("eval.npz")["scores"]) <= 1e-5
+
+
+@each_fixture
+def test_localizer_scores_raw_features_and_sentences_as_recorded(golden):
+    """The whole way of the Python API, with a checkpoint as its program writes it."""
+    localizer = MomentLocalizer.from_checkpoint(golden.folder / "checkpoint.pth", golden.cfg, "cpu")
+    measured = []
+    for number, video in enumerate(golden.annotations()):
+        rows = golden.arrays[f"raw_{number}"].numpy()
+        maps = localizer.score_maps(rows, video.sentences, duration=video.duration)
+        measured.append(torch.from_numpy(maps.final[:, 0]))
+    assert parity.absolute_error(torch.cat(measured), golden.recorded("eval.npz")["scores"]) <= 1e-5
 
 
 @each_fixture

@@ -22,6 +22,15 @@ def add_arguments(parser: CommandParser) -> None:
         "--growth", type="path", metavar="PNG", help="instead, plot how cost grows with map, sentences and videos"
     )
     parser.add_argument("--latency", action="store_true", help="instead, time single queries on an encoded video")
+    parser.add_argument("--tan2d", action="store_true", help="instead, 2D-TAN's convolutions, dense and fast")
+    parser.add_argument(
+        "--sentences",
+        nargs="+",
+        type=int,
+        default=[],
+        metavar="N",
+        help="with --tan2d, MMN and 2D-TAN with N sentences",
+    )
     parser.add_argument(
         "--long-recall",
         action="store_true",
@@ -62,6 +71,10 @@ def run(args: Namespace) -> None:
         print_long_recall(args.ckpt, args.minutes, args.split)
     elif args.long_cost:
         print_long_cost(args.minutes)
+    elif args.tan2d:
+        from mmn.apps.benchmark.tan2d import print_tan2d
+
+        print_tan2d(args.settings, args.modes, args.repeats, args.sentences)
     elif args.growth:
         plot_growth(args.growth, args.repeats)
     else:

@@ -55,7 +55,8 @@ class EncodedVideo:
         windows: (start, end) seconds of the W windows it is searched in; a short video is one. They may overlap, and be of
             several lengths.
         moments: [W, M, 2] float32 seconds, all that can be found.
-        moments_contrastive, moments_iou: [W, M, C] their unit vectors, on the device they are kept on.
+        moments_contrastive, moments_iou: [W, M, C] their unit vectors, on the device they are kept on; of 2D-TAN, twice the
+            vectors that meet a sentence.
         finder: [W, F, C] of some of the former, by which windows are found; see `mmn.apps.localize.find_then_ground`.
         localizer_id: `MomentLocalizer.id` of the one that made them: no other one can search them.
     """

@@ -33,7 +33,7 @@ def format_results(video: EncodedVideo, results: Sequence[QueryResult]) -> str:
                 clock(moment.start),
                 clock(moment.end),
                 f"{moment.score:.3f}",
-                f"{moment.contrastive:.3f}",
+                "" if moment.contrastive is None else f"{moment.contrastive:.3f}",
                 f"{moment.iou:.3f}",
             ]
             for rank, moment in enumerate(result.moments, start=1)

@@ -438,7 +438,7 @@ class MomentLocalizer:
         check_top_k(top_k)
         queries, distinct = checked_queries(queries)
         video = self._encoded(video, encoding)
-        if len(video.windows) == 1:
+        if len(video.windows) == 1 or self.rule.joins_windows:
             found = self.rule.best_moments(video.moments, self._scores(video, distinct), top_k)
         else:
             search = find_then_ground(self.rule, self.cells)
@@ -451,7 +451,8 @@ class MomentLocalizer:
         queries, distinct = checked_queries(queries)
         video = self._encoded(video, encoding)
         rows = [distinct.index(query) for query in queries]
-        return ScoreMaps(*(self.cells.to_map(part[rows]).cpu().numpy() for part in self._scores(video, distinct)))
+        scores = self._scores(video, distinct)
+        return ScoreMaps(*(part if part is None else self.cells.to_map(part[rows]).cpu().numpy() for part in scores))
 
     def encode_queries(self, queries: str | Sequence[str]) -> QueryVectors:
         """The vectors of S sentences in the two joint spaces, to be compared with moments of any number of videos.
@@ -478,12 +479,6 @@ class MomentLocalizer:
 
     def _scores(self, video: EncodedVideo, queries: list[str]) -> MomentScores:
         """The scores of all moments of all windows for U different queries."""
-        shape = video.moments.shape[:2]
-        cosines = (
-            (sentences.to(vectors.device) @ vectors.flatten(0, 1).mT).unflatten(1, shape)
-            for sentences, vectors in zip(
-                self.encoder.encode_sentences(queries), (video.moments_contrastive, video.moments_iou), strict=True
-            )
-        )
         rule = self.rule if len(video.windows) == 1 else across_windows(self.rule)
-        return rule.score_moments(*cosines, self.cells)
+        vectors = video.moments_contrastive, video.moments_iou
+        return rule.score_moments(*self.encoder.match(vectors, queries), cells=self.cells)

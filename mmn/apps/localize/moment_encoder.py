@@ -14,6 +14,7 @@ from yacs.config import CfgNode
 from mmn.config.validate import input_sizes
 from mmn.data.collate import Collator
 from mmn.data.features import resample_clips
+from mmn.data.sentence_dataset import SentenceCollator
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.modeling import build_proposal_cells
 from mmn.modeling.mmn import MMN
@@ -57,10 +58,14 @@ class MomentEncoder:
         self.widths = list(widths)
         self.joint_space_size = joint_space_size
         self.batch_size = batch_size
-        self._collator = Collator(tokenizer.pad_id, 1 if device.type == "cpu" else 8, tokenizer.max_length)
+        self._collator = self.build_collator(1 if device.type == "cpu" else 8)
         # The convolutions keep transformed weights that the first video makes; a tokenizer has switches that a call sets.
         self._video_lock = threading.Lock()
         self._tokenizer_lock = threading.Lock()
+
+    def build_collator(self, length_multiple: int) -> Collator:
+        """The collator of the tokenizer's sentences; see `Collator` for the argument."""
+        return Collator(self.tokenizer.pad_id, length_multiple, self.tokenizer.max_length)
 
     def resample(self, rows: np.ndarray) -> np.ndarray:
         """The feature rows [T0, D] of a window -> its clips [P, D] float32."""
@@ -82,15 +87,80 @@ class MomentEncoder:
         contrastive, iou = (torch.cat(vectors) for vectors in zip(*parts, strict=True))
         return contrastive, iou
 
+    def match(self, vectors: tuple[Tensor, Tensor], sentences: list[str]) -> tuple[Tensor, ...]:
+        """Vectors of W windows, each [W, M, C], and U different sentences -> what a scoring rule scores, each [U, W, M].
+
+        Here these are the cosines in the two joint spaces, on the device of the vectors.
+        """
+        pairs = zip(self.encode_sentences(sentences), vectors, strict=True)
+        return tuple((own.to(of.device) @ of.flatten(0, 1).mT).unflatten(1, of.shape[:2]) for own, of in pairs)
+
     @torch.no_grad()
     def encode_sentences(self, sentences: list[str]) -> tuple[Tensor, Tensor]:
         """U different sentences -> their vectors, each [U, C], in one forward pass."""
+        tokens, token_mask, token_rows = self.padded_tokens(sentences)
+        encoded = self.model.encode_sentences(tokens, token_mask)
+        contrastive, iou = (rows[token_rows] for rows in encoded)
+        return contrastive, iou
+
+    def padded_tokens(self, sentences: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """What the text encoder takes of sentences, on its device; see `Collator.pad_tokens`."""
         with self._tokenizer_lock:
             tokens = self.tokenizer(sentences)
-        tokens, token_mask, token_rows = self._collator.pad_tokens(tokens)
-        encoded = self.model.encode_sentences(tokens.to(self.device), token_mask.to(self.device))
-        contrastive, iou = (rows[token_rows.to(rows.device)] for rows in encoded)
-        return contrastive, iou
+        tokens, token_mask, token_rows = (part.to(self.device) for part in self._collator.pad_tokens(tokens))
+        return tokens, token_mask, token_rows
+
+
+class MapEncoder(MomentEncoder):
+    """2D-TAN's: the vectors of moments wait for a sentence, with which they go through the map's convolutions."""
+
+    def build_collator(self, length_multiple: int) -> Collator:
+        return SentenceCollator(self.tokenizer.vectors, self.tokenizer.pad_id, length_multiple)
+
+    @property
+    def joint_space_size(self) -> int:
+        """Raises ConfigError: there is no joint space."""
+        raise self._no_vectors()
+
+    @joint_space_size.setter
+    def joint_space_size(self, size: int) -> None:
+        """Set nothing: the config has a size, which no part of the model has."""
+
+    @torch.no_grad()
+    def encode_clips(self, clips: np.ndarray) -> tuple[Tensor, Tensor]:
+        """As in `MomentEncoder`, [B, M, H], in both places."""
+        feats = torch.from_numpy(clips).to(self.device)
+        with self._video_lock:
+            vectors = self.model.encode_videos(feats)
+        return vectors, vectors
+
+    def encode_sentences(self, sentences: list[str]) -> tuple[Tensor, Tensor]:
+        """Raises ConfigError: a sentence is no vector that moments could be compared with."""
+        raise self._no_vectors()
+
+    @staticmethod
+    def _no_vectors() -> ConfigError:
+        return ConfigError(
+            "a 2D-TAN gives moments no vectors before the sentence is known, so there is nothing to index or to compare: "
+            "search one video at a time, or take a model of MODEL.ARCHITECTURE MMN"
+        )
+
+    @torch.no_grad()
+    def match(self, vectors: tuple[Tensor, Tensor], sentences: list[str]) -> tuple[Tensor, ...]:
+        """As in `MomentEncoder`: the score of each moment of each window with each sentence, [U, W, M]."""
+        moments, _ = vectors
+        tokens, token_mask, token_rows = self.padded_tokens(sentences)
+        encoded = self.model.encode_sentences(tokens, token_mask)[token_rows]
+        pairs = torch.cartesian_prod(torch.arange(len(sentences)), torch.arange(len(moments)))
+        parts = []
+        for sentence, window in (part.unbind(1) for part in pairs.split(self.batch_size)):
+            with self._video_lock:
+                output = self.model.match(moments[window].to(self.device), encoded[sentence])
+            parts.append(output.scores.to(moments.device))
+        return (torch.cat(parts).unflatten(0, (len(sentences), len(moments))),)
+
+
+ENCODERS = {"TAN2D": MapEncoder}  # by MODEL.ARCHITECTURE; MomentEncoder for all others
 
 
 def build_moment_encoder(
@@ -109,7 +179,7 @@ def build_moment_encoder(
     """
     device = usable_device(cfg.MODEL.DEVICE if device is None else device)
     cells = build_proposal_cells(cfg)
-    return MomentEncoder(
+    return ENCODERS.get(cfg.MODEL.ARCHITECTURE, MomentEncoder)(
         model,
         tokenizer,
         cells,

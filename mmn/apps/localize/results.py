@@ -13,14 +13,14 @@ class LocalizedMoment:
     Attributes:
         start, end: seconds from the beginning of the video.
         score: the value that moments are ranked by, in [0, 1]: the product of both heads, unless TEST.SCORE says otherwise.
-        contrastive: cosine of the contrastive head, in [-1, 1].
+        contrastive: cosine of the contrastive head, in [-1, 1]; None of a model without it, such as 2D-TAN.
         iou: the IoU that the other head expects between this moment and the described one, in (0, 1).
     """
 
     start: float
     end: float
     score: float
-    contrastive: float
+    contrastive: float | None
     iou: float
 
 
@@ -39,6 +39,6 @@ class ScoreMaps(NamedTuple):
         contrastive, iou, final: [S, W, N, N] float32; see `LocalizedMoment`.
     """
 
-    contrastive: np.ndarray
+    contrastive: np.ndarray | None
     iou: np.ndarray
     final: np.ndarray

@@ -6,6 +6,7 @@ Shapes: U queries, W windows of M moments each.
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
@@ -20,7 +21,7 @@ from mmn.structures.proposals import ProposalCells
 class MomentScores(NamedTuple):
     """Scores of all moments of a video, each [U, W, M] float32; see `LocalizedMoment`, whose score is `final` here."""
 
-    contrastive: Tensor
+    contrastive: Tensor | None
     iou: Tensor
     final: Tensor
 
@@ -40,6 +41,8 @@ class ScoringRule:
     contrastive_power: float
     nms_threshold: float
     match: str = COSINE
+    precision = torch.float32  # in which moments are compared
+    joins_windows = False  # whether moments of several windows are compared by their scores as they are
 
     def score_moments(self, contrastive: Tensor, iou: Tensor, cells: ProposalCells) -> MomentScores:
         """Cosines of queries with the moments of `cells` in the two joint spaces, each [U, W, M] -> their scores."""
@@ -55,22 +58,41 @@ class ScoringRule:
             top_k: moments per query at most; there are fewer where suppression leaves fewer.
         """
         moments = moments.flatten(0, 1)
-        contrastive, iou, final = (part.flatten(1) for part in scores)
+        final = scores.final.flatten(1)
         refuse_nan(final)
-        candidates, top_k = moments.expand(len(final), -1, -1), min(top_k, len(moments))
+        candidates, top_k = moments.to(self.precision).expand(len(final), -1, -1), min(top_k, len(moments))
         kept, kept_scores = nms_indices(candidates, final, self.nms_threshold, top_k)
-        columns = (moments[kept], kept_scores, contrastive.gather(1, kept), iou.gather(1, kept))
-        return [_to_moments(*query) for query in zip(*(column.tolist() for column in columns), strict=True)]
+        heads = (
+            [[None] * top_k] * len(final) if head is None else head.flatten(1).gather(1, kept).tolist()
+            for head in (scores.contrastive, scores.iou)
+        )
+        columns = (moments[kept].tolist(), kept_scores.tolist(), *heads)
+        return [_to_moments(*query) for query in zip(*columns, strict=True)]
+
+
+@dataclass(frozen=True)
+class MapScoringRule(ScoringRule):
+    """The rule of 2D-TAN, whose map has one score; its suppression is in float64 (SPEC section 10)."""
+
+    precision = torch.float64
+    joins_windows = True  # one loss has trained all its scores: those of other windows are as good
+
+    def score_moments(self, scores: Tensor, cells: ProposalCells) -> MomentScores:  # type: ignore[override]  # one head
+        """Scores [U, W, M] as the network gives them."""
+        return MomentScores(None, scores, scores)
+
+
+RULES = {"TAN2D": MapScoringRule}  # by MODEL.ARCHITECTURE; ScoringRule for all others
 
 
 def build_scoring_rule(cfg: CfgNode) -> ScoringRule:
     """The rule that a config evaluates by."""
-    test = cfg.TEST
-    return ScoringRule(test.SCORE, test.CONTRASTIVE_SCORE_POW, test.NMS_THRESH, test.CONTRASTIVE_RULE)
+    test, rule = cfg.TEST, RULES.get(cfg.MODEL.ARCHITECTURE, ScoringRule)
+    return rule(test.SCORE, test.CONTRASTIVE_SCORE_POW, test.NMS_THRESH, test.CONTRASTIVE_RULE)
 
 
 def _to_moments(
-    moments: list[list[float]], scores: list[float], contrastive: list[float], iou: list[float]
+    moments: list[list[float]], scores: list[float], contrastive: list[float | None], iou: list[float]
 ) -> tuple[LocalizedMoment, ...]:
     """One query's kept moments; scores of 0 are places that were left empty."""
     columns = zip(moments, scores, contrastive, iou, strict=True)

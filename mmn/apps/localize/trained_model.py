@@ -9,11 +9,12 @@ from yacs.config import CfgNode
 from mmn.config import load_config, load_config_text, override_config, validate
 from mmn.config.defaults import CHOICES
 from mmn.config.validate import input_sizes
+from mmn.data.glove import KEY as GLOVE_KEY
 from mmn.data.tokenizer import PRETRAINED_KEY as TEXT_ENCODER_KEY
-from mmn.data.tokenizer import QueryTokenizer, build_tokenizer
+from mmn.data.tokenizer import QueryTokenizer
 from mmn.engine.feature_recipes import checkpoint_recipe
 from mmn.engine.own_text_encoder import options_of_content
-from mmn.modeling import build_model
+from mmn.engine.tasks import find_task
 from mmn.modeling.dual_encoder import DualEncoder
 from mmn.modeling.mmn import MMN
 from mmn.structures.recipe import FeatureRecipe, TracksRecipe
@@ -90,7 +91,8 @@ def read_checkpoint(
     content = load_checkpoint(place)
     cfg = checkpoint_config(content, path, config, options)
     tokenizer, model = _untrained_parts(cfg, path)
-    load_weights(model, content["model"], path, remedy="give the config it was trained with")
+    weights = find_task(cfg).rename_weights(cfg, content["model"], path)
+    load_weights(model, weights, path, remedy="give the config it was trained with")
     source = f"the checkpoint {path}"
     tracks = checkpoint_recipe(content, source)
     origin = {name: content[name] for name in ORIGIN if name in content}
@@ -132,17 +134,18 @@ def checkpoint_config(
 def _untrained_parts(cfg: CfgNode, path: str) -> tuple[QueryTokenizer, MMN]:
     """Tokenizer and network of a checkpoint's config, without its weights. Raises ConfigError where they cannot be made."""
     validate(cfg, training=False)
-    if cfg.MODEL.ARCHITECTURE != "MMN":
-        raise ConfigError(
-            f"the checkpoint {path} is of MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE!r}: only 'MMN' finds moments of "
-            "whole videos, others are tested by `mmn test`"
-        )
     try:
-        return build_tokenizer(cfg), build_model(cfg, pretrained_text=False)
+        task = find_task(cfg)
+        if task.finds_moments and task.has_training:
+            return task.build_tokenizer(cfg), task.build_model(cfg, False)
     except ConfigError as error:
-        if TEXT_ENCODER_KEY not in str(error):
+        key = next((key for key in (TEXT_ENCODER_KEY, GLOVE_KEY) if key in str(error)), None)
+        if key is None:
             raise
         raise ConfigError(
-            f"the text encoder of the checkpoint {path} cannot be loaded: {error} (in Python by "
-            f"options=['{TEXT_ENCODER_KEY}', FOLDER])"
+            f"the text encoder of the checkpoint {path} cannot be loaded: {error} (in Python by options=['{key}', PATH])"
         ) from error
+    raise ConfigError(
+        f"the checkpoint {path} is of MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE!r}, which does not find moments of whole "
+        "videos: test it by `mmn test`"
+    )

@@ -30,6 +30,7 @@ LOCAL_KEYS = (
     "OUTPUT_DIR",
     "PATHS_CATALOG",
 )
+PUBLISHED = ("MMN", "STVG")  # architectures
 IMAGES = "images"
 UPLOADED = (*NEEDED, CARD_FILE, f"{IMAGES}/*", "onnx/*")
 NUM_PICTURES = 5
@@ -75,6 +76,11 @@ def save_model(
     Raises UserError where the folder cannot be written or the evidence is of another model, and ConfigError where the
     text encoder's files are not there.
     """
+    if cfg.MODEL.ARCHITECTURE not in PUBLISHED:
+        raise ConfigError(
+            f"a model folder holds a text encoder, which MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE} has not: hand on the "
+            "checkpoint, and name the file of its word vectors"
+        )
     evidence = evidence or Evidence()
     folder, encoder = os.path.abspath(folder), cfg.MODEL.MMN.TEXT_ENCODER.PRETRAINED
     files = description_files(encoder, "text encoder", PRETRAINED_KEY)
