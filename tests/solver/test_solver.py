@@ -7,7 +7,16 @@ import torch
 from torch import nn
 
 from mmn.config import get_cfg
-from mmn.solver import build_optimizer, build_scheduler, contrastive_weight, scaled_rates, warmup_factor
+from mmn.solver import (
+    build_optimizer,
+    build_scheduler,
+    contrastive_weight,
+    scaled_rates,
+    step_after_epoch,
+    step_after_evaluation,
+    warmup_factor,
+)
+from mmn.solver.optimizer import build_single_group_optimizer
 
 
 class Model(nn.Module):
@@ -91,3 +100,31 @@ def test_rates_are_put_back_after_an_update_that_failed(cfg):
         assert optimizer.param_groups[0]["lr"] == pytest.approx(0.05)
         raise ZeroDivisionError
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.1, 0.01])
+
+
+@pytest.mark.parametrize(
+    ("sign", "val", "losses", "drops"),
+    [
+        ("released", ("val",), [3.0, 2.0, 1.0, 0.5], 3),  # lowered while the loss falls, an error kept on purpose
+        ("released", ("val",), [1.0, 2.0, 3.0, 4.0], 0),
+        ("fixed", ("val",), [3.0, 2.0, 1.0, 0.5], 0),
+        ("fixed", ("val",), [1.0, 2.0, 3.0, 4.0], 3),
+        ("fixed", (), [1.0, 2.0, 3.0, 4.0], 0),  # without a validation split the rate stays
+    ],
+)
+def test_plateau_follows_the_validation_loss_by_its_sign(cfg, sign, val, losses, drops):
+    cfg.SOLVER.SCHEDULE, cfg.SOLVER.PLATEAU_PATIENCE, cfg.SOLVER.PLATEAU_SIGN = "plateau", 0, sign
+    cfg.DATASETS.VAL = val
+    optimizer = build_optimizer(cfg, Model())
+    scheduler = build_scheduler(cfg, optimizer)
+    for loss in losses:
+        step_after_epoch(scheduler)  # of which it knows nothing
+        step_after_evaluation(cfg, scheduler, loss)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * 0.8**drops)
+
+
+def test_adam_has_its_own_numbers_whatever_those_of_adamw_are(cfg):
+    cfg.SOLVER.OPTIMIZER = "adam"
+    (group,) = build_single_group_optimizer(cfg, Model()).param_groups
+    assert (group["betas"], group["weight_decay"], group["eps"], group["lr"]) == ((0.9, 0.999), 0, 1e-8, 0.1)
+    assert len(group["params"]) == len(list(Model().parameters()))
