@@ -104,7 +104,7 @@ class MomentEncoder:
         return contrastive, iou
 
     def padded_tokens(self, sentences: list[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """What the text encoder takes of sentences, on its device; see `Collator.pad_tokens`."""
+        """Tokens, mask and rows of sentences on the device of the text encoder, see `Collator.pad_tokens`."""
         with self._tokenizer_lock:
             tokens = self.tokenizer(sentences)
         tokens, token_mask, token_rows = (part.to(self.device) for part in self._collator.pad_tokens(tokens))
