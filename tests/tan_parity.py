@@ -143,7 +143,9 @@ def train(golden: TanFixture, model: nn.Module) -> tuple[Tensor, Tensor, dict[st
     evaluations = [[row["step"], row["loss"], rates[row["step"]]] for row in rows if row["kind"] != "train"]
     with torch.no_grad():
         scores = golden.cells.to_map(model.eval()(golden.batch(dtype=dtype)).scores)
-    return (*(torch.tensor(part, dtype=torch.float64) for part in (history, evaluations)), model.state_dict(), scores)
+    history = torch.tensor(history, dtype=torch.float64)
+    evaluations = torch.tensor(evaluations, dtype=torch.float64).reshape(-1, 3)
+    return history, evaluations, model.state_dict(), scores
 
 
 class SentencesInOrder:

@@ -173,7 +173,7 @@ def test_there_are_no_vectors_to_index(localizer):
 
 def test_checkpoint_without_its_word_vectors_says_how_to_name_them(trained, tmp_path):
     options = ["MODEL.TAN2D.TEXT.GLOVE", str(tmp_path / "nowhere.txt")]
-    with pytest.raises(ConfigError, match=r"in Python by options=\['MODEL.TAN2D.TEXT.GLOVE', PATH\]"):
+    with pytest.raises(ConfigError, match=r"in Python by options=\['MODEL.TAN2D.TEXT.GLOVE', FILE\]"):
         MomentLocalizer.from_checkpoint(trained[0] / "pool_model_best.pth", options=options)
 
 

@@ -22,6 +22,8 @@ from mmn.utils.checkpoint import find_checkpoint, load_checkpoint, load_weights
 from mmn.utils.errors import CheckpointError, ConfigError
 from mmn.utils.model_folder import ORIGIN
 
+TEXT_KEYS = {TEXT_ENCODER_KEY: "FOLDER", GLOVE_KEY: "FILE"}  # where what reads sentences lies, and what that is
+
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
@@ -139,11 +141,12 @@ def _untrained_parts(cfg: CfgNode, path: str) -> tuple[QueryTokenizer, MMN]:
         if task.finds_moments and task.has_training:
             return task.build_tokenizer(cfg), task.build_model(cfg, False)
     except ConfigError as error:
-        key = next((key for key in (TEXT_ENCODER_KEY, GLOVE_KEY) if key in str(error)), None)
+        key = next((key for key in TEXT_KEYS if key in str(error)), None)
         if key is None:
             raise
         raise ConfigError(
-            f"the text encoder of the checkpoint {path} cannot be loaded: {error} (in Python by options=['{key}', PATH])"
+            f"the text encoder of the checkpoint {path} cannot be loaded: {error} (in Python by "
+            f"options=['{key}', {TEXT_KEYS[key]}])"
         ) from error
     raise ConfigError(
         f"the checkpoint {path} is of MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE!r}, which does not find moments of whole "
