@@ -96,7 +96,8 @@ class MomentLocalizer:
         """The model of a checkpoint, of a model folder, or of a name on the Hugging Face hub.
 
         Args:
-            path: a file, a folder, or `user/model`, with `@revision` or without.
+            path: a file, a folder, or `user/model`, with `@revision` or without; or "zero-shot:NAME", see `zero_shot`, with
+                which only device and options go.
             config: yaml file, or config, that the model was trained with; by default the one that the checkpoint carries.
             device: place of the model; by default a GPU where there is one, else the CPU.
             options: KEY, value, KEY, value, ... over the config, e.g. where the text encoder lies on this machine.
@@ -105,7 +106,15 @@ class MomentLocalizer:
             CheckpointError: no such file, damaged, without a config, or not of this config.
             ConfigError: a config or option that cannot be, a text encoder that is not there, a device that is not there.
         """
-        return cls.from_trained(read_checkpoint(path, config, options), device, extractor, backbone_weights)
+        name = name_in_address(path)
+        if name is None:
+            return cls.from_trained(read_checkpoint(path, config, options), device, extractor, backbone_weights)
+        if config is not None or extractor is not None or backbone_weights is not None:
+            raise ConfigError(
+                f"the dual encoder {name} makes its features itself: leave out config, extractor and backbone_weights "
+                "(--config-file, --backbone, --recipe and --backbone-weights on the command line)"
+            )
+        return cls.zero_shot(name, device, options)
 
     @classmethod
     def zero_shot(

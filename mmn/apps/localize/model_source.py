@@ -8,7 +8,7 @@ import transformers
 
 from mmn.apps.extraction.extractor import FeatureExtractor
 from mmn.apps.localize.localizer import MomentLocalizer
-from mmn.apps.localize.zero_shot import name_in_address
+from mmn.apps.localize.zero_shot import DEFAULT_DUAL_ENCODER, name_in_address, zero_shot_address
 from mmn.structures.recipe import FeatureRecipe
 from mmn.utils import comm
 from mmn.utils.errors import ConfigError, DataError
@@ -45,16 +45,16 @@ def load_localizer(source: ModelSource, device: torch.device | None = None) -> M
     """
     setup_logger(None, comm.get_rank())
     transformers.logging.disable_progress_bar()
-    name = name_in_address(source.ckpt)
-    if name is not None:
-        return _load_zero_shot(name, source, device)
+    if name := name_in_address(source.ckpt):
+        _say_zero_shot(name, source)
     if source.backbone and source.recipe_file:
         raise ConfigError("--backbone and --recipe both say how features are made: give one of them")
     recipe = read_recipe(source.recipe_file) if source.recipe_file else None
     if source.recipe_file and recipe is None:
         raise DataError(f"{source.recipe_file} does not say how its features were made: give --backbone instead")
+    ckpt = source.ckpt or zero_shot_address(DEFAULT_DUAL_ENCODER)
     localizer = MomentLocalizer.from_checkpoint(
-        source.ckpt, source.config_file, device, source.options, backbone_weights=source.backbone_weights
+        ckpt, source.config_file, device, source.options, backbone_weights=source.backbone_weights
     )
     weights, device = source.backbone_weights, localizer.device
     if recipe is not None:
@@ -64,16 +64,15 @@ def load_localizer(source: ModelSource, device: torch.device | None = None) -> M
     return localizer
 
 
-def _load_zero_shot(name: str, source: ModelSource, device: torch.device | None) -> MomentLocalizer:
-    """A dual encoder, and a line that says what it is. Raises ConfigError for what goes with checkpoints alone."""
-    if source.config_file or source.backbone or source.recipe_file or source.backbone_weights:
+def _say_zero_shot(name: str, source: ModelSource) -> None:
+    """A log line about a dual encoder. Raises ConfigError for flags that go with checkpoints alone."""
+    if source.backbone or source.recipe_file:
         raise ConfigError(
-            f"the dual encoder {name} makes its features itself: leave out --config-file, --backbone, --recipe and "
-            "--backbone-weights, or give a checkpoint by --ckpt"
+            f"the dual encoder {name} makes its features itself: leave out --backbone and --recipe, or give a checkpoint "
+            "by --ckpt"
         )
     chosen = "as asked" if source.ckpt else "since no --ckpt is given"
     get_logger().info("moments by %s, %s: a dual encoder that was never trained to find moments", name, chosen)
-    return MomentLocalizer.zero_shot(name, device, source.options)
 
 
 def read_recipe(path: str) -> FeatureRecipe | None:

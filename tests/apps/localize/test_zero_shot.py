@@ -106,8 +106,9 @@ def test_address_loads_the_same_model_and_says_that_it_was_not_trained_for_this(
 
 
 def test_flags_of_checkpoints_are_refused_with_a_dual_encoder(dual):
-    with pytest.raises(ConfigError, match="makes its features itself: leave out"):
-        load_localizer(ModelSource(zero_shot_address(dual[0]), backbone="clip"))
+    for flags in ({"backbone": "clip"}, {"backbone_weights": "w"}, {"config_file": "zero_shot"}):
+        with pytest.raises(ConfigError, match="makes its features itself: leave out"):
+            load_localizer(ModelSource(zero_shot_address(dual[0]), **flags))
 
 
 def test_a_text_encoder_alone_is_no_dual_encoder(dataset_root):

@@ -78,7 +78,9 @@ def test_a_search_of_all_videos_keeps_to_its_options(localizer, place):
     assert sorted(moment.video for moment in few.moments) == sorted(DURATIONS)
 
 
-def test_the_index_remembers_its_dual_encoder(place):
+def test_the_index_remembers_its_dual_encoder(place, localizer):
+    with MomentIndex.open(place, localizer.path) as index:
+        assert index.search(SENTENCES[0])[0].moments
     with open_index(place, options=["MODEL.DEVICE", "cpu"]) as index:
         assert index.search(SENTENCES[0])[0].moments
 
