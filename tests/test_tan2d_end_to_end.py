@@ -13,6 +13,7 @@ from tiny import DIM, TAN2D_CONFIG, tiny_config, tiny_options
 
 from mmn.apps.benchmark.chaos import differing
 from mmn.apps.localize.localizer import MomentLocalizer
+from mmn.apps.probes.shuffled_controls import ShuffledSentences, ShuffledVideos, run_controls
 from mmn.apps.visual.picture_report import QueryChoice, write_report
 from mmn.config import load_config
 from mmn.engine import run
@@ -98,6 +99,18 @@ def test_sweep_of_suppression(dataset_root, trained, capsys):
     cfg = tiny_config(dataset_root, trained[0], config=TAN2D_CONFIG)
     run.sweep(cfg, CPU, ["TEST.NMS_THRESH=0.3,0.5"])
     assert "mIoU" in capsys.readouterr().out
+
+
+def test_controls_shuffle_whole_videos_and_every_sentence(dataset_root, trained, evaluations):
+    cfg = tiny_config(dataset_root, trained[0], config=TAN2D_CONFIG)
+    dataset = TAN2D_TASK.build_dataset(cfg, run.Splits(cfg).find("synthetic_test"), TAN2D_TASK.build_tokenizer(cfg))
+    for sample, own in zip(ShuffledVideos(dataset, 0), dataset, strict=False):
+        assert not np.array_equal(sample.clips, own.clips) and sample.tokens[0] is own.tokens[0]
+    sources = ShuffledSentences(dataset, 0).source
+    videos = [dataset.video_number(number) for number in range(len(dataset))]
+    assert all(videos[source] != video for source, video in zip(sources, videos, strict=True))
+    metrics = run_controls(cfg, CPU, None)["synthetic_test"]["as it is"]
+    assert {name: f"{100 * value:.2f}" for name, value in metrics.items()} == values_of(evaluations[0][0])
 
 
 def test_evaluations_by_steps_drift_into_the_epochs(trained):

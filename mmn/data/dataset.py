@@ -81,9 +81,17 @@ class MomentDataset(Dataset):
         return len(self.videos)
 
     def __getitem__(self, index: int) -> VideoSample:
-        video = self.videos[index]
-        first, stop = self.first_sentence[index : index + 2]
-        return VideoSample(self.clips(index), self.tokens[first:stop], video, int(first))
+        sentences = self.sentence_numbers(index)
+        tokens = self.tokens[sentences.start : sentences.stop]
+        return VideoSample(self.clips(index), tokens, self.videos[index], sentences.start)
+
+    def video_number(self, index: int) -> int:
+        """The video of a sample."""
+        return index
+
+    def sentence_numbers(self, index: int) -> range:
+        """The sentences of a sample, by their positions in annotation order."""
+        return range(*self.first_sentence[index : index + 2].tolist())
 
     def clips(self, index: int) -> np.ndarray:
         """The resampled features [P, D] float32 of one video."""

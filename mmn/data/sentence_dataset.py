@@ -19,11 +19,17 @@ class SentenceDataset(MomentDataset):
 
     def __getitem__(self, index: int) -> VideoSample:
         """The sample of one sentence alone."""
-        number = int(np.searchsorted(self.first_sentence, index, side="right")) - 1
+        number = self.video_number(index)
         video, place = self.videos[number], index - int(self.first_sentence[number])
         own = slice(place, place + 1)
         annotation = replace(video, sentences=video.sentences[own], windows=video.windows[own], qids=None)
         return VideoSample(self.clips(number), self.tokens[index : index + 1], annotation, index)
+
+    def video_number(self, index: int) -> int:
+        return int(np.searchsorted(self.first_sentence, index, side="right")) - 1
+
+    def sentence_numbers(self, index: int) -> range:
+        return range(index, index + 1)
 
 
 class SentenceCollator(Collator):

@@ -28,9 +28,9 @@ class ShuffledVideos(Dataset):
 
     def __init__(self, dataset: MomentDataset, seed: int):
         self.dataset = dataset
-        if len(dataset) < 2:
+        if len(dataset.videos) < 2:
             raise DataError(f"the split {dataset.name} has a single video: there is nothing to shuffle it with")
-        order = np.random.default_rng(seed).permutation(len(dataset))
+        order = np.random.default_rng(seed).permutation(len(dataset.videos))
         self.source = np.empty_like(order)
         self.source[order] = np.roll(order, 1)  # around one circle, so that none keeps its own
 
@@ -38,7 +38,8 @@ class ShuffledVideos(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> VideoSample:
-        return replace(self.dataset[index], clips=self.dataset.clips(int(self.source[index])))
+        source = int(self.source[self.dataset.video_number(index)])
+        return replace(self.dataset[index], clips=self.dataset.clips(source))
 
 
 class ShuffledSentences(Dataset):
@@ -68,8 +69,8 @@ class ShuffledSentences(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> VideoSample:
-        first, stop = self.dataset.first_sentence[index : index + 2]
-        return replace(self.dataset[index], tokens=[self.dataset.tokens[number] for number in self.source[first:stop]])
+        numbers = self.source[self.dataset.sentence_numbers(index)]
+        return replace(self.dataset[index], tokens=[self.dataset.tokens[number] for number in numbers])
 
 
 CONTROLS: dict[str, Callable[[MomentDataset, int], Dataset]] = {
