@@ -77,6 +77,15 @@ def test_metrics_file_of_the_test_is_that_of_the_dump(trained, tmp_path):
     assert "IoU >= threshold" in printed
 
 
+def test_annotations_without_what_the_metrics_need_are_refused_before_anything_is_predicted(trained):
+    _, options, _, _ = trained
+    asked = ["--metrics", "qvhighlights", *options, "DATASETS.TEST", "('synthetic_test',)"]
+    done = launch(1, "test_net.py", "--config-file", SYNTHETIC_CONFIG, *asked)
+    assert done.returncode == 2
+    assert "JSON lines are expected" in done.stderr
+    assert not done.stdout
+
+
 def test_other_metrics_are_had_by_name(trained, tmp_path):
     _, options, dump, _ = trained
     out = str(tmp_path / "detr.json")

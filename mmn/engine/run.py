@@ -309,6 +309,8 @@ def _test_split(
                 f"--metrics {metrics} is for moments, not for MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE}"
             )
         ranker.keeps_clip_scores = kind.needs_clip_scores
+        if dataset.has_truth:
+            kind.check(split.entry.annotation)
     start = time.perf_counter()
     if files.maps is None:
         predictions = predict(model, loader, ranker, device)

@@ -57,6 +57,12 @@ def official_metrics(lines: Sequence[QueryLine], path: str, truth_path: str) -> 
     return _metrics_of(lines, path, truth, truth_path)
 
 
+def check_truth(truth_path: str) -> None:
+    """Raise DataError, naming the line, where an annotation file lacks what the official metrics need."""
+    for line in read_query_lines(truth_path, "annotation file", "the official metrics need that of QVHighlights"):
+        _truth(line)
+
+
 def detr_metrics(lines: Sequence[QueryLine], path: str, truth_path: str | None = None) -> dict[str, dict]:
     """R1 at IoU 0.5 and 0.7, and mAP, of the moments of any dataset, as `brief`; see `score_detr_file`."""
     truth = lines if truth_path is None else read_query_lines(truth_path, "annotation file", "name that of the split")
