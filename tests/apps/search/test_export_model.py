@@ -14,7 +14,7 @@ from tiny import tiny_config, tiny_options
 
 from golden_fixture import POOL_FIXTURES, GoldenFixture
 from mmn import MomentIndex, MomentLocalizer
-from mmn.apps.publish.save import Evidence
+from mmn.apps.publish.save import Evidence, save_model
 from mmn.apps.search.build_index import build_index
 from mmn.apps.search.confidence import fit_calibration
 from mmn.apps.search.export_model import export_model
@@ -74,6 +74,12 @@ def test_facts_stay_with_a_model_that_is_handed_on_again(checkpoint, tested, tmp
     MomentLocalizer.from_pretrained(tmp_path / "one", device="cpu").save_pretrained(tmp_path / "two")
     one, two = ((tmp_path / name / "README.md").read_text() for name in ("one", "two"))
     assert two == re.sub(r"\bone\b(?! or)", "two", one)
+
+
+def test_model_of_another_architecture_is_refused_before_anything_is_written(stvg_cfg, tmp_path):
+    with pytest.raises(ConfigError, match="MODEL.ARCHITECTURE STVG cannot be written as a folder"):
+        save_model(tmp_path / "out", stvg_cfg, {})
+    assert not (tmp_path / "out").exists()
 
 
 def test_metrics_of_other_weights_are_refused(tested, dataset_root, tmp_path):
