@@ -82,11 +82,6 @@ def save_model(
             "checkpoint, and name the file of its word vectors"
         )
     evidence = evidence or Evidence()
-    if cfg.MODEL.ARCHITECTURE != "MMN":
-        raise ConfigError(
-            f"a model of MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE} cannot be written as a folder, which has no place for "
-            "its words: hand on its checkpoint, or a file by --out FILE.safetensors"
-        )
     folder, encoder = os.path.abspath(folder), cfg.MODEL.MMN.TEXT_ENCODER.PRETRAINED
     files = description_files(encoder, "text encoder", PRETRAINED_KEY)
     content = {**content, "config": public_config(cfg).dump()}

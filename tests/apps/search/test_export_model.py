@@ -76,9 +76,10 @@ def test_facts_stay_with_a_model_that_is_handed_on_again(checkpoint, tested, tmp
     assert two == re.sub(r"\bone\b(?! or)", "two", one)
 
 
-def test_model_of_another_architecture_is_refused_before_anything_is_written(stvg_cfg, tmp_path):
-    with pytest.raises(ConfigError, match="MODEL.ARCHITECTURE STVG cannot be written as a folder"):
-        save_model(tmp_path / "out", stvg_cfg, {})
+def test_model_of_another_architecture_is_refused_before_anything_is_written(tiny_cfg, tmp_path):
+    tiny_cfg.MODEL.ARCHITECTURE = "TAN2D"
+    with pytest.raises(ConfigError, match="a text encoder, which MODEL.ARCHITECTURE TAN2D has not"):
+        save_model(tmp_path / "out", tiny_cfg, {})
     assert not (tmp_path / "out").exists()
 
 
