@@ -230,3 +230,14 @@ def test_third_party_weights_need_the_map_as_its_program_has_it():
     path = str(GOLDEN / "tan" / "thirdparty" / "checkpoint.pth")
     with pytest.raises(CheckpointError, match="set MODEL.TAN2D.MASK_FUSION False"):
         official_names(load_checkpoint(path)["model"], path, masked=True)
+
+
+@each_official_fixture
+def test_bare_weights_in_the_old_format_load_as_they_are(golden, tmp_path):
+    """The form of the official `.pkl` files."""
+    path = str(tmp_path / "weights.pkl")
+    weights = golden.model().state_dict()
+    torch.save(weights, path, _use_new_zipfile_serialization=False)
+    loaded = official_names(load_checkpoint(path)["model"], path, masked=True)
+    assert all(torch.equal(loaded[key], value) for key, value in weights.items())
+    assert loaded.keys() == weights.keys()
