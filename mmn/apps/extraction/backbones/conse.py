@@ -19,9 +19,6 @@ from mmn.apps.extraction.backbone_weights import Weights
 from mmn.apps.extraction.backbones.backbone import BACKBONES, Backbone
 from mmn.apps.extraction.frame_transform import FrameTransform
 from mmn.apps.extraction.usual_sampling import USUAL
-from mmn.data.collate import Collator
-from mmn.data.tokenizer import QueryTokenizer
-from mmn.modeling.text_encoder import OWN, SentencePooling, load_encoder
 from mmn.utils.errors import CheckpointError, UserError
 from mmn.utils.text_files import parse_json, read_text
 
@@ -68,6 +65,10 @@ def class_names() -> list[str]:
 @torch.no_grad()
 def embed_sentences(folder: str, sentences: list[str]) -> Tensor:
     """The own vectors of sentences by the encoder in a folder, [S, size] float32."""
+    from mmn.data.collate import Collator
+    from mmn.data.tokenizer import QueryTokenizer
+    from mmn.modeling.text_encoder import OWN, SentencePooling, load_encoder
+
     tokenizer = QueryTokenizer(folder)
     tokens, token_mask, rows = Collator(tokenizer.pad_id).pad_tokens(tokenizer(sentences))
     encoder, _ = load_encoder(folder, with_weights=True, pooling=OWN)

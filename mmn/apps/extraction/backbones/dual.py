@@ -9,7 +9,6 @@ from mmn.apps.extraction.backbone_weights import Weights
 from mmn.apps.extraction.backbones.backbone import BACKBONES, Backbone
 from mmn.apps.extraction.frame_transform import FrameTransform
 from mmn.apps.extraction.usual_sampling import USUAL
-from mmn.modeling.sentence_towers import features_of, keep_half
 from mmn.utils.errors import ConfigError
 from mmn.utils.pretrained import load_pretrained, read_pretrained_json
 from mmn.utils.torchvision import explains_torchvision
@@ -28,12 +27,14 @@ class DualBackbone(Backbone):
     library = "transformers"
 
     def __init__(self, weights: Weights, layer: str):
+        from mmn.modeling.sentence_towers import features_of, keep_half
+
         super().__init__(weights, layer)
         if weights.seed is not None:
             raise ConfigError(
                 "the backbone dual has no architecture of its own for random weights: give a model's name"
             )
-        self.model = keep_half(_load(weights.text), "image")
+        self.model, self._features_of = keep_half(_load(weights.text), "image"), features_of
         self.transform = read_transform(weights.text)
         with torch.no_grad():
             try:
@@ -45,7 +46,7 @@ class DualBackbone(Backbone):
                 ) from error
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return features_of(self.model.get_image_features(pixel_values=inputs))
+        return self._features_of(self.model.get_image_features(pixel_values=inputs))
 
 
 @explains_torchvision()
