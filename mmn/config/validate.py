@@ -17,6 +17,10 @@ def validate(cfg: CfgNode, world_size: int = 1, training: bool = True) -> None:
     """
     _validate_choices(cfg)
     _validate_shapes(cfg)
+    _require(
+        cfg.MODEL.MMN.PREDICTOR.KEPT_MB >= 0,
+        f"MODEL.MMN.PREDICTOR.KEPT_MB is {cfg.MODEL.MMN.PREDICTOR.KEPT_MB}: it must be 0 or more",
+    )
     _validate_losses(cfg)
     _validate_factors(cfg)
     _validate_solver(cfg)

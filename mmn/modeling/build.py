@@ -102,6 +102,7 @@ def build_proposal_conv(cfg: CfgNode, cells: ProposalCells) -> nn.Module:
         channels_last=predictor.CHANNELS_LAST,
         batch_norm=predictor.BATCH_NORM,
         shared_heads=cfg.MODEL.MMN.SHARED_HEADS,
+        kept_mb=predictor.KEPT_MB,
     )
 
 
@@ -163,6 +164,7 @@ def build_tan2d(cfg: CfgNode, pretrained_text: bool = True) -> TAN2D:
             predictor.IMPL,
             predictor.CHECKPOINT_ACTIVATIONS,
             predictor.CHANNELS_LAST,
+            kept_mb=predictor.KEPT_MB,
         ),
         predictor.HIDDEN_SIZE,
     )

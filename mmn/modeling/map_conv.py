@@ -66,6 +66,7 @@ class MapConv(nn.Module):
         impl: "dense", "fast" or "auto", see MODEL.MMN.PREDICTOR.IMPL.
         checkpoint_activations, channels_last: for the dense form, see the keys of these names.
         batch_norm: see MODEL.MMN.PREDICTOR.BATCH_NORM; None for a stack that normalises nothing.
+        kept_mb: for the fast form, see MODEL.MMN.PREDICTOR.KEPT_MB.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class MapConv(nn.Module):
         checkpoint_activations: bool = False,
         channels_last: bool = False,
         batch_norm: str | None = None,
+        kept_mb: float = 250,
     ):
         super().__init__()
         self.cells = cells
@@ -86,6 +88,7 @@ class MapConv(nn.Module):
         self.impl = impl
         self.checkpoint_activations = checkpoint_activations
         self.channels_last = channels_last
+        self.kept_mb = kept_mb
         # The order of the modules is the order of the parameters in released optimizer states.
         norms = [BATCH_NORMS[batch_norm](hidden_size) for _ in range(num_layers)] if batch_norm else []
         self.bn = nn.ModuleList(norms)
@@ -121,7 +124,7 @@ class MapConv(nn.Module):
     def fast_stack(self) -> FastStack:
         """The fast form, made when it is first needed."""
         weights = [getattr(self, f"window_weight_{layer}") for layer in range(self.num_layers)]
-        return FastStack(self.cells.mask, weights, self.convs[0].kernel_size[0])
+        return FastStack(self.cells.mask, weights, self.convs[0].kernel_size[0], self.kept_mb)
 
     def uses_fast(self, packed: Tensor) -> bool:
         """Tell whether `features` takes the fast form for this input, zero outside the valid cells."""

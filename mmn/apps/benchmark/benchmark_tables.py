@@ -17,6 +17,7 @@ from mmn.apps.benchmark.batch_sizes import SETTINGS
 from mmn.apps.benchmark.feature_formats import format_rates, measure_formats
 from mmn.apps.benchmark.forms import Component, Workload
 from mmn.apps.benchmark.gpu import print_gpu_table
+from mmn.apps.benchmark.index_build import print_builds
 from mmn.apps.benchmark.measure import Timing, peak_memory_of, register_packed_linear, time_component
 from mmn.apps.benchmark.settings import measured_config
 from mmn.apps.benchmark.waiting import measure_waiting
@@ -52,7 +53,7 @@ def run_benchmark(
 
     Args:
         repeats: turns per component. options: further KEY VALUE pairs. json_path: where all figures go.
-        with_data: whether to measure the construction of a dataset, and waiting for data, too.
+        with_data: whether to measure the construction of a dataset, waiting for data and the build of an index, too.
         names: components to measure on the CPU, then without memory; () is all.
     """
     reuse_freed_memory()
@@ -67,6 +68,8 @@ def run_benchmark(
                 results["cpu"][f"{name} {mode}"] = measure_cpu(name, mode, repeats, encoder, options, names)
         if with_data and "train" in modes:
             results["waiting"] = report_waiting(settings, encoder, options)
+        if with_data and "eval" in modes:
+            results["index"] = print_builds(settings, repeats)
         if torch.cuda.is_available():
             results["gpu"] = print_gpu_table(settings, encoder, options, torch.device("cuda"))
         else:

@@ -10,7 +10,7 @@ import logging
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import h5py
 import numpy as np
@@ -39,10 +39,20 @@ def main() -> None:
     args = parser.parse_args()
     reuse_freed_memory()
     get_logger().setLevel(logging.WARNING)
-    rows = [list(COLUMNS)]
-    for name in args.settings:
-        rows.append(measure(name, args.videos or VIDEOS[name], args.repeats, BuildSettings(prune=args.prune)))
-    print(AsciiTable(rows).table)
+    print_builds(args.settings, args.repeats, args.videos, BuildSettings(prune=args.prune))
+
+
+def print_builds(
+    names: Sequence[str], repeats: int, num_videos: int | None = None, settings: BuildSettings | None = None
+) -> dict[str, dict[str, str]]:
+    """Measure the build of an index by the model of each setting; returns what it prints, by setting and column.
+
+    Args:
+        num_videos: by default those of VIDEOS.
+    """
+    rows = [measure(name, num_videos or VIDEOS[name], repeats, settings or BuildSettings()) for name in names]
+    print(AsciiTable([list(COLUMNS), *rows], " build of an index ").table, flush=True)
+    return {row[0]: dict(zip(COLUMNS[1:], row[1:], strict=True)) for row in rows}
 
 
 def measure(name: str, num_videos: int, repeats: int, settings: BuildSettings) -> list[str]:

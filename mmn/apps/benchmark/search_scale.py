@@ -90,6 +90,7 @@ def search(args: argparse.Namespace) -> dict:
     found = {}
     began = time.perf_counter()
     with open_store(args.place) as index:
+        index.prewarm()
         found["open s"] = time.perf_counter() - began
         some = MomentFilter(videos=[f"video{number}" for number in range(NUM_FILTER_VIDEOS)])
         cases = {

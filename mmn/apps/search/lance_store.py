@@ -98,6 +98,11 @@ class LanceStore(RowStore):
         self.info = read_folder_info(self.place)[1]
         super().refresh()
 
+    def prewarm(self) -> None:
+        if groups := self.num_groups:
+            with _reading(self.place):
+                self._moments.prewarm_index(f"{GROUPS}{groups}")
+
     def close(self) -> None:
         self._list = VideoList({})
 

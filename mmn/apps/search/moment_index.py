@@ -51,6 +51,7 @@ class MomentIndex:
     def __init__(self, engine: VectorStore, localizer: MomentLocalizer):
         self.identity = model_identity(localizer.encoder)
         check_model(engine, localizer, self.identity)
+        engine.prewarm()
         self.store = engine
         self.localizer = localizer
         self._refresh_lock = threading.Lock()

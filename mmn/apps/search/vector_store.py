@@ -69,6 +69,9 @@ class VectorStore(ABC):
     def use_device(self, device: torch.device | str) -> None:  # noqa: B027, most stores have nothing to do
         """Search on a device, where the store is one that computes by torch; others have no use for it."""
 
+    def prewarm(self) -> None:  # noqa: B027, most stores have nothing to do
+        """Read what every search needs, so that the first ones wait for no disk."""
+
     @abstractmethod
     def close(self) -> None:
         """Let go of files and connections. The store is not used afterwards."""

@@ -1,4 +1,4 @@
-"""Estimated cost of a layer, fast and dense: picks its algorithm, and between the fast and the dense form.
+"""Estimated cost of a layer, fast and dense: for `weight_memory` to pick algorithms, and between fast and dense.
 
 The estimate counts the arithmetic of the channel products, that of the transforms, the memory traffic of transformed
 weights, and calls. Only the ratios of the `RATES` matter. They were fitted on two cores of an AMD EPYC (Zen 4,
@@ -18,6 +18,7 @@ wall-clock ratios vary more), N = clips, k = kernel, L = layers, B = batch, C = 
 """
 
 from collections.abc import Sequence
+from enum import Enum
 from functools import cache
 from typing import NamedTuple
 
@@ -44,8 +45,18 @@ NARROW = 16
 
 RATES = Rates()
 
-PASSES = {False: 1, True: 3}
-"""Times a layer's products are computed, by training: forward, gradient of the input, gradient of the weight."""
+
+class Use(Enum):
+    """Uses of a layer, which differ in what is computed for every batch."""
+
+    TRAINING = "training"  # gradients, too; the weights are transformed in every pass
+    STREAMED = "streamed"  # inference that transforms the weights for every batch
+    KEPT = "kept"  # inference by weights that were transformed once and for all
+
+    @property
+    def passes(self) -> int:
+        """Times a layer's products are computed: forward, gradient of the input, gradient of the weight."""
+        return 3 if self is Use.TRAINING else 1
 
 
 @cache
@@ -58,33 +69,33 @@ def candidates(kernel_size: int) -> tuple[ToomCook, ...]:
 
 
 def best_algorithm(
-    layer: LayerCells, kernel_size: int, channels: Sequence[int], batch: int, training: bool
+    layer: LayerCells, kernel_size: int, channels: Sequence[int], batch: int, use: Use
 ) -> tuple[ToomCook, float]:
     """The candidate with the lowest estimate for a layer, and its estimate. `channels`: (C_out, C_in)."""
     costs = [
-        (fast_cost(layer.num_tiles(algorithm.tile_size), algorithm, channels, batch, training), order)
+        (fast_cost(layer.num_tiles(algorithm.tile_size), algorithm, channels, batch, use), order)
         for order, algorithm in enumerate(candidates(kernel_size))
     ]
     cost, order = min(costs)
     return candidates(kernel_size)[order], cost
 
 
-def fast_cost(num_tiles: int, algorithm: ToomCook, channels: Sequence[int], batch: int, training: bool) -> float:
+def fast_cost(num_tiles: int, algorithm: ToomCook, channels: Sequence[int], batch: int, use: Use) -> float:
     """Estimated seconds of one layer with `num_tiles` tiles."""
-    (channels_out, channels_in), rows = channels, num_tiles * batch
-    passes, pairs = PASSES[training], channels_out * channels_in
+    (channels_out, channels_in), rows, passes = channels, num_tiles * batch, use.passes
+    pairs = channels_out * channels_in
     products = 2 * algorithm.num_products * rows * pairs * passes
     # In training: inputs forward, again for the gradient of the weight, their own gradient; outputs and gradients.
     per_input, per_output, per_weight = transform_operations(algorithm)
-    transforms = rows * (channels_in * per_input * passes + channels_out * per_output * (2 if training else 1))
-    if training:
+    transforms = rows * (channels_in * per_input * passes + channels_out * per_output * (1 if passes == 1 else 2))
+    if use is not Use.KEPT:
         transforms += pairs * per_weight * passes
     # Many small tensor operations per block and column; a call per product where oneDNN multiplies.
     calls = 6 * len(algorithm.blocks) + 2 * len(algorithm.input_transform) + 20
     if pairs >= MIN_WEIGHTS:
         calls += algorithm.num_products
-    # Transformed weights are read once in inference, and written and read again in every pass of training.
-    weight_bytes = 4 * algorithm.num_products * pairs * (2 * passes if training else 1)
+    # Kept weights are read once; others are written and read again in every pass.
+    weight_bytes = 4 * algorithm.num_products * pairs * (1 if use is Use.KEPT else 2 * passes)
     return (
         products / RATES.products
         + transforms / RATES.transforms
@@ -110,8 +121,8 @@ def _operations(first: Tensor, side: int, second: Sequence[Tensor]) -> int:
     return 2 * (first.numel() * side + sum(matrix.numel() for matrix in second))
 
 
-def dense_cost(layer: LayerCells, kernel_size: int, channels: Sequence[int], batch: int, training: bool) -> float:
+def dense_cost(layer: LayerCells, kernel_size: int, channels: Sequence[int], batch: int, use: Use) -> float:
     """Estimated seconds of one layer as a convolution over the whole map."""
     operations = 2 * layer.map_size * batch * channels[0] * channels[1] * kernel_size**2
     rate = RATES.dense * min(channels) / (min(channels) + NARROW)
-    return operations * PASSES[training] / rate
+    return operations * use.passes / rate

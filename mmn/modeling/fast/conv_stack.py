@@ -1,8 +1,8 @@
 """The convolution stack of `MapConv` on packed cells: same parameters, same results, less work.
 
 Three savings over the dense form, all exact up to rounding: cells that cannot matter are skipped (`cell_tiling.py`), the
-convolutions take fewer multiplications (`toom_cook.py`), and where no gradient is wanted the batch norm is folded into
-weights that are transformed once and kept.
+convolutions take fewer multiplications (`toom_cook.py`), and where no gradient is wanted transformed weights are kept, as
+many as a limit of memory allows (`weight_memory.py`).
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmn.modeling.fast.cell_tiling import LayerTiling
-from mmn.modeling.fast.conv_cost import best_algorithm, dense_cost
+from mmn.modeling.fast.conv_cost import Use, best_algorithm, dense_cost
 from mmn.modeling.fast.fingerprint import fingerprint, same_state
 from mmn.modeling.fast.layer_cells import LayerCells, needed_cells, valid_cells
 from mmn.modeling.fast.packed_batch_norm import folded_norm, norm_relu_weight, uses_batch_statistics
-from mmn.modeling.fast.packed_conv import LayerPlan, PackedConv, TransformedWeights, forward_products, without_autocast
+from mmn.modeling.fast.packed_conv import (
+    LayerPlan,
+    PackedConv,
+    StreamedWeights,
+    TransformedWeights,
+    WeightsOf,
+    forward_products,
+    without_autocast,
+)
+from mmn.modeling.fast.toom_cook import ToomCook
+from mmn.modeling.fast.weight_memory import LayerChoice, choose_layers
 
 NOMINAL_EVAL_BATCH = 4
 """Videos for which inference picks its form and algorithms. Were they picked for the batch at hand, results would depend
@@ -25,11 +35,16 @@ on its size, in their last digits."""
 
 
 class FoldedLayer(NamedTuple):
-    """A layer ready for inference: batch norm folded in, weights transformed (and packed where oneDNN is there)."""
+    """A layer ready for inference: batch norm as scale and shift [C], transformed weights where they are kept."""
 
     plan: LayerPlan
-    weights: TransformedWeights
+    weights: TransformedWeights | None
+    scale: Tensor
     shift: Tensor
+
+    def weights_of(self, conv: nn.Conv2d, dtype: torch.dtype) -> WeightsOf:
+        """The transformed weights of its convolution, kept or made as they are needed."""
+        return self.weights or StreamedWeights(conv.weight.detach().to(dtype), self.plan.algorithm)
 
 
 class FastStack:
@@ -44,11 +59,12 @@ class FastStack:
         mask: [N, N] bool, the valid cells of the proposal map.
         window_weights: w of every layer, as `map_conv.window_weights` gives them.
         kernel_size: k, odd.
+        kept_mb: see MODEL.MMN.PREDICTOR.KEPT_MB.
     """
 
-    def __init__(self, mask: Tensor, window_weights: Sequence[Tensor], kernel_size: int):
+    def __init__(self, mask: Tensor, window_weights: Sequence[Tensor], kernel_size: int, kept_mb: float = 250):
         mask, window_weights = mask.cpu(), [weight.cpu().float() for weight in window_weights]
-        self.kernel_size = kernel_size
+        self.kernel_size, self.kept_mb = kernel_size, kept_mb
         self.valid = valid_cells(mask, window_weights, kernel_size)
         self.needed = needed_cells(mask, window_weights, kernel_size)
         last = self.valid[-1].outputs
@@ -60,12 +76,13 @@ class FastStack:
         self._plans: dict[tuple, LayerPlan] = {}
         self._window_weights: dict[tuple, Tensor] = {}
         self._wanted: dict[torch.device, Tensor] = {}
+        self._choices: dict[tuple, tuple[LayerChoice, ...]] = {}
         self._folded: list[FoldedLayer] = []
         self._fingerprint: list[tuple] = []
 
     def __getstate__(self) -> dict:
         """Copies and pickles leave the derived things behind."""
-        kept = ("kernel_size", "valid", "needed", "wanted")
+        kept = ("kernel_size", "kept_mb", "valid", "needed", "wanted")
         return {name: getattr(self, name) for name in kept}
 
     def __setstate__(self, state: dict) -> None:
@@ -97,7 +114,9 @@ class FastStack:
         layers = self.valid if from_batch else self.needed
         for layer, conv, norm in zip(layers, convs, norms, strict=True):
             weight = conv.weight.to(cells.dtype)
-            outputs = PackedConv.apply(cells, weight, self._plan(layer, weight, cells.shape[1], training=True))
+            channels = weight.shape[:2]
+            algorithm, _ = best_algorithm(layer, self.kernel_size, channels, cells.shape[1], Use.TRAINING)
+            outputs = PackedConv.apply(cells, weight, self._plan(layer, weight, algorithm))
             total = layer.map_size * cells.shape[1]
             cells = norm_relu_weight(outputs, conv.bias, norm, self._window_weight(layer, cells), total)
         return cells.index_select(0, self._wanted_on(cells.device)) if from_batch else cells[:-1]
@@ -110,37 +129,58 @@ class FastStack:
         state = fingerprint(t for module in modules for t in (*module.parameters(), *module.buffers()))
         if not same_state(self._fingerprint, state):
             self._folded = []  # first, so that old and new do not need memory at the same time
-            self._folded = [self._fold(*parts, cells) for parts in zip(self.needed, convs, norms, strict=True)]
+            parts = zip(self.needed, self._layer_choices(convs), convs, norms, strict=True)
+            self._folded = [self._fold(*part, cells) for part in parts]
             self._fingerprint = state
-        for layer, folded in zip(self.needed, self._folded, strict=True):
-            outputs = forward_products(cells, folded.plan, len(folded.shift), folded.weights)
-            cells = outputs.new_zeros(len(outputs) + 1, *outputs.shape[1:])
-            torch.mul(outputs.add_(folded.shift).relu_(), self._window_weight(layer, cells), out=cells[:-1])
+        for layer, conv, folded in zip(self.needed, convs, self._folded, strict=True):
+            outputs = forward_products(cells, folded.plan, len(conv.weight), folded.weights_of(conv, cells.dtype))
+            cells = outputs.new_empty(len(outputs) + 1, *outputs.shape[1:])
+            cells[-1] = 0
+            torch.addcmul(folded.shift, outputs, folded.scale, out=cells[:-1])
+            cells[:-1].relu_().mul_(self._window_weight(layer, cells))
         return cells[:-1]
 
-    def _fold(self, layer: LayerCells, conv: nn.Conv2d, norm: nn.BatchNorm2d | None, cells: Tensor) -> FoldedLayer:
+    def _fold(
+        self, layer: LayerCells, choice: LayerChoice, conv: nn.Conv2d, norm: nn.BatchNorm2d | None, cells: Tensor
+    ) -> FoldedLayer:
         scale, shift = folded_norm(conv.bias.to(cells.dtype), norm)
-        weight = conv.weight.to(cells.dtype) * scale[:, None, None, None]
-        plan = self._plan(layer, weight, NOMINAL_EVAL_BATCH, training=False)
-        rows = plan.tiling.num_tiles * cells.shape[1]
-        return FoldedLayer(plan, TransformedWeights(weight, plan.algorithm, rows), shift)
+        weight = conv.weight.detach().to(cells.dtype)
+        plan, weights = self._plan(layer, weight, choice.algorithm), None
+        if choice.use is Use.KEPT:
+            weights = TransformedWeights(weight, plan.algorithm, plan.tiling.num_tiles * cells.shape[1])
+        return FoldedLayer(plan, weights, scale, shift)
+
+    def _layer_choices(self, convs: Sequence[nn.Conv2d]) -> tuple[LayerChoice, ...]:
+        """Choices for all layers in inference."""
+        channels = tuple(tuple(conv.weight.shape[:2]) for conv in convs)
+        if channels not in self._choices:
+            self._choices[channels] = choose_layers(
+                self.needed, self.kernel_size, channels, NOMINAL_EVAL_BATCH, self.kept_mb
+            )
+        return self._choices[channels]
 
     def prefers_fast(
         self, convs: Sequence[nn.Conv2d], norms: Sequence[nn.BatchNorm2d | None], batch: int, training: bool
     ) -> bool:
         """Tell whether this form should be faster than the dense one on a CPU, by the estimates of `conv_cost.py`."""
         if not training:
-            batch = NOMINAL_EVAL_BATCH
-        layers, fast, dense = self.valid if training and present((), norms) else self.needed, 0.0, 0.0
-        for layer, whole, conv in zip(layers, self.valid, convs, strict=True):
-            channels = conv.weight.shape[:2]
-            fast += best_algorithm(layer, self.kernel_size, channels, batch, training)[1]
-            dense += dense_cost(whole, self.kernel_size, channels, batch, training)
-        return fast < dense
+            fast = sum(choice.seconds for choice in self._layer_choices(convs))
+            return fast < self._dense_seconds(convs, NOMINAL_EVAL_BATCH, Use.STREAMED)
+        layers = self.valid if present((), norms) else self.needed
+        fast = sum(
+            best_algorithm(layer, self.kernel_size, conv.weight.shape[:2], batch, Use.TRAINING)[1]
+            for layer, conv in zip(layers, convs, strict=True)
+        )
+        return fast < self._dense_seconds(convs, batch, Use.TRAINING)
 
-    def _plan(self, layer: LayerCells, weight: Tensor, batch: int, training: bool) -> LayerPlan:
-        """The cheapest algorithm for a layer, with its tiles, on the device and in the dtype of `weight`."""
-        algorithm, _ = best_algorithm(layer, self.kernel_size, weight.shape[:2], batch, training)
+    def _dense_seconds(self, convs: Sequence[nn.Conv2d], batch: int, use: Use) -> float:
+        return sum(
+            dense_cost(layer, self.kernel_size, conv.weight.shape[:2], batch, use)
+            for layer, conv in zip(self.valid, convs, strict=True)
+        )
+
+    def _plan(self, layer: LayerCells, weight: Tensor, algorithm: ToomCook) -> LayerPlan:
+        """A layer's tiles for an algorithm, and this in its direction, on the device and in the dtype of `weight`."""
         key = (id(layer), algorithm.name, weight.device, weight.dtype)
         if key not in self._plans:
             tiling = LayerTiling(layer.inputs, layer.outputs, self.kernel_size, algorithm.tile_size)

@@ -23,6 +23,9 @@ from mmn.modeling.fast.toom_cook import Block, ToomCook
 CHUNK_BYTES = {"cpu": 8 << 20, "default": 256 << 20}
 """Size of the largest operand of a chunk, by device type: on CPUs it should stay in the cache."""
 
+COMPONENTS_AT_ONCE = 6
+"""Components of the first dimension that weights are transformed to at once: the fewer, the more often they are read."""
+
 ONEDNN_MIN_ROWS = 64
 """Fewest rows for which one oneDNN call per product is no slower than one batched product for all."""
 
@@ -82,11 +85,15 @@ def components_to_cells(components: Tensor, tile_map: TileMap, matrix: Tensor) -
     return tile_map.scatter(elements.view(tile_map.side, tile_map.side, tile_map.num_tiles, -1))
 
 
+def weight_taps(weight: Tensor) -> Tensor:
+    """[C_out, C_in, k, k] -> [k * k, C_out * C_in]."""
+    return weight.flatten(2).flatten(0, 1).T.contiguous()
+
+
 def weight_components(weight: Tensor, algorithm: ToomCook) -> Tensor:
     """[C_out, C_in, k, k] -> with the first of the two window dimensions transformed [P, k, C_out * C_in]."""
     size = algorithm.kernel_size
-    taps = weight.reshape(-1, size * size).T.contiguous()
-    return (algorithm.weight_transform @ taps.view(size, -1)).unflatten(1, (size, -1))
+    return (algorithm.weight_transform @ weight_taps(weight).view(size, -1)).unflatten(1, (size, -1))
 
 
 def transform_weights(block: Block, part: slice, components: Tensor, shape: torch.Size) -> Tensor:
@@ -123,7 +130,30 @@ def forward_products(cells: Tensor, plan: LayerPlan, channels_out: int, weights_
             products = inputs.new_empty(len(inputs), rows, channels_out)
             batched_linear(inputs, weights_of(index, part), products)
             result.addmm_(block.output_transform[:, part], products.flatten(1), beta=0 if part.start == 0 else 1)
+    del sources, source, inputs, products, weights_of  # first, so that the elements of the tiles find their memory
     return components_to_cells(results, tiling.outputs, algorithm.output_transform).unflatten(1, (batch, channels_out))
+
+
+class StreamedWeights:
+    """Weights [C_out, C_in, k, k] that `algorithm` transforms block by block, as `forward_products` needs them.
+
+    Beside them it holds one copy of the weights, a few of their components, and of the transformed ones a chunk.
+    """
+
+    def __init__(self, weight: Tensor, algorithm: ToomCook):
+        self.algorithm, self.shape = algorithm, weight.shape
+        self.taps = weight_taps(weight).view(algorithm.kernel_size, -1)
+        self._first, self._components = 0, self.taps[:0]
+
+    def __call__(self, index: int, part: slice) -> Tensor:
+        block = self.algorithm.blocks[index]
+        rows = slice(block.rows.start - self._first, block.rows.stop - self._first)
+        if not 0 <= rows.start <= rows.stop <= len(self._components):
+            self._first, rows = block.first, slice(0, block.components)
+            self._components = self.taps[:0]  # first, so that old and new do not need memory at the same time
+            self._components = self.algorithm.weight_transform[block.first :][:COMPONENTS_AT_ONCE] @ self.taps
+        components = self._components[rows].view(-1, self.shape[0] * self.shape[1])
+        return (block.weight_transform[part] @ components).view(-1, *self.shape[:2])
 
 
 class TransformedWeights:
@@ -133,12 +163,12 @@ class TransformedWeights:
     """
 
     def __init__(self, weight: Tensor, algorithm: ToomCook, rows: int):
-        components = weight_components(weight, algorithm)
+        streamed = StreamedWeights(weight, algorithm)
         packed = _suits_onednn(weight.permute(2, 3, 0, 1))
         self.blocks: list[Tensor | list[Tensor]] = []
-        for block in algorithm.blocks:
+        for index, block in enumerate(algorithm.blocks):
             parts = chunks(block, weight[..., 0, 0].nbytes, weight.device)
-            transformed = (transform_weights(block, part, components, weight.shape) for part in parts)
+            transformed = (streamed(index, part) for part in parts)
             if packed:
                 self.blocks.append([onednn.pack(matrix.clone(), rows) for part in transformed for matrix in part])
             else:

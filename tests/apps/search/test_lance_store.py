@@ -68,6 +68,16 @@ def test_groups_find_what_the_plain_search_finds(grouped, where, k):
     check(*grouped, k, where)
 
 
+def test_prewarming_reads_the_groups_and_changes_no_answer(grouped, monkeypatch):
+    store, held = grouped
+    prewarmed = []
+    read = store._moments.prewarm_index
+    monkeypatch.setattr(store._moments, "prewarm_index", lambda name: prewarmed.append(name) or read(name))
+    store.prewarm()
+    assert prewarmed == [f"groups_{store.num_groups}"]
+    check(store, held)
+
+
 def test_groups_are_looked_into_and_not_everything(grouped, monkeypatch):
     store, held = grouped
     monkeypatch.setattr(lance_store, "PROBES", 1)
