@@ -123,7 +123,7 @@ def test_tube_checkpoint_gives_the_recorded_predictions_and_their_table(folder):
     assert found.keys() == wanted.keys()
     truth = ("--annotations", "dataset/synthetic_stvg/test.json")
     printed = run(folder, "evaluate.py", "--predictions", "tubes.json", *truth).stdout
-    assert table_of(printed) == table_of((folder / "tubes_table.txt").read_text())
+    assert values_of((folder / "tubes_table.txt").read_text()).items() <= values_of(printed).items()
 
 
 def test_clip_cache_and_its_feature_file_are_read(folder):

@@ -66,13 +66,13 @@ def override_config(cfg: CfgNode, options: Sequence[str]) -> CfgNode:
 
 def _merge(cfg: CfgNode, files: Sequence[tuple[str, dict]]) -> None:
     """Set the values of (where they are from, content) pairs, one after the other."""
-    for where, values in translate([(where, _flat_values(content, where)) for where, content in files]):
+    for where, values in translate([(where, flat_values(content, where)) for where, content in files]):
         _refuse_both_names(values, where)
         for key, value in values.items():
             _set(cfg, key, value, where)
 
 
-def _flat_values(content: dict, where: str) -> dict[str, object]:
+def flat_values(content: dict, where: str) -> dict[str, object]:
     """The values by their full names. Raises ConfigError where a key is given both in its section and by its full name."""
     values: dict[str, object] = {}
     for key, value in _flatten(content):

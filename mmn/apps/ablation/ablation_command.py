@@ -1,6 +1,7 @@
 """The work of tools/ablate.py and tools/compare.py: from a config and rows of changes to finished runs and a table."""
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from mmn.apps.ablation.paired_scores import read_scores
 from mmn.apps.ablation.resampling import Resampling
 from mmn.apps.ablation.run_queue import CONSOLE_FILE, Failure, Run, Step, run_all, share_environments
 from mmn.apps.ablation.sweep_rows import Row, describe_changes, folder_name, run_config
-from mmn.config import load_config
+from mmn.config import get_cfg, load_config
+from mmn.config.load import config_values, flat_values
+from mmn.config.yaml_files import parse_yaml
 from mmn.data.splits import Splits, split_names
 from mmn.engine.output_dir import CHANGEABLE, refuse_other_config
 from mmn.engine.run import path_of_split
@@ -105,13 +108,14 @@ class Sweep:
         refuse_other_config(cfg, [key for key in CHANGEABLE if key not in DECIDING])
         checkpoint = CheckpointFolder(cfg.OUTPUT_DIR, cfg.MODEL.MMN.FEAT2D.NAME).epoch_path(cfg.SOLVER.MAX_EPOCH)
         command = self._command("train", "--skip-test", pairs=[*pairs, "SOLVER.RESUME", "True"])
-        return Step(TRAIN, command, (Path(checkpoint),), _fingerprint(cfg))
+        return Step(TRAIN, command, (Path(checkpoint),), *_fingerprints(cfg, self.run_folder(row, seed)))
 
     def _evaluation(self, row: Row, seed: int) -> Step:
         cfg, pairs = self._config(row.changes, row, seed)
         command = self._command("test", "--dump", str(self.run_folder(row, seed) / row.predictions), pairs=pairs)
         name = f"test, {describe_changes(row.evaluation)}" if row.evaluation else "test"
-        return Step(name, command, tuple(self.predictions(row, seed).values()), _fingerprint(cfg))
+        products = tuple(self.predictions(row, seed).values())
+        return Step(name, command, products, *_fingerprints(cfg, self.run_folder(row, seed)))
 
     def _config(self, changes: Sequence[tuple[str, str]], row: Row, seed: int) -> tuple[CfgNode, list[str]]:
         fixed = {"SOLVER.SEED": seed, "OUTPUT_DIR": self.run_folder(row, seed)}
@@ -121,8 +125,38 @@ class Sweep:
         return self.start(name, "--config-file", self.config_file, *flags, *pairs)
 
 
-def _fingerprint(cfg: CfgNode) -> str:
-    return hashlib.blake2b(cfg.dump().encode(), digest_size=16).hexdigest()
+def _fingerprints(cfg: CfgNode, folder: Path) -> tuple[str, str]:
+    """The hash of a run's config that is written now, and the one that earlier versions of the program wrote.
+
+    Values that are the default are left out, so that a key that a later version has makes no finished run begin again.
+    Earlier versions hashed the whole config, with the keys that they knew: those in the config of the run's folder.
+    """
+    values, defaults = config_values(cfg), config_values(get_cfg())
+    changed = {key: value for key, value in values.items() if value != defaults[key]}
+    return _hash(json.dumps(changed, sort_keys=True, default=str)), _hash(_known_to(cfg, folder / "config.yml").dump())
+
+
+def _known_to(cfg: CfgNode, config_file: Path) -> CfgNode:
+    """The config without the keys that a file lacks and that have their default; the whole where there is no file."""
+    try:
+        text = config_file.read_text(encoding="utf-8")
+        known = flat_values(parse_yaml(text, str(config_file)), str(config_file))
+    except (OSError, UserError):  # no run, or none that was finished
+        return cfg
+    defaults, kept = config_values(get_cfg()), CfgNode()
+    for key, value in config_values(cfg).items():
+        if key not in known and value == defaults[key]:
+            continue
+        node = kept
+        *sections, name = key.split(".")
+        for section in sections:
+            node = node.setdefault(section, CfgNode())
+        node[name] = value
+    return kept
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def ablate(

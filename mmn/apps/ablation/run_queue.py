@@ -32,12 +32,14 @@ class Step:
         command: the program and its arguments.
         products: files that it leaves; it is not done without them.
         fingerprint: a hash of all that its result depends on; another one means that the step is to be done again.
+        earlier_fingerprint: the hash that earlier versions of the program wrote for the same.
     """
 
     name: str
     command: tuple[str, ...]
     products: tuple[Path, ...]
     fingerprint: str
+    earlier_fingerprint: str = ""
 
     def missing(self) -> list[Path]:
         return [path for path in self.products if not path.exists()]
@@ -57,7 +59,8 @@ class Run:
         state = self._state()
 
         def was_done(step: Step) -> bool:
-            return state.get(step.name, {}).get("done") == step.fingerprint
+            done = state.get(step.name, {}).get("done")
+            return bool(done) and done in (step.fingerprint, step.earlier_fingerprint)
 
         evaluations = [step for step in self.evaluations if not was_done(step) or step.missing()]
         if was_done(self.training) and not (evaluations and self.training.missing()):

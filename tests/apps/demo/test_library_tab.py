@@ -10,6 +10,7 @@ from small_videos import write_plain_video
 from mmn.apps.demo import library_tab, video_library
 from mmn.apps.demo.library_tab import LibraryTab
 from mmn.apps.demo.video_library import VideoLibrary
+from mmn.apps.search.confidence import Calibration
 
 gradio = pytest.importorskip("gradio", reason="Gradio is not installed: pip install .[demo]")
 ANYTHING = ([], "", "", 0)
@@ -69,7 +70,8 @@ def test_of_very_many_videos_the_first_are_listed_and_others_may_be_typed(tab, m
 def test_slider_of_the_confidence_is_shown_where_the_index_is_calibrated(tab):
     assert tab.show()[4].visible is False
     store = tab.library.index.store
-    store.write_info(replace(store.info, calibration={"split": "val"}))
+    calibration = Calibration("val", 1, 1, 1, (1.0, 0.0), 0.1, 0.1)
+    store.write_info(replace(store.info, calibration=calibration.to_dict()))
     assert LibraryTab(gradio, VideoLibrary(tab.library.index)).show()[4].visible is True
 
 

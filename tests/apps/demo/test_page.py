@@ -169,9 +169,11 @@ def test_uploads_are_deleted_when_the_demo_ends(search, listed, growing, tmp_pat
     assert not Path(path).exists()
 
 
-def test_page_has_no_interface_for_programs(search, listed, growing):
+def test_programs_are_offered_what_the_documentation_names_alone(search, listed, growing):
     pytest.importorskip("gradio")
-    assert DemoPage(search, listed, growing).build().get_api_info()["named_endpoints"] == {}
+    offered = DemoPage(search, listed, growing).build().get_api_info()["named_endpoints"]
+    documented = (ROOT / "docs" / "PICTURES.md").read_text(encoding="utf-8")
+    assert offered and all(f'api_name="{name}"' in documented for name in offered)
 
 
 def test_port_that_is_taken_is_named():
