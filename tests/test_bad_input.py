@@ -184,7 +184,7 @@ def test_output_folder_below_a_file_is_a_sentence(dataset_root, tmp_path):
     (tmp_path / "file").write_text("")
     options = tiny_options(dataset_root, tmp_path / "file" / "output")
     done = launch(1, "train_net.py", "--config-file", SYNTHETIC_CONFIG, *options)
-    assert "cannot be made (Not a directory)" in refusal(done)
+    assert "must be a folder, but a file stands there" in refusal(done)
 
 
 def test_test_batch_that_the_processes_do_not_divide_is_a_sentence(dataset_root, tmp_path):

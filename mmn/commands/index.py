@@ -1,6 +1,6 @@
 """Encode the moments of many videos into an index that sentences search.
 
-mmn index [--ckpt W] --features H5 [--annotations JSON] --index PLACE [KEY VALUE ...]
+mmn index [--ckpt W] --features H5 [--annotations FILE] --index PLACE [KEY VALUE ...]
 mmn index [--ckpt W] --videos DIR|FILE ... --index PLACE
 torchrun --nproc_per_node 4 -m mmn index ...             # several processes, each its share
 mmn index --index PLACE --remove ID ...
@@ -44,7 +44,10 @@ def add_arguments(parser: CommandParser) -> None:
     features = parser.add_argument_group("features")
     features.add_argument("--feature-key", default="{vid}", help='where a video is in the file (default "%(default)s")')
     features.add_argument(
-        "--annotations", type="path", metavar="JSON", help="how long the videos are, and which of the file are meant"
+        "--annotations",
+        type="path",
+        metavar="FILE",
+        help="how long the videos are, and which of the features are meant",
     )
     features.add_argument("--backbone", help="of video files: extract features by this one and its usual sampling")
     features.add_argument(

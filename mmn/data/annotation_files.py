@@ -26,6 +26,7 @@ from mmn.utils.errors import DataError, failed_read
 from mmn.utils.text_files import is_number, is_unicode, numbered_lines, parse_json, read_text
 
 DURATION_KEYS = ("duration", "video_duration")  # the second in Charades-CD and ActivityNet-CD
+SAME_DURATION = 1.0  # seconds by which two lines may differ on their video's duration: some are rounded
 
 
 @dataclass(frozen=True)
@@ -274,29 +275,53 @@ READERS = {
 
 
 def read_durations(path: str) -> dict[str, float]:
-    """Seconds of each video of a file of durations: a csv table with columns id and length, as Charades has them, one json
-    object `{video id: seconds}`, or an annotation file that has durations. Raises DataError naming what is wrong."""
+    """Seconds of each video, in the order in which a file first names them.
+
+    The file is a csv table with columns id and length, as Charades has it, a json object `{video id: seconds}`, or an
+    annotation file of any form that says how long its videos are, by a duration or by num_frames and fps.
+    Raises DataError naming what is wrong, such as two lengths of one video that differ by more than SAME_DURATION.
+    """
     text = read_annotation_text(path)
-    if path.endswith(".csv"):
-        return dict(_table_durations(path, text))
-    if form_of_text(text) is None:
-        content = _parse(path, text)
-        if isinstance(content, dict) and all(isinstance(value, (int, float)) for value in content.values()):
-            return {name: _above_zero(f"video {name} of {path}", "duration", value) for name, value in content.items()}
-    durations = {}
-    for part in read_sentences(path):
-        if isinstance(part, DataError):
-            raise part
-        for sentence in part:
-            if sentence.duration is None:
-                raise DataError(
-                    f"{sentence.where} says no duration: name another file in the catalog entry's durations"
-                )
-            durations[sentence.video_id] = sentence.duration
+    durations: dict[str, float] = {}
+    for where, video_id, seconds in _stated_durations(path, text):
+        if abs(durations.setdefault(video_id, seconds) - seconds) > SAME_DURATION:
+            raise DataError(
+                f"{where} says that video {video_id} lasts {seconds} s, an earlier one {durations[video_id]} s: correct "
+                "one of them"
+            )
     return durations
 
 
-def _table_durations(path: str, text: str) -> Iterator[tuple[str, float]]:
+def _stated_durations(path: str, text: str) -> Iterator[tuple[str, str, float]]:
+    """(place, video, seconds) wherever the file says it."""
+    if path.lower().endswith(".csv"):
+        yield from _table_durations(path, text)
+    elif find_form(path, text) == JSON:
+        for where, (video_id, entry) in _json_parts(path, text):
+            yield where, video_id, _entry_seconds(where, entry)
+    else:
+        for part in read_sentences(path):
+            if isinstance(part, DataError):
+                raise part
+            for sentence in part:
+                if sentence.duration is None:
+                    raise DataError(f"{sentence.where} says no duration: name a file that says how long videos are")
+                yield sentence.where, sentence.video_id, sentence.duration
+
+
+def _entry_seconds(where: str, entry: object) -> float:
+    """Seconds of a video by its value in a json object: a number, or an entry of an annotation file."""
+    if not isinstance(entry, dict):
+        return _above_zero(where, "duration", entry)
+    key = next((key for key in DURATION_KEYS if key in entry), None)
+    if key is not None:
+        return _above_zero(where, key, entry[key])
+    if not {"num_frames", "fps"} <= entry.keys():
+        raise DataError(f"{where} does not say how long it is: it needs duration, or num_frames and fps")
+    return _above_zero(where, "num_frames", entry["num_frames"]) / _above_zero(where, "fps", entry["fps"])
+
+
+def _table_durations(path: str, text: str) -> Iterator[tuple[str, str, float]]:
     table = csv.DictReader(io.StringIO(text))
     columns = table.fieldnames or []
     name = next((key for key in ("id", "vid", "video_id") if key in columns), None)
@@ -309,4 +334,4 @@ def _table_durations(path: str, text: str) -> Iterator[tuple[str, float]]:
             value = float(row[seconds])
         except (TypeError, ValueError) as error:
             raise DataError(f"{where} has {row[seconds]!r} as {seconds}: it must be seconds") from error
-        yield row[name], _above_zero(where, seconds, value)
+        yield where, _checked_text(where, name, row[name]), _above_zero(where, seconds, value)

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mmn.data.annotation_files import SentenceEntry, read_durations, read_sentences
+from mmn.data.annotation_files import SAME_DURATION, SentenceEntry, read_durations, read_sentences
 from mmn.utils.errors import DataError, listed
 
 SHORTEST, LONGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)  # seconds that float32 holds
-SAME_DURATION = 1.0  # seconds by which two lines may differ on their video's duration: some are rounded
 TOO_LATE = 2  # factor on durations: moments that end later are not in seconds, videos that last longer not the same
 ONLY_START_BELOW_END, OUTSIDE, WITHOUT = "start >= end", "outside the video", "without a moment"
 

@@ -10,7 +10,7 @@ import numpy as np
 from yacs.config import CfgNode
 
 from mmn.structures.recipe import TracksRecipe
-from mmn.utils.errors import DataError
+from mmn.utils.errors import DataError, failed_read
 from mmn.utils.files import atomic_path
 from mmn.utils.text_files import parse_json, read_text
 
@@ -143,8 +143,8 @@ class ClipFile:
 
     def _unreadable(self, error: Exception) -> DataError:
         return DataError(
-            f"the clip cache {self.array_path} cannot be read ({error}): make it by `mmn cache-features`, or set "
-            "DATALOADER.CACHE_DIR ''"
+            f"the clip cache {self.array_path} cannot be read ({failed_read(error)}): make it by `mmn "
+            "cache-features`, or set DATALOADER.CACHE_DIR ''"
         )
 
     def get(self, video: int, compute: Callable[[], np.ndarray]) -> np.ndarray:

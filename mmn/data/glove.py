@@ -1,5 +1,6 @@
 """Word vectors from a file of the form that GloVe's are distributed in (SPEC section 10)."""
 
+import codecs
 import os
 import threading
 from collections.abc import Iterable
@@ -7,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 from yacs.config import CfgNode
 
-from mmn.utils.errors import ConfigError, DataError
+from mmn.utils.errors import ConfigError, DataError, failed_read
 
 KEY = "MODEL.TAN2D.TEXT.GLOVE"
 SOURCE = "glove.6B.300d.txt of nlp.stanford.edu/data/glove.6B.zip, 822 MB, or a small file of tools/make_glove.py"
@@ -34,7 +35,10 @@ class GloveFile:
             for number, line in enumerate(file, start=1):
                 if line.count(b" ") != size or line.startswith(b" "):
                     raise _wrong_line(path, number, line, size)
-                self._places[line[: line.index(b" ")]] = place  # of a word that comes twice, the last
+                word = line[: line.index(b" ")]
+                if number == 1:
+                    word = word.removeprefix(codecs.BOM_UTF8)
+                self._places[word] = place  # of a word that comes twice, the last
                 place += len(line)
 
     def __len__(self) -> int:
@@ -56,13 +60,13 @@ def check_glove(path: str, size: int) -> None:
     """Raise ConfigError unless `path` names a file whose first line is a word and `size` numbers."""
     if not path:
         raise ConfigError(f"{KEY} is empty, but 2D-TAN reads its words from a file: give the path of {SOURCE}")
-    if not os.path.isfile(path):
+    if not os.path.exists(path):
         raise ConfigError(f"{KEY} is {path}, but there is no such file, and none is downloaded: give {SOURCE}")
     try:
         with open(path, "rb") as file:
             line = file.readline()
     except OSError as error:
-        raise ConfigError(f"{KEY} is {path}, which cannot be read ({error.strerror}): give {SOURCE}") from error
+        raise ConfigError(f"{KEY} is {path}, which cannot be read ({failed_read(error)}): give {SOURCE}") from error
     if line.count(b" ") != size or line.startswith(b" "):
         raise _wrong_line(path, 1, line, size)
     _numbers(line, path, size)

@@ -16,7 +16,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from mmn.config import load_config, validate
 from mmn.utils.comm import resolve_device
-from mmn.utils.errors import ConfigError
+from mmn.utils.errors import ConfigError, failed_read
 from mmn.utils.preemption import PREEMPTED_EXIT_CODE
 from mmn.utils.preemption import SIGNALS as PREEMPTION_SIGNALS
 from mmn.utils.processors import num_processors
@@ -116,7 +116,9 @@ def _check_port(master_addr: str, master_port: int) -> None:
             probe.bind(("", master_port))
         except (OSError, OverflowError) as error:
             taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-            reason = "is already in use, perhaps by another training" if taken else f"cannot be used ({error})"
+            reason = (
+                "is already in use, perhaps by another training" if taken else f"cannot be used ({failed_read(error)})"
+            )
             raise ConfigError(
                 f"master_port {master_port} on {master_addr} {reason}: choose another, "
                 f"e.g. master_port={20000 + (master_port + 1000) % 40000}"

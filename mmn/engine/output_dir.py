@@ -9,7 +9,7 @@ from mmn.config.load import config_values, load_config
 from mmn.utils import comm
 from mmn.utils.checkpoint import CheckpointFolder
 from mmn.utils.errors import UserError
-from mmn.utils.files import FolderLock, atomic_path, remove_leftovers
+from mmn.utils.files import FolderLock, atomic_path, make_folder, remove_leftovers
 from mmn.utils.logger import get_logger
 
 CONFIG_FILE = "config.yml"
@@ -57,10 +57,7 @@ def prepare_output_dir(cfg: CfgNode) -> FolderLock | None:
     Returns the lock, to be held as long as the run lasts (rank 0). Raises UserError where the folder cannot be written,
     another process is writing there, or its checkpoints were made with another config.
     """
-    try:
-        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"OUTPUT_DIR {cfg.OUTPUT_DIR} cannot be made ({error.strerror}): choose another") from error
+    make_folder(cfg.OUTPUT_DIR, "OUTPUT_DIR")
     if comm.get_rank() != 0:
         return None
     lock = FolderLock(cfg.OUTPUT_DIR, place="OUTPUT_DIR")

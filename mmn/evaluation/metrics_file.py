@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mmn.utils.errors import DataError
+from mmn.utils.errors import DataError, failed_read
 from mmn.utils.files import atomic_path
 from mmn.utils.revision import git_revision
 from mmn.utils.text_files import parse_json, read_text
@@ -56,7 +56,7 @@ def read_metrics(path: str) -> dict[str, Any]:
         content = parse_json(read_text(path))
     except (OSError, ValueError) as error:
         raise DataError(
-            f"the metrics file {path} cannot be read ({error}): make it by test_net.py --metrics-out"
+            f"the metrics file {path} cannot be read ({failed_read(error)}): make it by test_net.py --metrics-out"
         ) from error
     check_metrics(content, path)
     return content

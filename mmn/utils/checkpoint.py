@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from mmn.utils.errors import CheckpointError, listed
+from mmn.utils.errors import CheckpointError, failed_read, listed
 from mmn.utils.files import atomic_path
 from mmn.utils.hub import Snapshot, download_model, is_hub_name
 from mmn.utils.logger import get_logger
@@ -78,6 +78,10 @@ def load_checkpoint(path: str) -> dict:
         raise CheckpointError(
             f"the checkpoint {path} holds more than tensors and plain values{_foreign_objects(path)}, or is damaged, and "
             "is not read: save its state dict alone, or fetch it again"
+        ) from error
+    except PermissionError as error:
+        raise CheckpointError(
+            f"the checkpoint {path} cannot be read ({failed_read(error)}): make it readable"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise CheckpointError(f"the checkpoint {path} is damaged ({_first_line(error)}): fetch it again") from error

@@ -32,15 +32,15 @@ class CheckpointError(UserError):
     """A checkpoint that cannot be found, read or fitted to the model."""
 
 
-def failed_read(error: OSError) -> str:
-    """The reason why a file cannot be read, in words for the end of a sentence.
+def failed_read(error: Exception) -> str:
+    """The reason why a file cannot be read or understood, in words for a sentence that names the file.
 
-    >>> failed_read(IsADirectoryError(21, "Is a directory"))
-    'it is a folder'
+    >>> failed_read(IsADirectoryError(21, "Is a directory")), failed_read(ValueError("Expecting value"))
+    ('it is a folder', 'Expecting value')
     """
     if isinstance(error, IsADirectoryError):
         return "it is a folder"
-    return error.strerror or str(error)
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def closest_match(name: str, known: Iterable[str]) -> str | None:

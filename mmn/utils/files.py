@@ -51,6 +51,20 @@ def atomic_path(path: str) -> Iterator[str]:
             os.unlink(temporary)
 
 
+def make_folder(path: str, place: str) -> None:
+    """Make a folder where there is none. Raises UserError where that cannot be, as where a file stands.
+
+    Args:
+        place: the config key or flag that names it, for messages.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"{place} {path} must be a folder, but a file stands there: choose another {place}") from error
+    except OSError as error:
+        raise UserError(f"{place} {path} cannot be made ({error.strerror}): choose another {place}") from error
+
+
 def sync_folder(folder: str) -> None:
     """Make a rename in the folder last through a power failure, where the system can open folders."""
     if os.name != "posix":

@@ -24,7 +24,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from mmn.utils.errors import CheckpointError, listed
+from mmn.utils.errors import CheckpointError, failed_read, listed
 from mmn.utils.files import atomic_path
 from mmn.utils.text_files import parse_json, parse_yaml, read_text
 from mmn.utils.version import VERSION
@@ -61,7 +61,9 @@ def read_model_folder(folder: str) -> dict[str, Any]:
     try:
         weights = safetensors.torch.load_file(os.path.join(folder, WEIGHTS_FILE))
     except (safetensors.SafetensorError, OSError) as error:
-        raise CheckpointError(f"the model {folder} has a damaged {WEIGHTS_FILE} ({error}): fetch it again") from error
+        raise CheckpointError(
+            f"the model {folder} has a damaged {WEIGHTS_FILE} ({failed_read(error)}): fetch it again"
+        ) from error
     content = {name: description[name] for name in CONTENT if description.get(name) is not None}
     content["config"] = yaml.safe_dump(description["config"])
     place = os.path.abspath(os.path.join(folder, TEXT_ENCODER))
@@ -74,7 +76,9 @@ def read_description(folder: str) -> dict[str, Any]:
     try:
         content = parse_json(read_text(path))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"the model {folder} has a damaged {CONFIG_FILE} ({error}): fetch it again") from error
+        raise CheckpointError(
+            f"the model {folder} has a damaged {CONFIG_FILE} ({failed_read(error)}): fetch it again"
+        ) from error
     if not isinstance(content, dict) or content.get("library_name") != LIBRARY:
         raise CheckpointError(
             f"{folder} is no model of this package, as its {CONFIG_FILE} shows: name a folder or a model on the hub that "

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmn.utils.errors import ConfigError
+from mmn.utils.errors import ConfigError, failed_read
 from mmn.utils.hub import hub_answers, is_offline
 from mmn.utils.text_files import parse_json, read_text
 from mmn.utils.torchvision import explains_torchvision
@@ -75,7 +75,7 @@ def read_pretrained_json(name: str, file: str) -> Any | None:
     try:
         return parse_json(read_text(path))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}): fetch {name} again") from error
+        raise ConfigError(f"{path} cannot be read ({failed_read(error)}): fetch {name} again") from error
 
 
 def _load(auto_class: Any, name: str, message: str, kwargs: dict, local_files_only: bool = True):

@@ -218,6 +218,9 @@ def test_frames_go_with_the_json_form_alone(write):
     [
         ("d.json", '{"a": 9.5, "b": 12}'),
         ("d.json", '{"b": {"duration": 12, "timestamps": [[0, 1]], "sentences": ["x"]}}'),
+        ("d.json", '\ufeff{"b": {"num_frames": 300, "fps": 25}}'),
+        ("d.json", '{"1": {"movie": "b", "movie_duration": 12, "sentence": "x", "ext_timestamps": [0, 1]}}'),
+        ("d.jsonl", '{"vid": "a", "query": "x", "duration": 9.5}\n{"vid": "b", "query": "y", "duration": 12}\n'),
         ("d.csv", 'id,subject,script,length\na,S1,"one, two\nthree",9.5\nb,S2,x,12\n'),
     ],
 )
@@ -234,6 +237,12 @@ def test_durations_are_read_from_a_table_or_json(tmp_path, name, text):
         ("d.json", '{"a": -1}', "video a"),
         ("d.csv", "id,length\na,x\n", "line 2"),
         ("d.csv", "name,seconds\na,1\n", "name, seconds"),
+        ("D.CSV", "id,length\na,10\nb,3\na,90\n", "line 4 .*90.0 s, an earlier one 10.0 s"),
+        ("d.csv", "id,length\n,10\n", "line 2"),
+        ("d.json", '{"a": 10, "b": "12"}', "video b"),
+        ("d.json", '{"a": {"fps": 25}}', "video a .*num_frames and fps"),
+        ("d.txt", "a 0 1##x\n", "line 1 .*no duration"),
+        ("d.json", '{"a": 10, "a": 90}', "twice"),
     ],
 )
 def test_bad_durations_are_named(tmp_path, name, text, named):

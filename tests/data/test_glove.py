@@ -31,6 +31,11 @@ def test_words_in_lower_case_by_white_space_and_nothing_else(write, end):
     assert vectors(tokenizer, "unknown, the <unk>") == [[0, 0, 0], the, np.float32([0.1, 0.2, 0.3]).tolist()]
 
 
+def test_first_word_is_known_behind_a_byte_order_mark(write):
+    tokenizer = WordTokenizer(GloveFile(write(["\ufeffthe 1 2.5 -3", *LINES[1:]]), 3))
+    assert vectors(tokenizer, "the") == [[1, 2.5, -3]]
+
+
 @pytest.mark.parametrize(
     ("sentence", "words"), [("the stove.", 0), ("the stove..", 1), ("the stove. ", 1), ("the. stove", 1)]
 )
@@ -73,3 +78,8 @@ def test_file_of_another_form_is_named_with_its_key_and_source(write, lines, rea
 def test_missing_file_is_named_with_its_key_and_source(path, reason):
     with pytest.raises(ConfigError, match=rf"{reason}.*nlp.stanford.edu"):
         GloveFile(path, 3)
+
+
+def test_folder_is_called_one(tmp_path):
+    with pytest.raises(ConfigError, match="it is a folder"):
+        GloveFile(str(tmp_path), 3)

@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from mmn.utils.errors import UserError
-from mmn.utils.files import atomic_path
+from mmn.utils.files import atomic_path, make_folder
 
 
 @pytest.fixture
@@ -57,6 +57,14 @@ def test_missing_folders_are_made(tmp_path):
 def test_a_place_that_is_no_folder_is_a_sentence(path):
     with pytest.raises(UserError, match="cannot be written"):
         write(path / "below a file.txt", "new")
+
+
+@pytest.mark.parametrize("place", ["a file.txt", "a file.txt/below"])
+def test_folder_where_a_file_stands_is_a_sentence(tmp_path, place):
+    (tmp_path / "a file.txt").write_text("mine")
+    with pytest.raises(UserError, match="--out .* must be a folder, but a file stands there"):
+        make_folder(str(tmp_path / place), "--out")
+    assert (tmp_path / "a file.txt").read_text() == "mine"
 
 
 def test_others_may_read_the_file_as_the_umask_says(path):

@@ -23,6 +23,7 @@ from mmn.engine.run import path_of_split
 from mmn.engine.tasks import find_task
 from mmn.utils.checkpoint import CheckpointFolder
 from mmn.utils.errors import ConfigError, UserError
+from mmn.utils.files import make_folder
 from mmn.utils.program import program
 
 TRAIN = "train"
@@ -179,6 +180,7 @@ def ablate(
     splits = Splits(cfg)
     for split in {*splits.named("TRAIN"), *splits.named("TEST")}:
         find_task(cfg).check_files(cfg, split)
+    make_folder(str(sweep.folder), "the folder of all runs")
     environments = share_environments(cfg.MODEL.DEVICE, num_jobs)
     log(f"{len(sweep.rows)} rows x {sweep.num_seeds} seeds: {len(runs)} trainings, {len(environments)} at a time")
     failures = run_all(runs, environments, log)

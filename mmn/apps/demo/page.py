@@ -16,7 +16,7 @@ from mmn.apps.demo.one_video_tab import OneVideoTab
 from mmn.apps.demo.program_api import ProgramApi
 from mmn.apps.demo.video_library import VideoLibrary
 from mmn.apps.demo.video_search import VideoSearch
-from mmn.utils.errors import UserError
+from mmn.utils.errors import UserError, failed_read
 from mmn.utils.logger import get_logger
 
 HERE = Path(__file__).parent
@@ -122,7 +122,9 @@ def serve(app, host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except (OSError, OverflowError) as error:
-            raise UserError(f"the demo cannot listen on {host}:{port} ({error}): choose another --port") from error
+            raise UserError(
+                f"the demo cannot listen on {host}:{port} ({failed_read(error)}): choose another --port"
+            ) from error
     # The server raises the signal again when it has ended; only as an exit does it let temporary folders be deleted.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     get_logger().info("open http://%s:%d in a browser; Ctrl-C ends the demo", host, port)

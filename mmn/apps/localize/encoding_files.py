@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from mmn.utils.errors import DataError
+from mmn.utils.errors import DataError, failed_read
 from mmn.utils.files import LOCK_FILE, FolderLock, atomic_path, remove_leftovers
 
 DESCRIPTION = "video.json"
@@ -76,7 +76,8 @@ class EncodingFiles:
             return np.load(path, mmap_mode="c")  # of its own where it is written to, and nobody does
         except (OSError, ValueError) as error:
             raise DataError(
-                f"{path} cannot be read ({error}): delete the folder {self.folder}, then the video is encoded again"
+                f"{path} cannot be read ({failed_read(error)}): delete the folder {self.folder}, then the video is "
+                "encoded again"
             ) from error
 
     # ---- Parts ----

@@ -16,7 +16,7 @@ import torch
 
 from mmn.apps.search.index_types import VideoMoments
 from mmn.structures.query_vectors import HEADS
-from mmn.utils.errors import DataError
+from mmn.utils.errors import DataError, failed_read
 from mmn.utils.files import sync_folder, try_flock
 
 MOMENTS = "moments"
@@ -64,7 +64,7 @@ def _map_array(path: str, name: str, dim: int) -> torch.Tensor:
     except FileNotFoundError:
         raise
     except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"{path} is damaged ({error}): build the index again") from error
+        raise DataError(f"{path} is damaged ({failed_read(error)}): build the index again") from error
     expected = offset + dtype.itemsize * int(np.prod(shape))
     if (dtype, fortran, shape[1:]) != (DTYPES[name], False, (width,)) or size != expected or not shape[0]:
         raise DataError(

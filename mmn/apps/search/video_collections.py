@@ -13,12 +13,11 @@ from mmn.apps.localize.encoded_video import PreparedVideo
 from mmn.apps.localize.identity import features_source, file_source
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.search.indexed_video import BuildSettings
-from mmn.data.annotation_files import read_annotation_json
+from mmn.data.annotation_files import read_durations
 from mmn.data.annotations import VideoAnnotation
 from mmn.data.feature_tracks import FeatureTracks
 from mmn.data.features import VID, FeatureFile
 from mmn.structures.recipe import FeatureRecipe
-from mmn.utils.attributes import plain_number
 from mmn.utils.errors import ConfigError, DataError, failed_read
 from mmn.utils.hdf5 import reading
 
@@ -55,8 +54,8 @@ class FeatureCollection(VideoCollection):
     Args:
         feature_key: place of a video's rows in the file, with {vid} for its id.
         input_size: D.
-        annotations: a json file that says how long the videos are (`duration`, or `num_frames` and `fps`), and which ones
-            are meant; without it they are all that are in the file, and a dataset's attribute `duration` says it.
+        annotations: a file that says how long the videos are, and which ones are meant, see `read_durations`; without it
+            they are all that are in the file, and a dataset's attribute `duration` says it.
     Raises DataError for files that are not like that.
     """
 
@@ -189,18 +188,3 @@ class FileCollection(VideoCollection):
             return None, source
         window, overlap = settings.window, settings.overlap
         return localizer.prepare_video(video.path, window=window, overlap=overlap, name=video.video_id), source
-
-
-def read_durations(path: str) -> dict[str, float]:
-    """Seconds of each video of an annotation file. Raises DataError where one has none that can be."""
-    durations = {}
-    for video_id, entry in read_annotation_json(path).items():
-        keys = ("duration",) if "duration" in entry else ("num_frames", "fps")
-        numbers = [plain_number(entry.get(key)) for key in keys]
-        if None in numbers or min(numbers) <= 0:
-            raise DataError(
-                f"video {video_id} of {path} does not say how long it is: it needs duration, or num_frames and fps, each a "
-                f"finite number above 0, but has {', '.join(f'{key} {entry.get(key)!r}' for key in keys)}"
-            )
-        durations[video_id] = numbers[0] / (numbers[1] if len(numbers) == 2 else 1)
-    return durations

@@ -16,6 +16,7 @@ from mmn.evaluation.map_file import MapFile
 from mmn.evaluation.prediction_file import QueryPrediction, read_predictions
 from mmn.evaluation.score_file import score_predictions
 from mmn.utils.errors import DataError, UserError
+from mmn.utils.files import make_folder
 from mmn.utils.logger import get_logger
 
 THRESHOLDS = (0.3, 0.5, 0.7)
@@ -109,6 +110,7 @@ def draw_queries(
 
 def _draw(folder: str, name: str, height: float, draw: Callable) -> str:
     """Draw a picture as `folder/name.png` and return its path."""
+    make_folder(folder, "--out")
     path = os.path.join(folder, f"{name}.png")
     with styled_figure(WIDTH, height) as figure:
         draw(figure)

@@ -8,8 +8,9 @@ import numpy as np
 
 from mmn.apps.visual.style import SERIES, TRUTH
 from mmn.evaluation.recall import SELECTION_METRIC, VALIDATION_LOSS
-from mmn.utils.errors import DataError, failed_read
-from mmn.utils.text_files import parse_json, read_text
+from mmn.utils.errors import DataError, failed_read, listed
+from mmn.utils.logger import get_logger
+from mmn.utils.text_files import is_number, numbered_lines, parse_json, read_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,31 +23,46 @@ OTHERS = ("grad_norm", "videos_per_s", "data_wait", "memory_mb", "num_skipped") 
 def read_metrics(path: str) -> list[dict]:
     """The rows of a metrics.jsonl, in file order, each with kind, epoch and step and otherwise numbers.
 
-    A last line that a crash has cut off is left out. Raises DataError where the file cannot be read or has no row.
+    A last line that a crash has cut off is left out. Numbers that are not finite, as a loss that diverged, are NaN, and
+    the log says how many. Raises DataError where the file cannot be read or has no row.
     """
     try:
-        lines = read_text(path).splitlines()
+        lines = list(numbered_lines(read_text(path)))
     except (OSError, UnicodeDecodeError) as error:
         reason = failed_read(error) if isinstance(error, OSError) else error
         raise DataError(f"the metrics file {path} cannot be read ({reason}): name a run's metrics.jsonl") from error
     rows = []
-    for number, line in enumerate(lines, start=1):
+    for place, (number, line) in enumerate(lines, start=1):
         try:
             rows.append(_checked_row(parse_json(line)))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            if number == len(lines) and rows:
+        except (ValueError, KeyError, TypeError) as error:
+            if place == len(lines) and rows:
                 break
             raise DataError(f"line {number} of {path} is no row of metrics ({error}): name a metrics.jsonl") from error
     if not rows:
         raise DataError(f"the metrics file {path} has no row: nothing was trained or evaluated yet")
+    gaps = [name for row in rows for name, value in row.items() if value != value]
+    if gaps:
+        names = listed(dict.fromkeys(gaps))
+        get_logger().warning("%d numbers of %s (%s) are not finite: gaps in the curves", len(gaps), path, names)
     return rows
 
 
 def _checked_row(row: object) -> dict:
-    values = {key: row[key] for key in ("kind", "epoch", "step")}
-    if not isinstance(values["kind"], str):
+    kind, place = row["kind"], {key: row[key] for key in ("epoch", "step")}
+    if not isinstance(kind, str):
         raise ValueError("kind must be a text")
-    return {key: value if key == "kind" else float(value) for key, value in row.items()}
+    if not all(map(is_number, place.values())):
+        raise ValueError(f"epoch {place['epoch']!r} and step {place['step']!r} must be finite numbers")
+    return {key: value if key == "kind" else _finite(key, value) for key, value in row.items()}
+
+
+def _finite(key: str, value: object) -> float:
+    if is_number(value):
+        return float(value)
+    if isinstance(value, float):  # written as NaN or Infinity
+        return math.nan
+    raise ValueError(f"{key} is {value!r}, no number")
 
 
 def draw_training(figure: "Figure", rows: Sequence[dict]) -> None:

@@ -8,6 +8,7 @@ import pytest
 from mmn.apps.visual import styled_figure
 from mmn.apps.visual.training_curves import draw_training, read_metrics
 from mmn.utils.errors import DataError
+from mmn.utils.logger import get_logger
 
 TRAIN = {"kind": "train", "loss": 1.0, "vid": 2.0, "iou": 0.1, "lr": 1e-3, "bert_lr": 1e-4, "grad_norm": 3.0}
 EVAL = {"kind": "eval/val", "R@1,IoU@0.5": 0.25, "R@5,IoU@0.7": 0.5, "Best_R1": 0.2}
@@ -66,11 +67,28 @@ def test_last_line_that_was_cut_off_is_left_out(write):
 
 
 @pytest.mark.parametrize(
-    "bad", ["{\n", "[1]\n", '{"kind": "train", "epoch": 1}\n', '{"kind": 1, "epoch": 1, "step": 2}\n']
+    "bad",
+    [
+        "{\n",
+        "[1]\n",
+        '{"kind": "train", "epoch": 1}\n',
+        '{"kind": 1, "epoch": 1, "step": 2}\n',
+        '{"kind": "train", "epoch": NaN, "step": 2}\n',
+        '{"kind": "train", "epoch": 1, "step": 2, "loss": "0.5"}\n',
+    ],
 )
 def test_line_that_is_no_row_is_named(write, bad):
     with pytest.raises(DataError, match="line 2 of"):
         read_metrics(write(ROWS[0], bad, ROWS[1]))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_loss_that_diverged_is_a_gap_and_said(write, value, caplog, monkeypatch):
+    monkeypatch.setattr(get_logger(), "propagate", True)
+    rows = read_metrics(write(ROWS[0], {**ROWS[1], "loss": value}))
+    assert np.isnan(rows[1]["loss"])
+    assert "1 numbers of" in caplog.text
+    assert "(loss) are not finite" in caplog.text
 
 
 def test_empty_and_missing_files_are_named(write, tmp_path):
