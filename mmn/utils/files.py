@@ -60,9 +60,9 @@ def make_folder(path: str, place: str) -> None:
     try:
         os.makedirs(path, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise UserError(f"{place} {path} must be a folder, but a file stands there: choose another {place}") from error
+        raise UserError(f"{place} {path} must be a folder, but a file stands there: name another") from error
     except OSError as error:
-        raise UserError(f"{place} {path} cannot be made ({error.strerror}): choose another {place}") from error
+        raise UserError(f"{place} {path} cannot be made ({error.strerror}): name another") from error
 
 
 def sync_folder(folder: str) -> None:
