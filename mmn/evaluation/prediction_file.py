@@ -21,6 +21,8 @@ from mmn.utils.files import atomic_path
 from mmn.utils.logger import get_logger
 from mmn.utils.text_files import is_number, numbered_lines, read_text
 
+DURATION_TOLERANCE = 1.0  # seconds by which they may differ on the length of a video, which some give in whole seconds
+LARGEST = float(np.finfo(np.float32).max)  # what IoUs are computed in
 TRUTH_TOLERANCE = 0.01  # seconds by which two files may differ on a true moment: some tools round
 
 
@@ -133,7 +135,7 @@ def read_query_lines(path: str, kind: str, advice: str) -> list[QueryLine]:
 def _query(line: QueryLine | None, annotation: QueryLine) -> QueryPrediction:
     """The prediction of `line`, None for no moment at all, with the truth of `annotation`, which may be the same line."""
     known = [found for found in (line, annotation) if found is not None]
-    duration = next((_duration(found) for found in known if found.record.get("duration") is not None), None)
+    duration = _common_duration(line, annotation)
     truth = _true_windows(annotation, duration)
     if line is not None and line is not annotation and line.record.get("relevant_windows"):
         _refuse_other_truth(line, _true_windows(line, duration), truth)
@@ -150,8 +152,22 @@ def _query(line: QueryLine | None, annotation: QueryLine) -> QueryPrediction:
     )
 
 
-def _duration(line: QueryLine) -> float:
-    value = line.record["duration"]
+def _common_duration(line: QueryLine | None, annotation: QueryLine) -> float | None:
+    """The video's seconds as the truth says them, else as the prediction does; where both do, they must agree."""
+    true = _duration(annotation)
+    said = true if line is None or line is annotation else _duration(line)
+    if true is not None and said is not None and abs(true - said) > DURATION_TOLERANCE:
+        raise DataError(
+            f"{line.where if line else ''} says that its video lasts {said} s, but the file with the truth says {true}: "
+            "are both of the same video, in seconds?"
+        )
+    return said if true is None else true
+
+
+def _duration(line: QueryLine) -> float | None:
+    value = line.record.get("duration")
+    if value is None:
+        return None
     if not is_number(value) or value <= 0:
         raise DataError(f"{line.where} has the duration {value!r}: it must be seconds above 0")
     return float(value)
@@ -178,6 +194,8 @@ def _refuse_outside(line: QueryLine, windows: Sequence[Sequence[float]], duratio
     for start, end, *_ in windows:
         if start >= end:
             raise DataError(f"{line.where} has the window {start} to {end}: a moment must start before it ends")
+        if max(abs(start), abs(end)) > LARGEST:
+            raise DataError(f"{line.where} has the window {start} to {end}, which are no times of a video in seconds")
         if end <= 0 or (duration is not None and start >= duration):
             raise DataError(
                 f"{line.where} has the window {start} to {end}, which is outside its video of {duration} s: are these "

@@ -119,6 +119,24 @@ def test_a_byte_order_mark_is_read_over(write, tmp_path):
     assert read_predictions(str(path))[0].query == "a man runs"
 
 
+@pytest.mark.parametrize("said", [30, 304])
+def test_length_of_a_video_is_that_of_the_truth_and_another_one_is_refused(write, tmp_path, said):
+    _, truth = apart(write, tmp_path, {"qid": "a", "relevant_windows": [[0, 5]], "duration": 30.4})
+    path = write(json.dumps({"qid": "a", "pred_relevant_windows": [[1, 5, 1]], "duration": said}))
+    if said == 30:
+        assert read_predictions(path, truth)[0].duration == 30.4
+        return
+    with pytest.raises(
+        DataError, match="line 1 of .* says that its video lasts 304.0 s, but the file with the truth says"
+    ):
+        read_predictions(path, truth)
+
+
+def test_window_beyond_all_numbers_of_float32_is_refused(write):
+    with pytest.raises(DataError, match="no times of a video"):
+        read_predictions(write(line([[1, 1e39, 1]], duration=None)))
+
+
 @pytest.mark.parametrize("field", [{"qid": [1]}, {"qid": True}, {"duration": 0}, {"duration": "30"}, {"duration": -1}])
 def test_bad_id_or_duration_is_named(write, field):
     with pytest.raises(DataError, match=f"line 1 of .*the {next(iter(field))}"):

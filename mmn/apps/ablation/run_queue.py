@@ -16,6 +16,7 @@ from mmn.utils.errors import Preempted
 from mmn.utils.files import atomic_path
 from mmn.utils.preemption import PREEMPTED_EXIT_CODE, die_with_the_parent
 from mmn.utils.processors import num_processors
+from mmn.utils.text_files import parse_json, read_text
 
 STATE_FILE = "ablation.json"  # in a run's folder: which steps are done, and the seconds they took
 CONSOLE_FILE = "console.txt"  # what the run's processes print
@@ -81,7 +82,7 @@ class Run:
 
     def _state(self) -> dict[str, dict]:
         try:
-            state = json.loads((self.folder / STATE_FILE).read_text(encoding="utf-8"))
+            state = parse_json(read_text(str(self.folder / STATE_FILE)))
         except (OSError, ValueError):  # none yet, or spoiled by a full disk: the steps look at their folder themselves
             return {}
         return state if isinstance(state, dict) else {}

@@ -68,6 +68,8 @@ class Calibration:
         try:
             known = {entry.name: values[entry.name] for entry in fields(cls)}
             calibration = cls(**known | {name: tuple(known[name]) for name in ("quantiles", "rates")})
+            if not np.isfinite([*calibration.quantiles, calibration.shape, calibration.scale]).all():
+                raise ValueError("it has numbers that are not finite")
             calibration.confidence(np.array([0.0, 1.0]), 1)
         except (TypeError, KeyError, ValueError, IndexError) as error:
             raise DataError(
