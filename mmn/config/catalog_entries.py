@@ -7,6 +7,7 @@ from itertools import takewhile
 from typing import ClassVar
 
 from mmn.structures.metric_names import RECALL
+from mmn.structures.rows_id import QID
 
 TRACK_FORMATS = ("hdf5", "npz", "npy", "pt")  # of the files of a feature track
 PATH_FIELDS = ("annotation", "durations", "tubes")  # of the entries, besides the path of each track
@@ -19,7 +20,8 @@ class Track:
     Attributes:
         path: the file, or the folder, relative to DATASETS.ROOT.
         format: one of TRACK_FORMATS.
-        file: for formats other than hdf5, a video's file in the folder, with `{vid}` for the video id.
+        file: for formats other than hdf5, a video's file in the folder, with `{vid}` for the video id. `{qid}` stands for
+            the id of a sentence, where each has rows of its own; `key` may have it as well.
         key: place of a video's array: its HDF5 path, with `{vid}`; its name in an npz file or in the dict of a pt file.
             "" for files that hold the array itself.
         selection: part of the array that makes [T0, D], such as "[:, -1, 0, :]"; "" takes all of it.
@@ -34,6 +36,11 @@ class Track:
     selection: str = ""
     width: int | None = None
     name: str | None = None
+
+    @property
+    def is_by_sentence(self) -> bool:
+        """Tell whether each sentence of a video has rows of its own."""
+        return QID in self.file + self.key
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,11 @@ class CatalogEntry:
     window_seconds: float | None = None
     vid_suffix: str = ""
     metrics: str = RECALL
+
+    @property
+    def is_by_sentence(self) -> bool:
+        """Tell whether each sentence is a video of its own for a network, since a track has rows for it alone."""
+        return any(track.is_by_sentence for track in self.tracks)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from mmn.config.distributed import DISTRIBUTED
 from mmn.config.packaged import find_catalog
 from mmn.structures.annotation_forms import FORMS
 from mmn.structures.metric_names import METRICS, RECALL
+from mmn.structures.rows_id import QID, VID
 from mmn.structures.selection import parse_selection
 from mmn.utils.errors import ConfigError, failed_read, nearest
 from mmn.utils.text_files import parse_yaml, read_text
@@ -94,7 +95,8 @@ def load_catalog(path: str = "") -> dict[str, CatalogEntry | TubeEntry]:
           window_seconds: 60
           vid_suffix: "-cam-002"
 
-    An entry with `tubes` is a `TubeEntry`. A track that is a path alone is an HDF5 file with `feature_key`.
+    An entry with `tubes` is a `TubeEntry`. A track that is a path alone is an HDF5 file with `feature_key`; one with `{qid}`
+    in its file or key has rows for each sentence.
 
     Raises ConfigError where the file cannot be read or an entry has an unknown key or a wrong value.
     """
@@ -137,8 +139,8 @@ def _parse_entry(where: str, entry: dict) -> CatalogEntry | TubeEntry:
         raise ConfigError(f"{where} has metrics {metrics!r}: it must be one of {', '.join(METRICS)}, or left out")
     if not isinstance(entry.get("durations", ""), str):
         raise ConfigError(f"{where} has durations {entry['durations']!r}: it must be the path of a file")
-    if "{vid}" not in str(entry.get("feature_key", "{vid}")):
-        raise ConfigError(f"{where} has feature_key {entry['feature_key']!r}: it must contain {{vid}}")
+    if not _names_rows(str(entry.get("feature_key", VID))):
+        raise ConfigError(f"{where} has feature_key {entry['feature_key']!r}: it must contain {{vid}} or {{qid}}")
     thresholds = entry.get("thresholds", list(kind.thresholds))
     if not isinstance(thresholds, list) or not thresholds or not all(_is_iou(value) for value in thresholds):
         raise ConfigError(f"{where} has thresholds {thresholds!r}: they must be a list of IoU values in (0, 1]")
@@ -152,6 +154,10 @@ def _parse_entry(where: str, entry: dict) -> CatalogEntry | TubeEntry:
     values.pop("features", None)
     if kind is CatalogEntry:
         values.pop("feature_key", None)
+    elif any(track.is_by_sentence for track in values["tracks"]) or QID in str(entry.get("feature_key", VID)):
+        raise ConfigError(
+            f"{where} has {{qid}} in a track: a video of tubes has one sentence, so {{vid}} finds its rows"
+        )
     return kind(**values)
 
 
@@ -192,18 +198,17 @@ def _parse_track(where: str, track: dict, feature_key: str) -> Track:
         raise ConfigError(f"{where} has format {kind!r}: it must be one of {', '.join(TRACK_FORMATS)}")
     values = {**track, "format": kind, **_track_defaults(kind, track, feature_key)}
     place = "key" if kind == "hdf5" else "file"
-    if "{qid}" in values[place] + values["key"]:
-        raise ConfigError(
-            f"{where} has {{qid}} in its {place} or key: a video's rows are read once for all of its sentences, so they "
-            "can be found by {vid} alone"
-        )
-    if "{vid}" not in values[place]:
-        raise ConfigError(f"{where} has {place} {values[place]!r}: it must contain {{vid}}")
+    if not _names_rows(values[place]):
+        raise ConfigError(f"{where} has {place} {values[place]!r}: it must contain {{vid}} or {{qid}}")
     try:
         parse_selection(values.get("selection", ""))
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
     return Track(**values)
+
+
+def _names_rows(pattern: str) -> bool:
+    return VID in pattern or QID in pattern
 
 
 def _guessed_format(track: dict) -> str:

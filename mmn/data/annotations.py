@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mmn.data.annotation_files import SAME_DURATION, SentenceEntry, read_durations, read_sentences
+from mmn.structures.rows_id import RowsId, SentenceRows, video_of
 from mmn.utils.errors import DataError, listed
 
 SHORTEST, LONGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)  # seconds that float32 holds
@@ -17,7 +18,7 @@ ONLY_START_BELOW_END, OUTSIDE, WITHOUT = "start >= end", "outside the video", "w
 
 @dataclass(frozen=True, eq=False)
 class VideoAnnotation:
-    """One video of a split.
+    """One video of a split, or one of its sentences where each has feature rows of its own.
 
     Attributes:
         video_id: its name in the annotation and feature files.
@@ -26,6 +27,7 @@ class VideoAnnotation:
         windows: S arrays [G, 2] float64 seconds, the moments that each sentence describes; starts at least 0, ends at most
             the duration. G is 0 where a split has no truth.
         qids: S ids that the file gives its sentences; None where it gives none.
+        own_rows: the rows of its only sentence; None where the video's are those of all its sentences.
     """
 
     video_id: str
@@ -33,6 +35,12 @@ class VideoAnnotation:
     sentences: list[str]
     windows: Sequence[np.ndarray]
     qids: Sequence[int | str] | None = None
+    own_rows: SentenceRows | None = None
+
+    @property
+    def rows_id(self) -> RowsId:
+        """The id by which feature tracks find its rows. It is unique in a split, which `video_id` is not."""
+        return self.own_rows or self.video_id
 
     @functools.cached_property
     def moments(self) -> np.ndarray:
@@ -93,7 +101,9 @@ class AnnotationFile:
     has_truth: bool
 
 
-def read_annotation_file(path: str, time_unit: str = "seconds", form: str = "", durations: str = "") -> AnnotationFile:
+def read_annotation_file(
+    path: str, time_unit: str = "seconds", form: str = "", durations: str = "", by_sentence: bool = False
+) -> AnnotationFile:
     """Read and check an annotation file.
 
     A moment is kept only where start < end in the file's own unit (SPEC section 1), and is clamped into the video; where
@@ -102,6 +112,7 @@ def read_annotation_file(path: str, time_unit: str = "seconds", form: str = "", 
     Args:
         time_unit, form: see `read_sentences`.
         durations: file with the seconds of each video, for a form that does not say them; see `read_durations`.
+        by_sentence: see `group_by_rows`.
     Raises DataError for the first part of the file that is wrong, or where nothing in it can be used.
     """
     entries: list[SentenceEntry] = []
@@ -109,7 +120,7 @@ def read_annotation_file(path: str, time_unit: str = "seconds", form: str = "", 
         if isinstance(part, DataError):
             raise part
         entries += part
-    return collect_sentences(path, entries, durations)
+    return collect_sentences(path, entries, durations, by_sentence)
 
 
 def read_annotations(
@@ -119,27 +130,30 @@ def read_annotations(
     return read_annotation_file(path, time_unit, form, durations).videos
 
 
-def collect_sentences(path: str, entries: Sequence[SentenceEntry], durations: str = "") -> AnnotationFile:
+def collect_sentences(
+    path: str, entries: Sequence[SentenceEntry], durations: str = "", by_sentence: bool = False
+) -> AnnotationFile:
     """The sentences of an annotation file by video, in the order in which the file first names these.
 
+    Args:
+        by_sentence: see `group_by_rows`.
     Raises DataError where they contradict each other, or where nothing can be used.
     """
     has_truth = _has_truth(path, entries)
     refuse_repeated_qids(path, [entry.qid for entry in entries])
     seconds = _durations(path, entries, durations)
     _refuse_other_units(path, entries, seconds)
-    by_video: dict[str, list[SentenceEntry]] = {}
-    for entry in entries:
-        by_video.setdefault(entry.video_id, []).append(entry)
     counts, videos = AnnotationCounts(), []
-    for video_id, group in by_video.items():
+    for rows_id, group in group_by_rows(entries, by_sentence).items():
+        video_id = video_of(rows_id)
         duration = seconds[video_id]
         used = [(entry, _used_windows(entry, duration, counts)) for entry in group]
         kept = [(entry, windows) for entry, windows in used if windows is not None]
         if kept:
             qids = [entry.qid for entry, _ in kept if entry.qid is not None]
             texts, windows = [entry.text for entry, _ in kept], [windows for _, windows in kept]
-            videos.append(VideoAnnotation(video_id, duration, texts, windows, qids or None))
+            own_rows = rows_id if isinstance(rows_id, SentenceRows) else None
+            videos.append(VideoAnnotation(video_id, duration, texts, windows, qids or None, own_rows))
     if not videos:
         reasons = _reasons(counts.left_out, "left out")
         raise DataError(
@@ -147,6 +161,27 @@ def collect_sentences(path: str, entries: Sequence[SentenceEntry], durations: st
             "the right one"
         )
     return AnnotationFile(videos, counts, has_truth)
+
+
+def group_by_rows(entries: Iterable[SentenceEntry], by_sentence: bool) -> dict[RowsId, list[SentenceEntry]]:
+    """Sentences by the feature rows that are theirs, in the order in which these are first named.
+
+    Args:
+        by_sentence: whether each sentence has rows of its own, as where a track has {qid}. It is then a video of its own
+            for batches, samplers, caches and losses: in a batch, another sentence of the same video is one of another
+            video to it, also where their moments overlap. A memory bank goes by the video's id, and takes none of it.
+    Raises DataError where each sentence has rows of its own, but one has no qid to find them by.
+    """
+    groups: dict[RowsId, list[SentenceEntry]] = {}
+    for entry in entries:
+        if by_sentence and entry.qid is None:
+            raise DataError(
+                f"{entry.where} has a sentence without a qid, but a feature track of the catalog entry has {{qid}} in its "
+                "place: take annotations that give each sentence one, such as JSON lines, or tracks that {vid} alone finds"
+            )
+        rows_id = SentenceRows(entry.video_id, str(entry.qid)) if by_sentence else entry.video_id
+        groups.setdefault(rows_id, []).append(entry)
+    return groups
 
 
 def _has_truth(path: str, entries: Sequence[SentenceEntry]) -> bool:

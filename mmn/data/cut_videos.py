@@ -8,15 +8,16 @@ import numpy as np
 from mmn.data.annotations import VideoAnnotation
 from mmn.data.feature_tracks import FeatureTracks
 from mmn.data.features import FeatureReader
+from mmn.structures.rows_id import RowsId
 
 ROUNDING = 1e-6  # seconds
 
 
 @dataclass(frozen=True)
 class Window:
-    """A window of `seconds` from `start` on in the video `video_id`, which lasts `duration`."""
+    """A window of `seconds` from `start` on in the video with the rows `rows_id`, which lasts `duration`."""
 
-    video_id: str
+    rows_id: RowsId
     start: float
     seconds: float
     duration: float
@@ -28,7 +29,7 @@ class Window:
     @property
     def name(self) -> str:
         """The id of the window among videos."""
-        return f"{self.video_id}@{self.start:.2f}-{self.end:.2f}"
+        return f"{self.rows_id}@{self.start:.2f}-{self.end:.2f}"
 
 
 def cut_videos(videos: Iterable[VideoAnnotation], seconds: float) -> tuple[list[VideoAnnotation], dict[str, Window]]:
@@ -55,9 +56,9 @@ def cut_videos(videos: Iterable[VideoAnnotation], seconds: float) -> tuple[list[
 
 def _windows(video: VideoAnnotation, seconds: float) -> list[Window]:
     if video.duration <= seconds:
-        return [Window(video.video_id, 0.0, video.duration, video.duration)]
+        return [Window(video.rows_id, 0.0, video.duration, video.duration)]
     starts = [*np.arange(0.0, video.duration - seconds, seconds / 2).tolist(), video.duration - seconds]
-    return [Window(video.video_id, start, seconds, video.duration) for start in starts]
+    return [Window(video.rows_id, start, seconds, video.duration) for start in starts]
 
 
 def _inside(video: VideoAnnotation, window: Window) -> VideoAnnotation:
@@ -97,7 +98,7 @@ class CutTracks:
     def __init__(self, features: FeatureTracks, windows: dict[str, Window]):
         self.features = features
         self.windows = windows
-        self._last: tuple[str, np.ndarray] | None = None  # windows of a video often follow each other
+        self._last: tuple[RowsId, np.ndarray] | None = None  # windows of a video often follow each other
 
     @property
     def input_size(self) -> int:
@@ -116,7 +117,7 @@ class CutTracks:
 
     def check(self, names: Iterable[str]) -> None:
         """Raise DataError unless the videos of these windows are there, see `FeatureTracks.check`."""
-        self.features.check(dict.fromkeys(self.windows[name].video_id for name in names))
+        self.features.check(dict.fromkeys(self.windows[name].rows_id for name in names))
 
     def close(self) -> None:
         """Let go of open files."""
@@ -125,8 +126,8 @@ class CutTracks:
     def clips(self, name: str, num_clips: int) -> np.ndarray:
         """The resampled rows of a window, [P, D] float32. Raises DataError as `FeatureTracks.read` does."""
         window = self.windows[name]
-        if self._last is None or self._last[0] != window.video_id:
-            self._last = window.video_id, self.features.read(window.video_id)
+        if self._last is None or self._last[0] != window.rows_id:
+            self._last = window.rows_id, self.features.read(window.rows_id)
         rows = self._last[1]
         first, last = (round(second / window.duration * len(rows)) for second in (window.start, window.end))
         first = min(first, len(rows) - 1)

@@ -71,7 +71,8 @@ class MomentDataset(Dataset):
 
     @property
     def num_videos(self) -> int:
-        return len(self.videos)
+        """The videos of the split, each once where its sentences are videos of their own."""
+        return len({video.video_id for video in self.videos})
 
     @property
     def num_sentences(self) -> int:
@@ -95,8 +96,8 @@ class MomentDataset(Dataset):
 
     def clips(self, index: int) -> np.ndarray:
         """The resampled features [P, D] float32 of one video."""
-        video_id = self.videos[index].video_id
-        return self.cache.get(index, lambda: self.features.clips(video_id, self.num_pre_clips))
+        rows_id = self.videos[index].rows_id
+        return self.cache.get(index, lambda: self.features.clips(rows_id, self.num_pre_clips))
 
 
 def summarise_durations(datasets: Sequence[MomentDataset]) -> dict[str, float]:

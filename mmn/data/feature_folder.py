@@ -8,6 +8,7 @@ import numpy as np
 
 from mmn.data.array_files import DAMAGE, READERS
 from mmn.data.features import FeatureReader
+from mmn.structures.rows_id import RowsId, fill, found_by, shown
 from mmn.utils.errors import DataError, listed
 
 
@@ -16,7 +17,7 @@ class FeatureFolder(FeatureReader):
 
     Args:
         path: the folder.
-        file: a video's file in it, with `{vid}` for the video id.
+        file: a video's file in it, with `{vid}` for the video id, or one of a sentence, see `fill`.
         kind: "npz", "npy" or "pt".
         key: name of the array in the file, see `mmn.data.array_files`.
         input_size, waits, selection: see `FeatureReader`.
@@ -35,43 +36,45 @@ class FeatureFolder(FeatureReader):
                 "rehearse with `mmn simulate-features`"
             )
 
-    def check(self, video_ids: Iterable[str]) -> None:
+    def check(self, rows_ids: Iterable[RowsId]) -> None:
         self.open()
-        video_ids = list(video_ids)
-        missing = self._missing(video_ids)
+        rows_ids = list(rows_ids)
+        wanted = found_by(self.file, rows_ids)
+        missing = self._missing(wanted)
         if missing:
+            names = listed(shown(self.file, rows_id) for rows_id in missing)
             raise DataError(
-                f"the feature folder {self.path} lacks {len(missing)} of {len(video_ids)} videos: {listed(missing)}; "
+                f"the feature folder {self.path} lacks {len(missing)} of {len(wanted)} videos: {names}; "
                 f"looked for them as {self.file!r}, so complete the folder or correct the catalog entry"
             )
-        self.read(video_ids[0])
+        self.read(rows_ids[0])
 
-    def where(self, video_id: str) -> str:
-        return f"video {video_id} of the feature file {self._path(video_id)}"
+    def where(self, rows_id: RowsId) -> str:
+        return f"video {rows_id} of the feature file {self._path(rows_id)}"
 
-    def load(self, video_id: str) -> np.ndarray:
-        where = self.where(video_id)
+    def load(self, rows_id: RowsId) -> np.ndarray:
+        where = self.where(rows_id)
         try:
-            return READERS[self.kind](self._path(video_id), self.key, where)
+            return READERS[self.kind](self._path(rows_id), fill(self.key, rows_id), where)
         except FileNotFoundError as error:
             raise DataError(f"{where} does not exist: complete the folder or correct the catalog entry") from error
         except DAMAGE as error:
             words = textwrap.shorten(str(error).split(". ")[0], 200, placeholder=" ...") or type(error).__name__
             raise DataError(f"{where} cannot be read ({words}): fetch or make it again if it is damaged") from error
 
-    def _path(self, video_id: str) -> str:
-        return os.path.join(self.path, self.file.replace("{vid}", video_id))
+    def _path(self, rows_id: RowsId) -> str:
+        return os.path.join(self.path, fill(self.file, rows_id))
 
-    def _missing(self, video_ids: Sequence[str]) -> list[str]:
+    def _missing(self, rows_ids: Sequence[RowsId]) -> list[RowsId]:
         """The videos whose file is not there. Each folder is listed once, which is faster than asking for every file."""
         folders: dict[str, set[str]] = {}
         missing = []
-        for video_id in video_ids:
-            folder, name = os.path.split(self._path(video_id))
+        for rows_id in rows_ids:
+            folder, name = os.path.split(self._path(rows_id))
             if folder not in folders:
                 folders[folder] = _names_in(folder)
             if name not in folders[folder]:
-                missing.append(video_id)
+                missing.append(rows_id)
         return missing
 
 

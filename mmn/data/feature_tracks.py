@@ -11,6 +11,7 @@ from mmn.data.cache import ClipFile
 from mmn.data.feature_folder import FeatureFolder
 from mmn.data.features import FeatureFile, FeatureReader, resample_clips
 from mmn.structures.recipe import TrackRecipe, TracksRecipe
+from mmn.structures.rows_id import VID, RowsId
 from mmn.structures.selection import parse_selection
 from mmn.utils.errors import ConfigError, DataError
 
@@ -50,11 +51,11 @@ class FeatureTracks:
         for reader in self.readers:
             reader.open()
 
-    def check(self, video_ids: Iterable[str]) -> None:
+    def check(self, rows_ids: Iterable[RowsId]) -> None:
         """Raise DataError unless every track has every video, the first one of the right width."""
-        video_ids = list(video_ids)
+        rows_ids = list(rows_ids)
         for reader in self.readers:
-            reader.check(video_ids)
+            reader.check(rows_ids)
 
     def close(self) -> None:
         """Let go of open files."""
@@ -66,16 +67,16 @@ class FeatureTracks:
         for reader in self.readers:
             reader.waits = ()
 
-    def read(self, video_id: str, num_rows: int | None = None) -> np.ndarray:
+    def read(self, rows_id: RowsId, num_rows: int | None = None) -> np.ndarray:
         """The rows of a video, [T0, D] float32, cut to the track that has the fewest.
 
         Args:
             num_rows: T0, where it is known: then no track may have more or fewer.
         Raises DataError where they cannot be read, or are others than these.
         """
-        parts = [reader.read(video_id) for reader in self.readers]
+        parts = [reader.read(rows_id) for reader in self.readers]
         if num_rows is not None:
-            self._check_lengths(video_id, parts, num_rows)
+            self._check_lengths(rows_id, parts, num_rows)
         if len(parts) == 1:
             return parts[0]
         shortest, longest = min(map(len, parts)), max(map(len, parts))
@@ -84,16 +85,16 @@ class FeatureTracks:
                 f"{len(part)} in {reader.path}" for part, reader in zip(parts, self.readers, strict=True)
             )
             raise DataError(
-                f"the feature tracks of video {video_id} have {counts} rows: they are not of one sampling, so take tracks "
+                f"the feature tracks of video {rows_id} have {counts} rows: they are not of one sampling, so take tracks "
                 "that belong together"
             )
         return np.concatenate([part[:shortest] for part in parts], axis=1)
 
-    def _check_lengths(self, video_id: str, parts: Sequence[np.ndarray], num_rows: int) -> None:
+    def _check_lengths(self, rows_id: RowsId, parts: Sequence[np.ndarray], num_rows: int) -> None:
         for reader, part in zip(self.readers, parts, strict=True):
             if len(part) != num_rows:
                 raise DataError(
-                    f"{reader.where(video_id)} has {len(part)} rows, but its tubes have {num_rows} boxes: convert both "
+                    f"{reader.where(rows_id)} has {len(part)} rows, but its tubes have {num_rows} boxes: convert both "
                     "again, from files that belong together"
                 )
 
@@ -101,9 +102,9 @@ class FeatureTracks:
         """Joined rows [T0, D] -> clips [P, D], each track normalised by itself; see `resample_clips`."""
         return resample_clips(rows, num_clips, uses_last_row, self.widths)
 
-    def clips(self, video_id: str, num_clips: int) -> np.ndarray:
+    def clips(self, rows_id: RowsId, num_clips: int) -> np.ndarray:
         """The resampled rows of a video, [P, D] float32. Raises DataError as `read` does."""
-        return self.resample(self.read(video_id), num_clips)
+        return self.resample(self.read(rows_id), num_clips)
 
     def recipe(self, with_files: bool = True) -> TracksRecipe | None:
         """Names and widths of the tracks, and how they were made; None for one track of which only the width is known.
@@ -148,11 +149,11 @@ def split_recipe(cfg: CfgNode, name: str, tracks: FeatureTracks, sources: Sequen
 def build_reader(track: Track, width: int, vid_suffix: str = "") -> FeatureReader:
     """The reader of one track of rows [T0, width]."""
     selection = parse_selection(track.selection)
-    key = track.key.replace("{vid}", "{vid}" + vid_suffix)
+    key = track.key.replace(VID, VID + vid_suffix)
     if track.format == "hdf5":
         return FeatureFile(track.path, key, width, selection=selection)
-    file = track.file.replace("{vid}", "{vid}" + vid_suffix)
-    return FeatureFolder(track.path, file, track.format, track.key, width, selection=selection)
+    file = track.file.replace(VID, VID + vid_suffix)
+    return FeatureFolder(track.path, file, track.format, key, width, selection=selection)
 
 
 def track_widths(cfg: CfgNode, tracks: Sequence[Track]) -> list[int]:

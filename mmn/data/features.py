@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from mmn.structures.recipe import FeatureRecipe
+from mmn.structures.rows_id import VID, RowsId, fill, found_by, shown, video_of
 from mmn.structures.selection import Selection
 from mmn.utils.attributes import number_attribute
 from mmn.utils.errors import DataError, listed
@@ -18,7 +19,6 @@ from mmn.utils.hdf5 import open_hdf5, reading
 from mmn.utils.logger import get_logger
 
 T = TypeVar("T")
-VID = "{vid}"  # stands for a video's id in a feature key
 NUMBERS = "fiu"  # kinds of dtype that feature rows may have: real numbers, whole ones too
 SHOWN_IDS = 5  # of a feature file that lacks what is asked for
 
@@ -116,20 +116,20 @@ class FeatureReader(ABC):
     def open(self) -> object:
         """Make ready to read. Raises DataError where there is no such file or folder, or it is damaged."""
 
-    def duration(self, video_id: str) -> float | None:
+    def duration(self, rows_id: RowsId) -> float | None:
         """Seconds of a video; None where the source does not say."""
         return None
 
     @abstractmethod
-    def check(self, video_ids: Iterable[str]) -> None:
+    def check(self, rows_ids: Iterable[RowsId]) -> None:
         """Raise DataError unless every video is there, the first one of the right width."""
 
     @abstractmethod
-    def where(self, video_id: str) -> str:
+    def where(self, rows_id: RowsId) -> str:
         """The video in a sentence, with the file that it is in."""
 
     @abstractmethod
-    def load(self, video_id: str) -> np.ndarray:
+    def load(self, rows_id: RowsId) -> np.ndarray:
         """The array of a video as the file has it. Raises DataError where it cannot be read, WrongContent for no array."""
 
     def recipe(self) -> FeatureRecipe | None:
@@ -139,12 +139,12 @@ class FeatureReader(ABC):
     def close(self) -> None:  # noqa: B027, not all hold files
         """Let go of open files."""
 
-    def read(self, video_id: str) -> np.ndarray:
+    def read(self, rows_id: RowsId) -> np.ndarray:
         """All feature rows of a video, [T0, D] float32.
 
         Raises DataError where they cannot be read, have another shape than [T0 > 0, D], or are not finite.
         """
-        array, where = self._patiently(lambda: self.load(video_id)), self.where(video_id)
+        array, where = self._patiently(lambda: self.load(rows_id)), self.where(rows_id)
         return self.checked(self._selected(array, where) if self.selection else array, where)
 
     def checked(self, rows: np.ndarray, where: str) -> np.ndarray:
@@ -187,7 +187,7 @@ class FeatureFile(FeatureReader):
 
     Args:
         path: HDF5 file.
-        feature_key: path of a video's dataset in it, with `{vid}` for the video id.
+        feature_key: path of a video's dataset in it, with `{vid}` for the video id, or one of a sentence, see `fill`.
         input_size, waits, selection: see `FeatureReader`.
     Attributes:
         kind: name of such a file before its path in messages.
@@ -206,38 +206,40 @@ class FeatureFile(FeatureReader):
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_file": None, "_pid": -1}
 
-    def check(self, video_ids: Iterable[str]) -> None:
+    def check(self, rows_ids: Iterable[RowsId]) -> None:
         file = self.open()
-        video_ids = list(video_ids)
+        rows_ids = list(rows_ids)
+        wanted = found_by(self.feature_key, rows_ids)
         with reading(f"{self.kind} {self.path}"):
-            missing = [video_id for video_id in video_ids if self._key(video_id) not in file]
-            hint = missing and lookalikes(file, self.feature_key, missing[0])
+            missing = [rows_id for rows_id in wanted if self._key(rows_id) not in file]
+            hint = missing and lookalikes(file, self.feature_key, video_of(missing[0]))
         if missing:
+            names = listed(shown(self.feature_key, rows_id) for rows_id in missing)
             raise DataError(
-                f"{self.kind} {self.path} lacks {len(missing)} of {len(video_ids)} videos: {listed(missing)}; "
+                f"{self.kind} {self.path} lacks {len(missing)} of {len(wanted)} videos: {names}; "
                 f"looked for them under {self.feature_key!r}, but {hint}, so complete the file or correct feature_key in "
                 "the catalog entry"
             )
-        self.read(video_ids[0])
+        self.read(rows_ids[0])
         self.close()
 
-    def where(self, video_id: str) -> str:
-        return f"video {video_id} of {self.kind} {self.path}"
+    def where(self, rows_id: RowsId) -> str:
+        return f"video {rows_id} of {self.kind} {self.path}"
 
-    def load(self, video_id: str) -> np.ndarray:
-        return self._look(lambda dataset: dataset[()], video_id)
+    def load(self, rows_id: RowsId) -> np.ndarray:
+        return self._look(lambda dataset: dataset[()], rows_id)
 
-    def duration(self, video_id: str) -> float | None:
+    def duration(self, rows_id: RowsId) -> float | None:
         """Seconds of a video, where the attribute `duration` of its dataset says so, as extraction writes it.
 
         Raises DataError where it is no number above 0, or there is no such video.
         """
         attributes = self._patiently(
-            lambda: self._look(lambda dataset: {"duration": dataset.attrs.get("duration")}, video_id)
+            lambda: self._look(lambda dataset: {"duration": dataset.attrs.get("duration")}, rows_id)
         )
-        seconds = number_attribute(attributes, "duration", self.where(video_id))
+        seconds = number_attribute(attributes, "duration", self.where(rows_id))
         if seconds is not None and seconds <= 0:
-            raise DataError(f"the attribute duration of {self.where(video_id)} is {seconds}: it must be above 0")
+            raise DataError(f"the attribute duration of {self.where(rows_id)} is {seconds}: it must be above 0")
         return None if seconds is None else float(seconds)
 
     def recipe(self) -> FeatureRecipe | None:
@@ -247,27 +249,27 @@ class FeatureFile(FeatureReader):
         self.close()
         return recipe
 
-    def _look(self, look: Callable[[h5py.Dataset], T], video_id: str) -> T:
+    def _look(self, look: Callable[[h5py.Dataset], T], rows_id: RowsId) -> T:
         """Result of `look` on the video's dataset. Raises WrongContent where there is no dataset."""
-        with reading(self.where(video_id)):
-            dataset = self.open().get(self._key(video_id))
+        with reading(self.where(rows_id)):
+            dataset = self.open().get(self._key(rows_id))
             if isinstance(dataset, h5py.Dataset):
                 return look(dataset)
-        raise self._absent(video_id)
+        raise self._absent(rows_id)
 
     def close(self) -> None:
         if self._file is not None and self._pid == os.getpid():
             self._file.close()
         self._file = None
 
-    def _key(self, video_id: str) -> str:
-        return self.feature_key.replace(VID, video_id)
+    def _key(self, rows_id: RowsId) -> str:
+        return fill(self.feature_key, rows_id)
 
-    def _absent(self, video_id: str) -> WrongContent:
+    def _absent(self, rows_id: RowsId) -> WrongContent:
         with reading(f"{self.kind} {self.path}"):
-            hint = lookalikes(self.open(), self.feature_key, video_id)
+            hint = lookalikes(self.open(), self.feature_key, video_of(rows_id))
         return WrongContent(
-            f"{self.where(video_id)} has no dataset at {self._key(video_id)!r}, but {hint}: complete the file, or correct "
+            f"{self.where(rows_id)} has no dataset at {self._key(rows_id)!r}, but {hint}: complete the file, or correct "
             "the name or the feature key"
         )
 

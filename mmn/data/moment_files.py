@@ -7,7 +7,14 @@ from yacs.config import CfgNode
 
 from mmn.config.catalog_entries import CatalogEntry
 from mmn.data.annotation_files import SentenceEntry, read_sentences
-from mmn.data.annotations import TOO_LATE, AnnotationFile, VideoAnnotation, collect_sentences, read_annotation_file
+from mmn.data.annotations import (
+    TOO_LATE,
+    AnnotationFile,
+    VideoAnnotation,
+    collect_sentences,
+    group_by_rows,
+    read_annotation_file,
+)
 from mmn.data.cache import ClipFile, build_cache
 from mmn.data.cut_videos import CutTracks, cut_videos, num_never_inside
 from mmn.data.dataset import MomentDataset
@@ -15,7 +22,8 @@ from mmn.data.feature_tracks import FeatureTracks, build_tracks, split_recipe
 from mmn.data.splits import Note, Split
 from mmn.data.tokenizer import QueryTokenizer
 from mmn.structures.recipe import TracksRecipe
-from mmn.utils.errors import DataError
+from mmn.structures.rows_id import RowsId
+from mmn.utils.errors import ConfigError, DataError
 from mmn.utils.logger import get_logger
 
 # By which the time of a video's feature rows may differ from its duration.
@@ -23,13 +31,22 @@ SPARE_SECONDS, SPARE_SHARE = 5.0, 0.2
 
 
 def read_split(cfg: CfgNode, split: Split) -> list[VideoAnnotation]:
-    """The videos of a split, see `read_annotation_file`."""
+    """The videos of a split, or one for each sentence where a track has {qid}; see `read_annotation_file`."""
     return _annotation_file(cfg, split).videos
 
 
 def _annotation_file(cfg: CfgNode, split: Split) -> AnnotationFile:
     entry = split.entry_of(CatalogEntry, cfg)
-    return read_annotation_file(entry.annotation, entry.time_unit, entry.format, entry.durations)
+    return read_annotation_file(entry.annotation, entry.time_unit, entry.format, entry.durations, entry.is_by_sentence)
+
+
+def check_searchable(split: Split) -> None:
+    """Raise ConfigError unless the rows of each video are there for any sentence, as a search of all videos needs them."""
+    if isinstance(split.entry, CatalogEntry) and split.entry.is_by_sentence:
+        raise ConfigError(
+            f"the split {split.name} has feature rows for each sentence ({{qid}} in a track of its catalog entry), so no "
+            "other sentence can be searched for in them: take a split whose tracks {vid} alone finds"
+        )
 
 
 def feature_tracks(cfg: CfgNode, split: Split) -> FeatureTracks:
@@ -44,13 +61,13 @@ def build_dataset(
     annotations = _annotation_file(cfg, split)
     get_logger().info("%s: %s", split.name, annotations.counts)
     videos, features = _trained_on(cfg, split, annotations.videos)
-    video_ids = [video.video_id for video in videos]
+    rows_ids = [video.rows_id for video in videos]
     if not cfg.DATALOADER.CACHE_DIR:
-        features.check(video_ids)
+        features.check(rows_ids)
         for video in annotations.videos:
-            check_duration(features, video.video_id, video.duration)
+            check_duration(features, video.rows_id, video.duration)
         features.close()
-    cache = build_cache(cfg, split.name, video_ids, features.input_size, features.paths)
+    cache = build_cache(cfg, split.name, list(map(str, rows_ids)), features.input_size, features.paths)
     return kind(
         split.name,
         videos,
@@ -87,18 +104,18 @@ def check_files(cfg: CfgNode, split: Split) -> None:
     """Raise DataError unless the split's annotations can be read and its features are there."""
     videos = read_split(cfg, split)
     if not cfg.DATALOADER.CACHE_DIR:
-        feature_tracks(cfg, split).check(video.video_id for video in videos)
+        feature_tracks(cfg, split).check(video.rows_id for video in videos)
 
 
 def write_clip_file(cfg: CfgNode, split: Split) -> None:
     """Resample the features of a split into DATALOADER.CACHE_DIR (tools/cache_features.py)."""
     num_clips, recipe = cfg.INPUT.NUM_PRE_CLIPS, feature_tracks(cfg, split).recipe()
     videos, features = _trained_on(cfg, split, read_split(cfg, split))
-    video_ids = [video.video_id for video in videos]
-    features.check(video_ids)
-    clips = (features.clips(video_id, num_clips) for video_id in tqdm(video_ids, desc=split.name))
+    rows_ids = [video.rows_id for video in videos]
+    features.check(rows_ids)
+    clips = (features.clips(rows_id, num_clips) for rows_id in tqdm(rows_ids, desc=split.name))
     ClipFile(cfg.DATALOADER.CACHE_DIR, split.name, features.paths).write(
-        video_ids, clips, (num_clips, features.input_size), cfg.DATALOADER.CACHE_DTYPE, recipe
+        list(map(str, rows_ids)), clips, (num_clips, features.input_size), cfg.DATALOADER.CACHE_DTYPE, recipe
     )
 
 
@@ -113,7 +130,8 @@ def split_problems(cfg: CfgNode, split: Split) -> Iterator[str]:
     at."""
     entry, features = split.entry_of(CatalogEntry, cfg), feature_tracks(cfg, split)
     sentences: list[SentenceEntry] = []
-    durations: dict[str, float] = {}
+    rows: dict[RowsId, list[SentenceEntry]] = {}
+    durations: dict[RowsId, float] = {}
     try:
         for part in tqdm(read_sentences(entry.annotation, entry.format, entry.time_unit), desc=split.name, leave=False):
             if isinstance(part, DataError):
@@ -121,8 +139,9 @@ def split_problems(cfg: CfgNode, split: Split) -> Iterator[str]:
             else:
                 sentences += part
         if sentences:
-            annotations = collect_sentences(entry.annotation, sentences, entry.durations)
-            durations = {video.video_id: video.duration for video in annotations.videos}
+            rows = group_by_rows(sentences, entry.is_by_sentence)
+            annotations = collect_sentences(entry.annotation, sentences, entry.durations, entry.is_by_sentence)
+            durations = {video.rows_id: video.duration for video in annotations.videos}
             yield Note(str(annotations.counts))
     except DataError as error:
         yield str(error)
@@ -132,29 +151,28 @@ def split_problems(cfg: CfgNode, split: Split) -> Iterator[str]:
     except DataError as error:
         yield str(error)
         return
-    video_ids = dict.fromkeys(sentence.video_id for sentence in sentences)
-    for video_id in tqdm(video_ids, desc=f"{split.name} features", leave=False):
+    for rows_id in tqdm(rows, desc=f"{split.name} features", leave=False):
         try:
-            rows = features.read(video_id)
-            if video_id in durations:
-                check_duration(features, video_id, durations[video_id])
+            array = features.read(rows_id)
+            if rows_id in durations:
+                check_duration(features, rows_id, durations[rows_id])
         except DataError as error:
             yield str(error)
             continue
-        if entry.clip_seconds and not _covers(len(rows) * entry.clip_seconds, durations.get(video_id)):
+        if entry.clip_seconds and not _covers(len(array) * entry.clip_seconds, durations.get(rows_id)):
             yield (
-                f"{features.readers[0].where(video_id)} has {len(rows)} rows of {entry.clip_seconds:g} s, but the video "
-                f"lasts {durations[video_id]:g} s: correct clip_seconds in the catalog entry, or the features"
+                f"{features.readers[0].where(rows_id)} has {len(array)} rows of {entry.clip_seconds:g} s, but the video "
+                f"lasts {durations[rows_id]:g} s: correct clip_seconds in the catalog entry, or the features"
             )
 
 
-def check_duration(features: FeatureTracks, video_id: str, duration: float) -> None:
+def check_duration(features: FeatureTracks, rows_id: RowsId, duration: float) -> None:
     """Raise DataError where the features say that a video is of another length altogether than its annotations do."""
     for reader in features.readers:
-        seconds = reader.duration(video_id)
+        seconds = reader.duration(rows_id)
         if seconds is not None and not 1 / TOO_LATE < seconds / duration < TOO_LATE:
             raise DataError(
-                f"video {video_id} lasts {duration:g} s by its annotations, but {seconds:g} s by {reader.path}: correct "
+                f"video {rows_id} lasts {duration:g} s by its annotations, but {seconds:g} s by {reader.path}: correct "
                 "the one that is wrong"
             )
 

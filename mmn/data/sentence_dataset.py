@@ -9,6 +9,7 @@ import torch
 from mmn.data.collate import Collator
 from mmn.data.dataset import MomentDataset, VideoSample
 from mmn.structures.batch import GroundingBatch
+from mmn.structures.rows_id import RowsId
 
 
 class SentenceDataset(MomentDataset):
@@ -45,9 +46,9 @@ class SentenceCollator(Collator):
         self.vectors = vectors
 
     def __call__(self, samples: Sequence[VideoSample]) -> GroundingBatch:
-        videos: dict[tuple[str, float], list[VideoSample]] = {}
+        videos: dict[tuple[RowsId, float], list[VideoSample]] = {}
         for sample in samples:
-            videos.setdefault((sample.annotation.video_id, sample.annotation.duration), []).append(sample)
+            videos.setdefault((sample.annotation.rows_id, sample.annotation.duration), []).append(sample)
         return self.collate(list(videos.values()))
 
     def pad_tokens(self, sentences: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

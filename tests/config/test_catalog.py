@@ -169,7 +169,7 @@ def test_own_entry_has_tracks_of_any_format(write):
         ("tracks: [{format: npz}]", "track 1. needs 'path'"),
         ("tracks: [x.hdf5, {path: a, format: mat}]", "track 2. has format 'mat': it must be one of hdf5, npz, npy, pt"),
         ("tracks: [{path: a, format: npz, file: features.npz}]", "file 'features.npz': it must contain {vid}"),
-        ("tracks: [{path: a, format: npz, file: '{vid}_{qid}.npz'}]", "{qid}"),
+        ("tubes: t.hdf5, tracks: [{path: a, format: npz, file: '{vid}_{qid}.npz'}]", "{qid} in a track"),
         ("tracks: [{path: a, format: npz, width: wide}]", "width 'wide'"),
         ("tracks: [{path: a, format: npz, selection: '[__import__]'}]", "'__import__'"),
         ("tracks: [{path: a, format: npz, colour: red}]", "unknown key 'colour'"),

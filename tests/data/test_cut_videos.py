@@ -32,7 +32,7 @@ def test_moments_of_up_to_half_a_window_are_kept_where_they_were(videos, seconds
         assert annotation.duration <= seconds and annotation.sentences
         for sentence, (moment,) in zip(annotation.sentences, annotation.windows, strict=True):
             assert 0 <= moment[0] < moment[1] <= annotation.duration
-            found.setdefault((window.video_id, sentence), []).append(moment + window.start)
+            found.setdefault((window.rows_id, sentence), []).append(moment + window.start)
     lost = 0
     for video in videos:
         for sentence, (moment,) in zip(video.sentences, video.windows, strict=True):

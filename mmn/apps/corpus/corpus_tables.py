@@ -33,7 +33,7 @@ from mmn.apps.corpus.evaluated_rules import EVALUATED
 from mmn.apps.search.ranking_rules import DEFAULT_PER_VIDEO, RankingRule
 from mmn.data import build_test_loader
 from mmn.data.annotations import VideoAnnotation
-from mmn.data.moment_files import read_split
+from mmn.data.moment_files import check_searchable, read_split
 from mmn.data.splits import Split, Splits
 from mmn.engine.machine_errors import machine_errors_explained
 from mmn.engine.run import load_model, path_of_split
@@ -95,6 +95,8 @@ def evaluate_corpus(
     listing = Listing(cfg.TEST.CONTRASTIVE_SCORE_POW, cfg.TEST.NMS_THRESH, per_video)
     splits, tokenizer = Splits(cfg), task.build_tokenizer(cfg)
     tested = splits.named("TEST")
+    for split in tested:
+        check_searchable(split)
     for split in tested:
         dataset = task.build_dataset(cfg, split, tokenizer)
         loader = build_test_loader(cfg, dataset, task.build_collator(cfg, tokenizer))

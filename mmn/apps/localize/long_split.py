@@ -68,10 +68,10 @@ def search_split(
 ) -> Iterator[tuple[VideoAnnotation, list[QueryResult]]]:
     """The videos of a split with the moments of each of their sentences."""
     entry, features, videos = split.entry_of(CatalogEntry, cfg), feature_tracks(cfg, split), read_split(cfg, split)
-    features.check(video.video_id for video in videos)
+    features.check(video.rows_id for video in videos)
     for number, video in enumerate(videos, start=1):
         begin = time.monotonic()
-        rows = features.read(video.video_id)
+        rows = features.read(video.rows_id)
         seconds = len(rows) * entry.clip_seconds if entry.clip_seconds else video.duration
         encoded = localizer.encode_video(
             rows, seconds, options.window, options.overlap, name=video.video_id, cache=options.cache
@@ -126,7 +126,8 @@ def format_recall(
     name: str, found: Sequence[tuple[VideoAnnotation, Sequence]], metrics: Mapping[str, float], ranks: Sequence[int]
 ) -> str:
     """The table of a split: a row per IoU threshold, and how many videos, hours and sentences stand behind it."""
-    hours = sum(video.duration for video, _ in found) / 3600
+    durations = {video.video_id: video.duration for video, _ in found}
+    hours = sum(durations.values()) / 3600
     sentences = sum(len(video.sentences) for video, _ in found)
     thresholds = list(dict.fromkeys(metric.partition("IoU>")[2] for metric in metrics))
     rows = [
@@ -134,4 +135,4 @@ def format_recall(
         for threshold in thresholds
     ]
     table = AsciiTable([["", *(f"R@{rank}" for rank in ranks)], *rows]).table
-    return f"{name}: {len(found)} videos, {hours:.1f} hours, {sentences} sentences\n{table}"
+    return f"{name}: {len(durations)} videos, {hours:.1f} hours, {sentences} sentences\n{table}"

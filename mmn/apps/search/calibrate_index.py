@@ -19,7 +19,7 @@ from mmn.apps.search.moment_index import check_model
 from mmn.apps.search.vector_store import open_store
 from mmn.apps.search.video_collections import SplitCollection
 from mmn.data.annotations import VideoAnnotation
-from mmn.data.moment_files import feature_tracks, read_split
+from mmn.data.moment_files import check_searchable, feature_tracks, read_split
 from mmn.data.splits import Split, Splits, split_names
 from mmn.utils.errors import ConfigError
 from mmn.utils.logger import get_logger
@@ -46,6 +46,8 @@ def calibrate_index(
     """
     splits, split = Splits(cfg), split or _validation_split(cfg)
     measured = split_names(cfg, "TEST") if measured is None else measured
+    for name in (split, *measured):
+        check_searchable(splits.find(name))
     with open_store(place) as index:
         check_model(index, localizer, model_identity(localizer.encoder))
         settings = BuildSettings.of(index.info.build)

@@ -16,8 +16,9 @@ from mmn.apps.search.indexed_video import BuildSettings
 from mmn.data.annotation_files import read_durations
 from mmn.data.annotations import VideoAnnotation
 from mmn.data.feature_tracks import FeatureTracks
-from mmn.data.features import VID, FeatureFile
+from mmn.data.features import FeatureFile
 from mmn.structures.recipe import FeatureRecipe
+from mmn.structures.rows_id import VID
 from mmn.utils.errors import ConfigError, DataError, failed_read
 from mmn.utils.hdf5 import reading
 
