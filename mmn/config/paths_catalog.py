@@ -95,8 +95,8 @@ def load_catalog(path: str = "") -> dict[str, CatalogEntry | TubeEntry]:
           window_seconds: 60
           vid_suffix: "-cam-002"
 
-    An entry with `tubes` is a `TubeEntry`. A track that is a path alone is an HDF5 file with `feature_key`; one with `{qid}`
-    in its file or key has rows for each sentence.
+    An entry with `tubes` is a `TubeEntry`. A track that is a path alone is an HDF5 file with `feature_key`. A track with
+    `{qid}` in its file or key has rows for each sentence.
 
     Raises ConfigError where the file cannot be read or an entry has an unknown key or a wrong value.
     """

@@ -17,6 +17,7 @@ from mmn.data.moment_files import build_dataset
 from mmn.data.splits import Splits
 from mmn.data.tokenizer import build_tokenizer
 from mmn.engine.data_files import cache_features, check_data
+from mmn.structures.rows_id import SentenceRows
 from mmn.utils.errors import DataError, UserError
 
 ROWS = np.random.default_rng(0).standard_normal((7, 4)).astype(np.float32)
@@ -138,6 +139,16 @@ def test_missing_videos_are_counted_and_the_first_ten_named(tmp_path, kind):
     write_features(kind, tmp_path, {"a": ROWS})
     with pytest.raises(DataError, match=r"lacks 12 of 13 videos: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, \.\.\.;"):
         reader(kind, tmp_path).check([*map(str, range(12)), "a"])
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_rows_of_a_sentence_are_found_by_both_ids_and_missed_by_their_place(tmp_path, kind):
+    write_features(kind, tmp_path, {"a-cam_7": ROWS})
+    place, end = ("key", "/rows") if kind == "hdf5" else ("file", f".{kind}")
+    made = reader(kind, tmp_path, vid_suffix="-cam", **{place: f"{{vid}}_{{qid}}{end}"})
+    assert np.array_equal(made.read(SentenceRows("a", "7")), ROWS)
+    with pytest.raises(DataError, match=f"lacks 2 of 3 videos: a-cam_8{end}, b-cam_9{end};"):
+        made.check([SentenceRows(*ids) for ids in ("a7", "a8", "b9")])
 
 
 @pytest.mark.parametrize("kind", FORMATS)
