@@ -86,8 +86,9 @@ class FindThenGround:
         self, video: EncodedVideo, windows: Tensor, contrastive: Tensor, iou: Tensor, top_k: int
     ) -> tuple[LocalizedMoment, ...]:
         """The best moments of one query, from its vectors [C] and the windows [K] that were found for it."""
-        cosines = (
-            (vectors[windows].flatten(0, 1) @ query).unflatten(0, (len(windows), -1))[None]
+        numbers = windows.tolist()
+        cosines = (  # window by window: gathering their vectors first would cost more than the products
+            torch.stack([vectors[number] @ query for number in numbers])[None]
             for vectors, query in ((video.moments_contrastive, contrastive), (video.moments_iou, iou))
         )
         scores = MomentScores(*(part[0] for part in self.rule.score_moments(*cosines, self.cells)))  # [K, M] each
