@@ -89,9 +89,11 @@ class PartwiseEncoding:
             spans = place_windows(len(rows), video.duration, lengths, overlap)
             prepared = cut_video(video.name, video.duration, rows, spans, self.encoder.cells)
             self._make_vectors(prepared, files)
-        vectors = (torch.from_numpy(files.load(name)) for name in ("contrastive", "iou", "finder"))
+        arrays = [files.load(name) for name in ("contrastive", "iou", "finder")]
+        vectors = map(torch.from_numpy, arrays)
         windows, moments = prepared.windows, prepared.moments
-        return EncodedVideo(video.name, video.duration, windows, moments, *vectors, self.localizer_id)
+        mapped = tuple(arrays[:2])  # the finder is read by every query
+        return EncodedVideo(video.name, video.duration, windows, moments, *vectors, self.localizer_id, mapped)
 
     def _description(self, video: GivenVideo, lengths: Sequence[float], overlap: float | None) -> dict[str, object]:
         """All that decides what the files hold."""

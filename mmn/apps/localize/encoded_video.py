@@ -1,5 +1,6 @@
 """A video on its way to be searched: cut into windows, then with the vectors of all its moments."""
 
+import mmap
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -59,6 +60,7 @@ class EncodedVideo:
             vectors that meet a sentence.
         finder: [W, F, C] of some of the former, by which windows are found; see `mmn.apps.localize.find_then_ground`.
         localizer_id: `MomentLocalizer.id` of the one that made them: no other one can search them.
+        mapped: the files that the vectors of a long video are in.
     """
 
     name: str
@@ -69,8 +71,15 @@ class EncodedVideo:
     moments_iou: Tensor = field(repr=False)
     finder: Tensor = field(repr=False)
     localizer_id: str = field(repr=False)
+    mapped: tuple[np.memmap, ...] = field(default=(), repr=False)
 
     @cached_property
     def bounds(self) -> Tensor:
         """[W, 2] float32, `windows` beside the moments."""
         return torch.tensor(self.windows, device=self.moments.device)
+
+    def let_go(self) -> None:
+        """Give back the memory of what was read of files, which the system's cache still has: it would grow by query."""
+        for array in self.mapped:
+            if hasattr(mmap, "MADV_DONTNEED") and isinstance(array.base, mmap.mmap):
+                array.base.madvise(mmap.MADV_DONTNEED)

@@ -1,5 +1,6 @@
 """Long videos, encoded in parts that are kept."""
 
+import mmap
 import os
 
 import numpy as np
@@ -12,6 +13,7 @@ from tiny import tiny_config
 from mmn import MomentLocalizer
 from mmn.apps.extraction import video_parts
 from mmn.apps.localize import encode_in_parts
+from mmn.apps.localize.encoded_video import EncodedVideo
 from mmn.utils.errors import DataError
 
 QUERIES = ["A man throws a ball.", "Somebody washes a cup."]
@@ -163,3 +165,21 @@ def test_folder_that_would_have_gone_with_a_video_goes_with_its_error(localizer,
     with pytest.raises(Stopped):
         localizer.encode_video(random_rows(400), duration=301.0, window=50.0)
     assert not os.listdir(tmp_path)
+
+
+def resident_mb():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * mmap.PAGESIZE / 2**20
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs Linux")
+def test_memory_of_what_queries_read_is_given_back_and_its_values_stay(tmp_path):
+    np.save(tmp_path / "vectors.npy", np.ones((2**23,), "<f4"))  # 32 MB
+    array = np.load(tmp_path / "vectors.npy", mmap_mode="c")
+    vectors = torch.from_numpy(array)
+    video = EncodedVideo("v", 1.0, ((0.0, 1.0),), vectors, vectors, vectors, vectors, "id", (array,))
+    assert vectors.sum() == 2**23
+    before = resident_mb()
+    video.let_go()
+    assert resident_mb() < before - 24
+    assert vectors.sum() == 2**23
