@@ -12,6 +12,7 @@ Then they compete in one suppression. The figures behind it are in docs/LOCALIZE
 candidates; otherwise see the legend in `mmn.modeling`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -27,7 +28,7 @@ from mmn.structures.moments import temporal_iou
 from mmn.structures.proposals import ProposalCells
 
 CONTRASTIVE_POWER = 16.0  # between windows, as between the videos of a library (docs/SEARCH_DESIGN.md)
-QUERIES_AT_ONCE = 16
+QUERIES_AT_ONCE = WINDOWS_AT_ONCE = 16
 TOLERANCE = 0.05  # clips that a moment may reach beyond a window that holds it: seconds of long videos are rounded
 
 
@@ -87,8 +88,8 @@ class FindThenGround:
     ) -> tuple[LocalizedMoment, ...]:
         """The best moments of one query, from its vectors [C] and the windows [K] that were found for it."""
         numbers = windows.tolist()
-        cosines = (  # window by window: gathering their vectors first would cost more than the products
-            torch.stack([vectors[number] @ query for number in numbers])[None]
+        cosines = (
+            window_cosines(video, vectors, numbers, query)[None]
             for vectors, query in ((video.moments_contrastive, contrastive), (video.moments_iou, iou))
         )
         scores = MomentScores(*(part[0] for part in self.rule.score_moments(*cosines, self.cells)))  # [K, M] each
@@ -123,6 +124,20 @@ class FindThenGround:
         cell = nearest_cells(self.cells).to(final.device)[first, last]
         agreement = final[places, cell] * temporal_iou(moments[rows], video.moments[window, cell])
         return final.new_zeros(len(moments)).index_add(0, rows, agreement) / holds.sum(dim=1).clamp(min=1)
+
+
+def window_cosines(video: EncodedVideo, vectors: Tensor, windows: Sequence[int], query: Tensor) -> Tensor:
+    """Cosines of a query [C] with the cells of K windows, of a video's vectors [W, M, C] -> [K, M].
+
+    One by one: gathering their vectors would cost more than the products. What was read of files is given back on the
+    way, since a system may map megabytes around what it is asked for.
+    """
+    rows = []
+    for place, number in enumerate(windows, start=1):
+        rows.append(vectors[number] @ query)
+        if place % WINDOWS_AT_ONCE == 0 or place == len(windows):
+            video.let_go()
+    return torch.stack(rows)
 
 
 def find_then_ground(rule: ScoringRule, cells: ProposalCells) -> FindThenGround:

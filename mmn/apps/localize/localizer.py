@@ -452,7 +452,6 @@ class MomentLocalizer:
         else:
             search = find_then_ground(self.rule, self.cells)
             found = search.best_moments(video, *self.encoder.encode_sentences(distinct), top_k)
-            video.let_go()
         results = {query: QueryResult(query, moments) for query, moments in zip(distinct, found, strict=True)}
         return [results[query] for query in queries]
 
