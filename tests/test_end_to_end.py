@@ -16,11 +16,9 @@ from mmn.engine.update import WeightUpdate
 from mmn.evaluation.map_file import MapFile
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
-MOMENT_CONFIGS = [
-    path
-    for path in CONFIGS
-    if (model := load_config(str(path)).MODEL).ARCHITECTURE == "MMN" and not model.MMN.DUAL_START  # tests/test_zero_shot*.py
-]
+MODELS = {path: load_config(str(path)).MODEL for path in CONFIGS}
+# The start from a dual encoder needs one: tests/modeling/test_dual_encoder.py.
+MOMENT_CONFIGS = [path for path, model in MODELS.items() if model.ARCHITECTURE == "MMN" and not model.MMN.DUAL_START]
 
 
 def succeed(done):
