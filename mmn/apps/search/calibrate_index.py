@@ -46,8 +46,6 @@ def calibrate_index(
     """
     splits, split = Splits(cfg), split or _validation_split(cfg)
     measured = split_names(cfg, "TEST") if measured is None else measured
-    for name in (split, *measured):
-        check_searchable(splits.find(name))
     with open_store(place) as index:
         check_model(index, localizer, model_identity(localizer.encoder))
         settings = BuildSettings.of(index.info.build)
@@ -78,6 +76,7 @@ def _compare(
     localizer: MomentLocalizer, cfg: CfgNode, split: Split, settings: BuildSettings
 ) -> tuple[np.ndarray, np.ndarray]:
     """`best_cosines` [Q, V] of a split's sentences in its videos, and `own_videos` [Q, V]."""
+    check_searchable(split)
     videos = read_split(cfg, split)
     features = SplitCollection(videos, feature_tracks(cfg, split))
     queries = localizer.encode_queries([sentence for video in videos for sentence in video.sentences])
