@@ -66,13 +66,13 @@ def train(out: Path, part: float, start: str, epochs: int) -> list[float]:
         "TEST.BATCH_SIZE": 256,
     }
     words = [str(word) for pair in options.items() for word in pair] + SPACE + STARTS[start]
-    before = run("test", [*words, "OUTPUT_DIR", str(folder / "untrained")], folder / "untrained")
-    run("train", [*words, "OUTPUT_DIR", str(folder)], folder)
+    before = run("test", [*words, "OUTPUT_DIR", str(folder / "untrained")])
+    run("train", [*words, "OUTPUT_DIR", str(folder)])
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [before, *(100 * row["R@1,IoU@0.5"] for row in rows if "R@1,IoU@0.5" in row)]
 
 
-def run(command: str, words: list[str], folder: Path) -> float:
+def run(command: str, words: list[str]) -> float:
     """A training; or one of no epoch, and its test's R@1,IoU@0.5 in percent."""
     if command == "test":
         words = [*words, "SOLVER.MAX_EPOCH", "0", "SOLVER.MILESTONES", "()"]

@@ -84,7 +84,7 @@ def print_gpu_table(settings: Sequence[str], encoder: str, options: Sequence[str
             if isinstance(figures, str):
                 rows.append([setting, name, figures, *[""] * (len(COLUMNS) - 3)])
                 continue
-            baseline = baseline or figures
+            baseline = figures if name == BASELINE else baseline
             rows.append(_row(setting, name, figures, baseline, rate))
             results[f"{setting}, {name}"] = vars(figures)
     print("\n".join(markdown_table(COLUMNS, rows)), flush=True)
@@ -95,13 +95,13 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
 
-def _row(setting: str, name: str, figures: Figures, baseline: Figures, rate: float) -> list[str]:
+def _row(setting: str, name: str, figures: Figures, baseline: Figures | None, rate: float) -> list[str]:
     tflops = figures.gflop / figures.step / 1e3
     return [
         setting,
         name,
         f"{1e3 * figures.step:.1f}",
-        f"{baseline.step / figures.step:.1f}",
+        f"{baseline.step / figures.step:.1f}" if baseline else "",  # float32 may have failed
         f"{tflops:.1f}",
         f"{tflops / rate:.0%}",
         f"{1e3 * figures.evaluation:.1f}",
@@ -138,13 +138,13 @@ def measure_form(
     gflop = gflop or count_gflop(workload.step)
     if form.compiled:
         workload.model = torch.compile(workload.model)
+    if device.type == "cuda":  # the peak is this step's: not the count's, nor that of a form that failed before
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
     step = median_seconds(workload.step, device)
     memory = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else 0.0
     workload.model.eval()
     evaluation = median_seconds(torch.no_grad()(workload.forward), device)
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
     return Figures(step, evaluation, gflop, memory)
 
 

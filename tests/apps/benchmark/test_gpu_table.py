@@ -37,3 +37,17 @@ def test_every_form_has_a_row_and_one_that_fails_says_why(tmp_path, monkeypatch,
     assert "| failed: no compiler |" in table[2 + list(gpu.FORMS).index("bf16 compiled")]
     assert set(results) == {"matmul_tflops", *(f"charades, {name}" for name in gpu.FORMS if name != "bf16 compiled")}
     assert all(figures["step"] > 0 < figures["gflop"] for name, figures in results.items() if name != "matmul_tflops")
+
+
+def test_nothing_is_compared_with_a_float32_form_that_failed(monkeypatch, capsys):
+    def measure(name, form, *rest):
+        if form == gpu.FORMS[gpu.BASELINE]:
+            raise RuntimeError("out of memory")
+        return gpu.Figures(step=1.0, evaluation=1.0, gflop=1.0, memory_mb=1.0)
+
+    monkeypatch.setattr(gpu, "measure_form", measure)
+    monkeypatch.setattr(gpu, "set_tf32", lambda allowed: None)
+    monkeypatch.setattr(gpu, "matmul_tflops", lambda device, dtype: 0.1)
+    gpu.print_gpu_table(["charades"], "", [], torch.device("cpu"))
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[3:]]
+    assert [row[gpu.COLUMNS.index("times float32")] for row in rows[1:]] == [""] * (len(gpu.FORMS) - 1)
