@@ -167,6 +167,13 @@ def test_windows_and_sentences_are_scored_as_one_by_one(localizer):
         np.testing.assert_allclose(localizer.score_maps(video, query).final[0], together[number], atol=1e-6)
 
 
+def test_encoding_in_files_is_scored_as_the_one_in_memory(localizer, tmp_path):
+    rows, query = np.random.default_rng(0).random((60, DIM), dtype=np.float32), "a person lifts the box"
+    kept = localizer.encode_video(rows, duration=60.0, window=30.0, cache=tmp_path)
+    held = localizer.encode_video(rows, duration=60.0, window=30.0)
+    assert localizer.localize(kept, query) == localizer.localize(held, query)
+
+
 def test_command_line_finds_moments_and_draws_them(dataset_root, trained, evaluations, tmp_path):
     pytest.importorskip("matplotlib")
     record = evaluations[0][1][0]

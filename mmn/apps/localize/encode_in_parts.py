@@ -147,7 +147,7 @@ class PartwiseEncoding:
     def _windows_per_part(self) -> int:
         """A multiple of those that go through the network at once, so that parts do not change what goes together."""
         batch = self.encoder.batch_size
-        return batch * max(1, PART_BYTES // (batch * len(self.encoder.cells) * self.encoder.joint_space_size * 8))
+        return batch * max(1, PART_BYTES // (batch * len(self.encoder.cells) * self.encoder.vector_size * 8))
 
 
 class _WindowProgress:

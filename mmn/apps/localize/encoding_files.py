@@ -100,7 +100,8 @@ class EncodingFiles:
         self._save(target, shape, (choose(self.load(part)) for part in self.parts(name)))
 
     def drop_parts(self, name: str) -> None:
-        for part in self.parts(name):
+        """Delete the parts, the last one first: where that is stopped, those that are left are still found."""
+        for part in reversed(self.parts(name)):
             os.unlink(self.path(f"{part}.npy"))
 
     def _save(self, name: str, shape: tuple[int, ...], pieces: Iterable[np.ndarray]) -> None:

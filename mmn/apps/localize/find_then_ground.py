@@ -8,7 +8,7 @@ Only the contrastive head saw moments of other videos in training; the IoU head 
 3. the best moments are asked about in every window that holds them: a moment's score is the mean, over these windows, of
    the score of the cell that fits it best there times the IoU of both. A window that was not found counts as 0.
 
-Then they compete in one suppression. The figures behind it are in docs/LOCALIZE.md. U counts queries, K windows found, n
+Then they compete in one suppression. The figures behind it are in docs/LONG_VIDEO.md. U counts queries, K windows found, n
 candidates; otherwise see the legend in `mmn.modeling`.
 """
 

@@ -67,6 +67,11 @@ class MomentEncoder:
         """The collator of the tokenizer's sentences; see `Collator` for the argument."""
         return Collator(self.tokenizer.pad_id, length_multiple, self.tokenizer.max_length)
 
+    @property
+    def vector_size(self) -> int:
+        """Numbers in each of a moment's two vectors: C."""
+        return self.joint_space_size
+
     def resample(self, rows: np.ndarray) -> np.ndarray:
         """The feature rows [T0, D] of a window -> its clips [P, D] float32."""
         return resample_clips(rows, self.num_pre_clips, widths=self.widths)
@@ -125,6 +130,11 @@ class MapEncoder(MomentEncoder):
     @joint_space_size.setter
     def joint_space_size(self, size: int) -> None:
         """Set nothing: the config has a size, which no part of the model has."""
+
+    @property
+    def vector_size(self) -> int:
+        """H."""
+        return self.model.fusion_layer.vis_conv.out_channels
 
     @torch.no_grad()
     def encode_clips(self, clips: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from mmn.structures.windows import split_rows
 from mmn.utils.errors import ConfigError
 
 SCALES = tuple(1.5 * 3 ** (-step / 3) for step in range(4))
-"""Lengths of the windows of a long video over the training videos' median: 1.5, 1.04, 0.72, 0.5 (docs/LOCALIZE.md)."""
+"""Lengths of the windows of a long video over the training videos' median: 1.5, 1.04, 0.72, 0.5 (docs/LONG_VIDEO.md)."""
 
 
 def check_window(window: float | None, overlap: float | None) -> None:

@@ -1,5 +1,6 @@
 """Long videos, encoded in parts that are kept."""
 
+import contextlib
 import mmap
 import os
 
@@ -14,6 +15,7 @@ from mmn import MomentLocalizer
 from mmn.apps.extraction import video_parts
 from mmn.apps.localize import encode_in_parts
 from mmn.apps.localize.encoded_video import EncodedVideo
+from mmn.apps.localize.encoding_files import EncodingFiles
 from mmn.utils.errors import DataError
 
 QUERIES = ["A man throws a ball.", "Somebody washes a cup."]
@@ -111,6 +113,23 @@ def test_whole_encoding_is_loaded_and_nothing_is_decoded_or_left_over(localizer,
     again = localizer.encode_video(video_file, **WINDOWS, cache=tmp_path, on_progress=lambda *_: pytest.fail("decoded"))
     for one, other in zip(vectors(first), vectors(again), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_parts_whose_deletion_was_stopped_are_deleted_the_next_time(localizer, video_file, tmp_path, monkeypatch):
+    unlink, calls = os.unlink, []
+
+    def stopping(path, *args, **options):
+        calls.append(path)
+        if len(calls) == 2:
+            raise Stopped
+        unlink(path, *args, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(EncodingFiles, "writing", lambda files: contextlib.nullcontext())
+        patch.setattr(os, "unlink", stopping)
+        localizer.encode_video(video_file, **WINDOWS, cache=tmp_path)
+    localizer.encode_video(video_file, **WINDOWS, cache=tmp_path)
+    assert not [path for path in files_in(tmp_path) if "-0" in os.path.basename(path)]
 
 
 def test_other_windows_and_other_rows_are_another_encoding(localizer, tmp_path):
