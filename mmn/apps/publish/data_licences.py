@@ -12,14 +12,13 @@ from mmn.utils.errors import ConfigError
 # By the folder of the annotation files below DATASETS.ROOT.
 LICENCES = {
     "TACoS": "TACoS: annotations of videos of MPII Cooking; see the terms of both at their sources (not read here).",
-    "ActivityNet": "ActivityNet Captions: videos of YouTube, whose rights are those of their uploaders; see the terms of "
-    "ActivityNet at its source (not read here).",
-    "Charades_STA": "Charades-STA: annotations of Charades' videos, which the Allen Institute for AI gives for "
-    "non-commercial use; see its licence at the source (not read here).",
-    "QVHighlights": "QVHighlights: annotations under CC BY-NC-SA 4.0 (read here), of videos of YouTube.",
-    "Ego4D": "Ego4D: under a licence that its consortium grants; see its terms at the source (not read here).",
-    "MAD": "MAD: features and annotations of films, whose rights are those of their owners; see its terms at the source "
+    "ActivityNet": "ActivityNet Captions: annotations of videos of ActivityNet; see the terms of both at their sources "
     "(not read here).",
+    "Charades_STA": "Charades-STA: annotations of videos of Charades; see the terms of both at their sources "
+    "(not read here).",
+    "QVHighlights": "QVHighlights: annotations under CC BY-NC-SA 4.0 (read here), of videos of YouTube.",
+    "Ego4D": "Ego4D: see the terms at its source (not read here).",
+    "MAD": "MAD: features and annotations of films; see the terms of both at their sources (not read here).",
     "HC_STVG": "HC-STVG: see the terms at its source (not read here).",
     "synthetic": "Synthetic data made by this package: MIT, as the code.",
     "synthetic_stvg": "Synthetic data made by this package: MIT, as the code.",
