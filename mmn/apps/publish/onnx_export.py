@@ -97,7 +97,7 @@ def export_onnx(
     Args:
         cfg, model, tokenizer: the model whose folder it is; the network stays as it is.
         widths: those of the feature tracks that its rows are joined of.
-    Raises UserError where a library is missing, the model cannot be exported, or an error is above LARGEST_ERROR.
+    Raises UserError where a library is missing, the text encoder is of another kind, or an error is above LARGEST_ERROR.
     """
     onnxruntime = import_onnx()
     if tokenizer.fills_up or not os.path.isfile(os.path.join(folder, TEXT_ENCODER, "tokenizer.json")):
@@ -197,19 +197,21 @@ def _export(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], sh
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         written = os.path.join(folder, "model.onnx")
-        torch.onnx.export(
-            module,
-            kwargs=inputs,
-            f=written,
-            input_names=list(inputs),
-            output_names=outputs,
-            dynamic_shapes=shapes,
-            opset_version=OPSET,
-            external_data=False,
-            dynamo=True,
-            verbose=False,
-        )
-        exporter.setLevel(level)
+        try:
+            torch.onnx.export(
+                module,
+                kwargs=inputs,
+                f=written,
+                input_names=list(inputs),
+                output_names=outputs,
+                dynamic_shapes=shapes,
+                opset_version=OPSET,
+                external_data=False,
+                dynamo=True,
+                verbose=False,
+            )
+        finally:
+            exporter.setLevel(level)
         with atomic_path(path) as temporary:
             shutil.copyfile(written, temporary)
 

@@ -75,6 +75,6 @@ def _calibration(place: str, trained: TrainedModel) -> dict[str, object]:
         check_model(store, localizer, model_identity(localizer.encoder))
         if store.info.calibration is None:
             raise ConfigError(
-                f"the index {place} is not calibrated: run tools/calibrate_index.py --index {place} --ckpt W --split S"
+                f"the index {place} is not calibrated: run `mmn calibrate-index --index {place} --ckpt W --split S`"
             )
         return dict(store.info.calibration)
