@@ -159,9 +159,9 @@ def hub_answers(endpoint: str | None = None) -> bool:
     def ask() -> None:
         request = urllib.request.Request(endpoint or constants.ENDPOINT, method="HEAD")
         try:
-            urllib.request.urlopen(request, timeout=HUB_TIMEOUT)
-        except urllib.error.HTTPError:
-            pass  # an answer, if not the page
+            urllib.request.urlopen(request, timeout=HUB_TIMEOUT).close()
+        except urllib.error.HTTPError as error:
+            error.close()  # an answer, if not the page: what the hub says of the model itself decides
         except (OSError, ValueError):
             return
         answers.append(True)

@@ -16,6 +16,7 @@ from mmn import MomentLocalizer
 from mmn.apps.localize.identity import model_identity
 from mmn.utils.checkpoint import load_checkpoint
 from mmn.utils.errors import CheckpointError, ConfigError, UserError
+from mmn.utils.hub import hub_answers
 from mmn.utils.model_folder import file_sha256
 
 QUERIES = ["A man throws a ball.", "The woman opens a box in the yard."]
@@ -223,3 +224,9 @@ def test_only_weights_and_texts_are_fetched(localizer, online, tmp_path):
     assert model_identity(pulled.encoder) == model_identity(localizer.encoder)
     fetched = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert not fetched & {"modeling.py", "weights.pth"}
+
+
+def test_hub_that_refuses_a_page_is_there_all_the_same(hub):
+    assert hub_answers(hub.endpoint)
+    assert hub_answers(f"{hub.endpoint}/no-such-page")  # 404
+    assert not hub_answers("http://127.0.0.1:9")  # nobody listens

@@ -284,6 +284,13 @@ def test_index_of_another_model_in_its_place_is_refused_at_a_refresh(index, stor
         index.refresh()
 
 
+def test_opened_index_is_prewarmed_before_the_first_search(store, localizer, monkeypatch):
+    calls = []
+    monkeypatch.setattr(store, "prewarm", lambda: calls.append("prewarm"))
+    MomentIndex(store, localizer)
+    assert calls == ["prewarm"]
+
+
 def test_features_of_another_recipe_are_refused(store, localizer):
     store.write_info(replace(store.info, recipe=replace(RECIPE, fps=3.0).to_dict()))
     with pytest.raises(ConfigError, match=r"of features of colours.*3 fps.*trained on colours.*10 fps.*differs in fps"):
