@@ -10,6 +10,7 @@ from tiny import SYNTHETIC_CONFIG, tiny_config, tiny_options
 from mmn.apps.ablation.ablation_command import Sweep, ablate
 from mmn.apps.ablation.resampling import Resampling
 from mmn.apps.ablation.sweep_rows import Row, grid_rows, read_rows
+from mmn.config import get_cfg
 from mmn.engine.output_dir import prepare_output_dir
 from mmn.utils.errors import ConfigError, UserError
 
@@ -113,6 +114,16 @@ def test_runs_of_other_options_are_not_taken_for_these(dataset_root, tmp_path, s
     assert len(same.runs()) == 1
     with pytest.raises(UserError, match=f"{options[0]} .*, now '?{options[1]}"):
         make_sweep(dataset_root, tmp_path, start, "0.1", 1, options).runs()
+
+
+def test_a_step_is_known_again_by_the_values_that_are_not_the_default(dataset_root, tmp_path, start):
+    def fingerprints(*options):
+        (made,) = make_sweep(dataset_root, tmp_path, start, "0.1", 1, options).runs()
+        return made.training.fingerprint, made.evaluations[0].fingerprint
+
+    kept = get_cfg().MODEL.MMN.PREDICTOR.KEPT_MB
+    assert fingerprints("MODEL.MMN.PREDICTOR.KEPT_MB", str(kept)) == fingerprints()
+    assert not {*fingerprints("TEST.NMS_THRESH", "0.123")} & {*fingerprints()}
 
 
 def test_no_seed_is_refused(dataset_root, tmp_path, start):
