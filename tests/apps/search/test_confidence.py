@@ -128,7 +128,8 @@ def test_calibration_survives_json_values():
 
 def test_words_that_are_no_calibration_are_refused():
     values = fit_calibration("val", *sample(60, 20)).to_dict()
-    for damaged in ({**values, "quantiles": "none"}, {**values, "shape": None}, {"split": "val"}):
+    wrong = {"quantiles": "none"}, {"quantiles": [1.0, np.nan]}, {"shape": None}, {"shape": np.nan}, {"scale": np.inf}
+    for damaged in (*({**values, **part} for part in wrong), {"split": "val"}):
         with pytest.raises(DataError, match="calibration of the index library cannot be understood"):
             Calibration.from_dict(damaged, "library")
 
