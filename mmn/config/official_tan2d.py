@@ -147,7 +147,7 @@ def _prop_module(theirs: _Official) -> dict[str, object]:
         theirs.require(key, lambda value: value == width, f"the HIDDEN_SIZE of TAN.FRAME_MODULE, {width},")
     return {
         "MODEL.MMN.FEAT2D.NAME": MAPS[
-            theirs.get("TAN.PROP_MODULE.NAME", MAPS.__contains__, f"one of {', '.join(MAPS)}")
+            theirs.get("TAN.PROP_MODULE.NAME", list(MAPS).__contains__, f"one of {', '.join(MAPS)}")
         ],
         "MODEL.MMN.FEAT2D.POOLING_COUNTS": [counts[0] - 1, *counts[1:]],  # the first makes the diagonal
     }

@@ -135,12 +135,13 @@ def _parse_entry(where: str, entry: dict) -> CatalogEntry | TubeEntry:
         raise ConfigError(f"{where} has time_unit {entry['time_unit']!r}: it must be seconds or frames")
     if (form := entry.get("format", "")) not in ("", *FORMS):
         raise ConfigError(f"{where} has format {form!r}: it must be one of {', '.join(FORMS)}, or left out")
-    if (metrics := entry.get("metrics", RECALL)) not in METRICS:
+    if (metrics := entry.get("metrics", RECALL)) not in list(METRICS):
         raise ConfigError(f"{where} has metrics {metrics!r}: it must be one of {', '.join(METRICS)}, or left out")
     if not isinstance(entry.get("durations", ""), str):
         raise ConfigError(f"{where} has durations {entry['durations']!r}: it must be the path of a file")
-    if not _names_rows(str(entry.get("feature_key", VID))):
-        raise ConfigError(f"{where} has feature_key {entry['feature_key']!r}: it must contain {{vid}} or {{qid}}")
+    key = entry.get("feature_key", VID)
+    if not isinstance(key, str) or not _names_rows(key):
+        raise ConfigError(f"{where} has feature_key {key!r}: it must be a text and contain {{vid}} or {{qid}}")
     thresholds = entry.get("thresholds", list(kind.thresholds))
     if not isinstance(thresholds, list) or not thresholds or not all(_is_iou(value) for value in thresholds):
         raise ConfigError(f"{where} has thresholds {thresholds!r}: they must be a list of IoU values in (0, 1]")
@@ -154,7 +155,7 @@ def _parse_entry(where: str, entry: dict) -> CatalogEntry | TubeEntry:
     values.pop("features", None)
     if kind is CatalogEntry:
         values.pop("feature_key", None)
-    elif any(track.is_by_sentence for track in values["tracks"]) or QID in str(entry.get("feature_key", VID)):
+    elif any(track.is_by_sentence for track in values["tracks"]) or QID in entry.get("feature_key", VID):
         raise ConfigError(
             f"{where} has {{qid}} in a track: a video of tubes has one sentence, so {{vid}} finds its rows"
         )

@@ -92,6 +92,8 @@ def test_own_entry_replaces_one_of_the_package(write):
         ("{annotation: a.json, features: f.hdf5, thresholds: []}", "thresholds"),
         ("{annotation: a.json, features: f.hdf5, time_unit: minutes}", "minutes"),
         ("{annotation: a.json, features: f.hdf5, feature_key: c3d}", "feature_key 'c3d'"),
+        ("{annotation: a.json, features: f.hdf5, feature_key: ['{vid}']}", "feature_key"),
+        ("{annotation: a.json, features: f.hdf5, metrics: [recall]}", "metrics"),
         ("{annotation: 3, features: f.hdf5}", "annotation"),
     ],
 )

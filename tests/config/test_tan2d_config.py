@@ -151,6 +151,7 @@ def test_file_without_validation_says_so(write):
         (OFFICIAL, "TAN.MAP_MODULE.PARAMS.HIDDEN_SIZES", [10, 8, 10]),
         (OFFICIAL, "TAN.PRED_INPUT_SIZE", 9),
         (OFFICIAL, "TAN.PROP_MODULE.NAME", "DenseMaxPool"),
+        (OFFICIAL, "TAN.PROP_MODULE.NAME", ["SparsePropConv"]),
         (OFFICIAL, "TAN.FUSION_MODULE.NAME", "OtherFusion"),
         (OFFICIAL, "TRAIN.WEIGHT_DECAY", 0.1),
         (OFFICIAL, "TRAIN.OPTIMIZER", "SGD"),
