@@ -11,6 +11,7 @@ from mmn.data.features import FeatureReader
 from mmn.structures.rows_id import RowsId
 
 ROUNDING = 1e-6  # seconds
+NAMED = 0.01  # seconds, to which names say where a window lies
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Window:
 def cut_videos(videos: Iterable[VideoAnnotation], seconds: float) -> tuple[list[VideoAnnotation], dict[str, Window]]:
     """Windows of videos as videos of their own, those alone in which a sentence has a moment as a whole.
 
-    Neighbours share half a window, so that a moment of up to half a window lies in one or two of them. A video that is no
-    longer than a window is one.
+    Neighbours share half a window but for NAMED, so that a moment of up to that long lies in one or two of them. A video
+    that is no longer than a window, but for NAMED, is one.
 
     Args:
         seconds: length of a window.
@@ -55,9 +56,10 @@ def cut_videos(videos: Iterable[VideoAnnotation], seconds: float) -> tuple[list[
 
 
 def _windows(video: VideoAnnotation, seconds: float) -> list[Window]:
-    if video.duration <= seconds:
+    last = video.duration - seconds
+    if last <= NAMED:
         return [Window(video.rows_id, 0.0, video.duration, video.duration)]
-    starts = [*np.arange(0.0, video.duration - seconds, seconds / 2).tolist(), video.duration - seconds]
+    starts = [*np.arange(0.0, last - NAMED, seconds / 2).tolist(), last]  # each with a name of its own
     return [Window(video.rows_id, start, seconds, video.duration) for start in starts]
 
 

@@ -1,6 +1,7 @@
 """Videos of hours cut into windows, against a plain count, and the features of these."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,6 +44,17 @@ def test_moments_of_up_to_half_a_window_are_kept_where_they_were(videos, seconds
             if moment[1] - moment[0] <= min(seconds, video.duration) / 2 or video.duration <= seconds:
                 assert places
     assert num_never_inside(videos, seconds) == lost
+
+
+@pytest.mark.parametrize("duration", [64.004, 64 + 1e-12, 64.0])
+def test_last_window_has_a_name_of_its_own(duration):
+    cut, windows = cut_videos([VideoAnnotation("v", duration, ["s"], [np.array([[40.0, 50.0]])])], 32.0)
+    assert [video.video_id for video in cut] == list(windows) == ["v@32.00-64.00"]
+
+
+def test_first_moment_of_a_video_hardly_longer_than_a_window_is_kept():
+    cut, _ = cut_videos([VideoAnnotation("v", 32.004, ["s"], [np.array([[0.0, 5.0]])])], 32.0)
+    assert len(cut) == 1
 
 
 class Rows:
