@@ -59,6 +59,7 @@ class CatalogEntry:
         window_seconds: length of the windows that videos of hours are cut into for a network, which sees one at a time;
             None takes videos as they are. `mmn test-long` searches whole videos all the same.
         vid_suffix: end that the video ids have in the feature files, but not in the annotations, such as "-cam-002".
+        licence: sentence about the licence of the data, for the cards of models that are trained on it; "" for not known.
     """
 
     annotation: str
@@ -71,6 +72,7 @@ class CatalogEntry:
     window_seconds: float | None = None
     vid_suffix: str = ""
     metrics: str = RECALL
+    licence: str = ""
 
     @property
     def is_by_sentence(self) -> bool:
@@ -88,6 +90,7 @@ class TubeEntry:
         tracks: feature tracks of their rows.
         feature_key: HDF5 path of a video's tubes, with `{vid}` for the video.
         thresholds: the IoU values of the table.
+        licence: see `CatalogEntry`.
     """
 
     annotation: str
@@ -95,6 +98,7 @@ class TubeEntry:
     tracks: tuple[Track, ...]
     feature_key: str = "{vid}"
     thresholds: tuple[float, ...] = (0.3, 0.5)
+    licence: str = ""
     metrics: ClassVar[str] = RECALL
 
 

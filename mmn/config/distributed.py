@@ -22,7 +22,8 @@ class Dataset:
         annotations: split -> file below DATASETS.ROOT.
         clip_seconds: time of a row of those CLIP and SlowFast features that are sampled for this dataset.
         thresholds: IoU values of the recall table.
-        metrics, window_seconds: see `CatalogEntry`.
+        metrics, window_seconds, licence: see `CatalogEntry`. "Read here" says of a licence that its text came with files
+            that this package was written with; for the others the words say where to look, and nothing was verified.
     """
 
     annotations: Mapping[str, str]
@@ -30,6 +31,7 @@ class Dataset:
     thresholds: tuple[float, ...] = CatalogEntry.thresholds
     metrics: str = CatalogEntry.metrics
     window_seconds: float | None = None
+    licence: str = ""
 
 
 DATASETS = {
@@ -41,25 +43,39 @@ DATASETS = {
         },
         clip_seconds=2,
         metrics=QVHIGHLIGHTS,
+        licence="QVHighlights: annotations under CC BY-NC-SA 4.0 (read here), of videos of YouTube.",
     ),
     "charades": Dataset(
-        {split: f"Charades_STA/charades_{split}.json" for split in ("train", "test")}, 1, thresholds=(0.5, 0.7)
+        {split: f"Charades_STA/charades_{split}.json" for split in ("train", "test")},
+        clip_seconds=1,
+        thresholds=(0.5, 0.7),
+        licence="Charades-STA: annotations of videos of Charades; see the terms of both at their sources (not read here).",
     ),
     "tacos": Dataset(
-        {split: f"TACoS/{split}.jsonl" for split in ("train", "val", "test")}, 2, thresholds=(0.1, 0.3, 0.5)
+        {split: f"TACoS/{split}.jsonl" for split in ("train", "val", "test")},
+        clip_seconds=2,
+        thresholds=(0.1, 0.3, 0.5),
+        licence="TACoS: annotations of videos of MPII Cooking; see the terms of both at their sources (not read here).",
     ),
-    "activitynet": Dataset({split: f"ActivityNet/{split}.json" for split in ("train", "val", "test")}, clip_seconds=2),
+    "activitynet": Dataset(
+        {split: f"ActivityNet/{split}.json" for split in ("train", "val", "test")},
+        clip_seconds=2,
+        licence="ActivityNet Captions: annotations of videos of ActivityNet; see the terms of both at their sources "
+        "(not read here).",
+    ),
     "ego4d": Dataset(
         {split: f"Ego4D/{split}.jsonl" for split in ("train", "val", "test")},
         clip_seconds=1 / 1.875,
         thresholds=LONG_THRESHOLDS,
         window_seconds=64.0,
+        licence="Ego4D: see the terms at its source (not read here).",
     ),
     "mad": Dataset(
         {split: f"MAD/MAD_{split}.json" for split in ("train", "val", "test")},
         clip_seconds=1 / 5,
         thresholds=LONG_THRESHOLDS,
         window_seconds=25.6,
+        licence="MAD: features and annotations of films; see the terms of both at their sources (not read here).",
     ),
 }
 
@@ -99,6 +115,7 @@ class Layout:
             clip_seconds=facts.clip_seconds if self.has_dataset_rate else None,
             window_seconds=facts.window_seconds,
             vid_suffix=self.suffixes.get(dataset, ""),
+            licence=facts.licence,
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from mmn.config.catalog_entries import TRACK_FORMATS, CatalogEntry, Track, TubeEntry
-from mmn.config.distributed import DISTRIBUTED
+from mmn.config.distributed import DATASETS, DISTRIBUTED
 from mmn.config.packaged import find_catalog
 from mmn.structures.annotation_forms import FORMS
 from mmn.structures.metric_names import METRICS, RECALL
@@ -16,6 +16,9 @@ from mmn.structures.selection import parse_selection
 from mmn.utils.errors import ConfigError, failed_read, nearest
 from mmn.utils.text_files import parse_yaml, read_text
 
+MADE = "Data made by this package: MIT, as the code."
+HC_STVG = "HC-STVG: see the terms at its source (not read here)."
+
 
 def _plain(annotation: str, features: str, feature_key: str = "{vid}", **options) -> CatalogEntry:
     """The entry of one HDF5 file."""
@@ -23,16 +26,20 @@ def _plain(annotation: str, features: str, feature_key: str = "{vid}", **options
 
 
 def _tacos(split: str) -> CatalogEntry:
-    features = "TACoS/tall_c3d_features.hdf5"
-    return _plain(f"TACoS/{split}.json", features, time_unit="frames", thresholds=(0.1, 0.3, 0.5))
+    features, facts = "TACoS/tall_c3d_features.hdf5", DATASETS["tacos"]
+    return _plain(
+        f"TACoS/{split}.json", features, time_unit="frames", thresholds=facts.thresholds, licence=facts.licence
+    )
 
 
 def _activitynet(split: str) -> CatalogEntry:
-    return _plain(f"ActivityNet/{split}.json", "ActivityNet/sub_activitynet_v1-3.c3d.hdf5", "{vid}/c3d_features")
+    features, licence = "ActivityNet/sub_activitynet_v1-3.c3d.hdf5", DATASETS["activitynet"].licence
+    return _plain(f"ActivityNet/{split}.json", features, "{vid}/c3d_features", licence=licence)
 
 
 def _charades(split: str, features: str) -> CatalogEntry:
-    return _plain(f"Charades_STA/charades_{split}.json", f"Charades_STA/{features}.hdf5", thresholds=(0.5, 0.7))
+    annotation, facts = f"Charades_STA/charades_{split}.json", DATASETS["charades"]
+    return _plain(annotation, f"Charades_STA/{features}.hdf5", thresholds=facts.thresholds, licence=facts.licence)
 
 
 def _activitynet_cd(split: str) -> CatalogEntry:
@@ -45,13 +52,13 @@ def _charades_cd(split: str) -> CatalogEntry:
 
 def _made(folder: str, split: str) -> CatalogEntry:
     """The files of a made dataset."""
-    return _plain(f"{folder}/{split}.json", f"{folder}/features.hdf5")
+    return _plain(f"{folder}/{split}.json", f"{folder}/features.hdf5", licence=MADE)
 
 
-def _tubes(stem: str, tracks: tuple[str, ...]) -> TubeEntry:
+def _tubes(stem: str, tracks: tuple[str, ...], licence: str) -> TubeEntry:
     """The files that tools/convert_stvg.py writes."""
     files = tuple(Track(path=f"{stem}_{track}.hdf5") for track in tracks)
-    return TubeEntry(f"{stem}.json", f"{stem}_tubes.hdf5", files)
+    return TubeEntry(f"{stem}.json", f"{stem}_tubes.hdf5", files, licence=licence)
 
 
 SPLITS = ("train", "val", "test")
@@ -66,8 +73,10 @@ CATALOG: dict[str, CatalogEntry | TubeEntry] = {
     **{f"charades_simulated_{split}": _charades(split, "simulated_features") for split in ("train", "test")},
     **{f"synthetic_{split}": _made("synthetic", split) for split in SPLITS},
     **{f"pixels_{split}": _made("pixels", split) for split in SPLITS},
-    **{f"stvg_{split}": _tubes(f"HC_STVG/{split}", ("csn", "flow")) for split in SPLITS},
-    **{f"synthetic_stvg_{split}": _tubes(f"synthetic_stvg/{split}", ("appearance", "motion")) for split in SPLITS},
+    **{f"stvg_{split}": _tubes(f"HC_STVG/{split}", ("csn", "flow"), HC_STVG) for split in SPLITS},
+    **{
+        f"synthetic_stvg_{split}": _tubes(f"synthetic_stvg/{split}", ("appearance", "motion"), MADE) for split in SPLITS
+    },
     **DISTRIBUTED,
 }
 
@@ -94,6 +103,7 @@ def load_catalog(path: str = "") -> dict[str, CatalogEntry | TubeEntry]:
           clip_seconds: 2
           window_seconds: 60
           vid_suffix: "-cam-002"
+          licence: "My videos: CC BY 4.0."
 
     An entry with `tubes` is a `TubeEntry`. A track that is a path alone is an HDF5 file with `feature_key`. A track with
     `{qid}` in its file or key has rows for each sentence.
@@ -148,8 +158,9 @@ def _parse_entry(where: str, entry: dict) -> CatalogEntry | TubeEntry:
     for key in ("clip_seconds", "window_seconds"):
         if not _is_number(entry.get(key, 1)):
             raise ConfigError(f"{where} has {key} {entry[key]!r}: it must be a number above 0")
-    if not isinstance(entry.get("vid_suffix", ""), str):
-        raise ConfigError(f"{where} has vid_suffix {entry['vid_suffix']!r}: it must be a text")
+    for key in ("vid_suffix", "licence"):
+        if not isinstance(entry.get(key, ""), str):
+            raise ConfigError(f"{where} has {key} {entry[key]!r}: it must be a text")
     values = {**entry, "thresholds": tuple(float(value) for value in thresholds)}
     values["tracks"] = _parse_tracks(where, entry)
     values.pop("features", None)

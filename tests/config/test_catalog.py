@@ -177,6 +177,7 @@ def test_own_entry_has_tracks_of_any_format(write):
         ("tracks: [{path: a, format: npz, colour: red}]", "unknown key 'colour'"),
         ("features: y.hdf5, clip_seconds: 0", "clip_seconds 0"),
         ("features: y.hdf5, vid_suffix: 2", "vid_suffix 2"),
+        ("features: y.hdf5, licence: [MIT]", "licence .'MIT'"),
     ],
 )
 def test_wrong_track_is_named_with_its_fault(write, fields, named):

@@ -6,12 +6,14 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from mmn.apps.publish.data_licences import data_licences
 from mmn.config import load_config
 from mmn.config.load import config_values
 from mmn.config.packaged import RELEASED, config_names
+from mmn.config.paths_catalog import load_catalog
 from mmn.config.validate import input_sizes
 from mmn.engine.feature_recipes import checkpoint_recipe
+from mmn.utils.errors import ConfigError
+from mmn.utils.logger import get_logger
 from mmn.utils.markdown import markdown_table
 from mmn.utils.version import VERSION
 from mmn.utils.weight_hash import weights_sha256
@@ -29,6 +31,7 @@ ABOUT = (
     "Temporal Grounding*, AAAI 2022): for a video and a sentence it gives the moments, start and end in seconds, that the "
     "sentence describes."
 )
+UNKNOWN_DATA = "What the licence of the data of {splits} is, is not known here: ask who trained the model."
 SNIPPET = """```python
 from mmn import MomentLocalizer
 
@@ -65,7 +68,7 @@ def write_card(facts: CardFacts) -> str:
         ("Results", _results(facts)),
         ("Features", _features(facts)),
         ("Training", _training(facts)),
-        ("Data", data_licences(facts.cfg)),
+        ("Data", _data(facts.cfg)),
         ("Intended use and limits", _limits(facts)),
         ("Origin", _origin(facts)),
     ]
@@ -161,6 +164,25 @@ def _training(facts: CardFacts) -> list[str]:
     rows = [[f"`{key}`", str(value), str(ours)] for key, (value, ours) in differences.items()]
     lines += ["", f"What differs from the released setting that is nearest, `{reference}`:", ""]
     return [*lines, *markdown_table(["key", "released", "this model"], rows)]
+
+
+def _data(cfg: CfgNode) -> list[str]:
+    """A sentence for each dataset that a config trains on: what its catalog says of the licence.
+
+    A catalog of the training that cannot be read here is logged, and the card then says that nothing is known.
+    """
+    splits = cfg.DATASETS.TRAIN
+    try:
+        catalog = load_catalog(cfg.PATHS_CATALOG)
+    except ConfigError as error:
+        get_logger().warning("the model card does not say whose data the model was trained on: %s", error)
+        catalog = {}
+    licences = {name: catalog[name].licence if name in catalog else "" for name in splits}
+    known = dict.fromkeys(licence for licence in licences.values() if licence)
+    unknown = [name for name, licence in licences.items() if not licence]
+    if unknown or not splits:
+        return [*known, UNKNOWN_DATA.format(splits=", ".join(unknown) or "its training")]
+    return list(known)
 
 
 def _limits(facts: CardFacts) -> list[str]:

@@ -20,7 +20,7 @@ import numpy as np
 
 from mmn.apps.search.index_types import VideoMoments
 from mmn.structures.query_vectors import QueryVectors
-from mmn.utils.errors import DataError
+from mmn.utils.errors import ConfigError, DataError
 
 TAIL_SHARE = 0.02  # of the null sample, to which the tail is fitted
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9, 0.95)
@@ -98,6 +98,13 @@ class Rates:
     false_accept: tuple[float, ...]
     false_reject: tuple[float, ...]
     equal_error: float
+
+
+def not_calibrated(place: str, consequence: str = "") -> ConfigError:
+    """The error where the index at `place` has no calibration, with what follows of it."""
+    return ConfigError(
+        f"the index {place} is not calibrated{consequence}: run `mmn calibrate-index --index {place} --ckpt W --split S`"
+    )
 
 
 def best_cosines(queries: QueryVectors, videos: Iterable[VideoMoments]) -> np.ndarray:

@@ -10,6 +10,7 @@ from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.localize.trained_model import TrainedModel, read_checkpoint
 from mmn.apps.publish.onnx_export import FOLDER, export_onnx, refuse_other_onnx
 from mmn.apps.publish.save import UPLOADED, Evidence, save_model
+from mmn.apps.search.confidence import not_calibrated
 from mmn.apps.search.moment_index import check_model
 from mmn.apps.search.vector_store import open_store
 from mmn.utils.checkpoint import SAFETENSORS, export_weights
@@ -74,7 +75,5 @@ def _calibration(place: str, trained: TrainedModel) -> dict[str, object]:
     with open_store(place) as store:
         check_model(store, localizer, model_identity(localizer.encoder))
         if store.info.calibration is None:
-            raise ConfigError(
-                f"the index {place} is not calibrated: run `mmn calibrate-index --index {place} --ckpt W --split S`"
-            )
+            raise not_calibrated(place)
         return dict(store.info.calibration)

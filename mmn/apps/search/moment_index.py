@@ -22,7 +22,7 @@ from mmn.apps.localize.identity import model_identity
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.localize.moment_encoder import usable_device
 from mmn.apps.localize.query_checks import check_top_k, checked_queries
-from mmn.apps.search.confidence import Calibration
+from mmn.apps.search.confidence import Calibration, not_calibrated
 from mmn.apps.search.index_types import MomentFilter, VideoMoments
 from mmn.apps.search.ranking_rules import DEFAULT_PER_VIDEO, DEFAULT_RULE, EXAMPLE_RULE, find_rule
 from mmn.apps.search.retrieval import RankedMoments, SearchPlan, Span, retrieve
@@ -257,10 +257,7 @@ class MomentIndex:
         if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
             raise ConfigError(f"the threshold is {threshold}: it must be a confidence, from 0 to 1")
         if self.calibration is None:
-            raise ConfigError(
-                f"the index {self.store.place} is not calibrated, so no confidence can be held against the threshold "
-                f"{threshold}: run `mmn calibrate-index --index {self.store.place} --ckpt W --split S`"
-            )
+            raise not_calibrated(self.store.place, f", so no confidence can be held against the threshold {threshold}")
 
     def _moments_of(self, video: str | EncodedVideo) -> VideoMoments:
         if not isinstance(video, EncodedVideo):

@@ -14,6 +14,7 @@ from tiny import tiny_config, tiny_options
 
 from golden_fixture import POOL_FIXTURES, GoldenFixture
 from mmn import MomentIndex, MomentLocalizer
+from mmn.apps.publish.model_card import CardFacts, write_card
 from mmn.apps.publish.save import Evidence, save_model
 from mmn.apps.search.build_index import build_index
 from mmn.apps.search.confidence import fit_calibration
@@ -74,6 +75,26 @@ def test_facts_stay_with_a_model_that_is_handed_on_again(checkpoint, tested, tmp
     MomentLocalizer.from_pretrained(tmp_path / "one", device="cpu").save_pretrained(tmp_path / "two")
     one, two = ((tmp_path / name / "README.md").read_text() for name in ("one", "two"))
     assert two == re.sub(r"\bone\b(?! or)", "two", one)
+
+
+def test_card_has_the_licences_of_the_catalog_and_names_the_splits_without_one(dataset_root, tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "mine: {annotation: a.json, features: a.hdf5, licence: 'My videos: CC BY 4.0.'}\n"
+        "tacos_train: {annotation: b.json, features: b.hdf5}\n"
+    )
+    options = ["PATHS_CATALOG", str(tmp_path / "mine.yaml"), "DATASETS.TRAIN"]
+    cfg = tiny_config(dataset_root, "output", *options, "('mine', 'tacos_train', 'charades_train')")
+    text = write_card(CardFacts("model", cfg, checkpoint_content(cfg)))
+    assert re.search("My videos: CC BY 4.0.\nCharades-STA: .*\n.* of tacos_train is, is not known", text)
+
+
+def test_catalog_that_cannot_be_read_is_reported_and_no_licence_is_claimed(dataset_root, tmp_path, caplog):
+    (tmp_path / "damaged.yaml").write_text("charades_train: {annotation: [}")
+    options = ["PATHS_CATALOG", str(tmp_path / "damaged.yaml"), "DATASETS.TRAIN", "('charades_train',)"]
+    cfg = tiny_config(dataset_root, "output", *options)
+    text = write_card(CardFacts("model", cfg, checkpoint_content(cfg)))
+    assert "damaged.yaml is not valid yaml" in caplog.text
+    assert "data of charades_train is, is not known" in text and "Charades-STA" not in text
 
 
 def test_model_of_another_architecture_is_refused_before_anything_is_written(tiny_cfg, tmp_path):
