@@ -27,7 +27,7 @@ from mmn.engine.starting_point import find_starting_point
 from mmn.engine.tasks import Task, find_task
 from mmn.engine.trainer import Trainer
 from mmn.engine.update import WeightUpdate
-from mmn.evaluation.inference import MomentRanker, predict
+from mmn.evaluation.inference import predict
 from mmn.evaluation.map_file import MapRequest, predict_with_maps
 from mmn.evaluation.metrics_file import SplitMetrics, write_metrics
 from mmn.evaluation.moment_metrics import prediction_records
@@ -228,18 +228,18 @@ def test(
         dump: write the predictions there, in the task's format; with several test splits, one file per split.
         partial: load what fits the model, and say what does not.
         map_request: also write the score maps; with several test splits, one file per split.
-        metrics_out: also write a metrics file (`mmn.evaluation.metrics_file`) of all splits that have truth.
-        metrics: a key of METRICS; None takes those of each split's catalog entry.
+        metrics_out: also write a metrics file (`mmn.evaluation.metrics_file`) of all splits that have truth; it is there
+            after the first one, and again after each.
+        metrics: a key of METRIC_KINDS; None takes those of each split's catalog entry.
         official_out: file for metrics beyond recall; with several test splits, one file per split. None writes
             `<split>_official_metrics.json` into OUTPUT_DIR.
     """
     task, splits = find_task(cfg), Splits(cfg).named("TEST")
-    if map_request is not None and not isinstance(task.build_ranker(cfg), MomentRanker):
-        raise ConfigError(
-            f"--dump-maps: MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE} has no score maps to write, leave it out"
-        )
+    kinds = [metrics or split.entry.metrics for split in splits]
+    _refuse_unfit_files(cfg, task, kinds, map_request, official_out)
     model, found = load_model(cfg, device, splits, ckpt, partial), []
-    for split, loader in zip(splits, _test_loaders(task, cfg, splits), strict=True):
+    weights = weights_sha256(model.state_dict()) if metrics_out is not None and comm.get_rank() == 0 else None
+    for split, kind, loader in zip(splits, kinds, _test_loaders(task, cfg, splits), strict=True):
         name, maps = split.name, None
         if map_request is not None:
             maps = replace(map_request, path=path_of_split(map_request.path, name, len(splits)))
@@ -250,13 +250,35 @@ def test(
             or os.path.join(cfg.OUTPUT_DIR, f"{name}_official_metrics.json"),
         )
         with machine_errors_explained(cfg, "TEST.BATCH_SIZE"):
-            shares = _test_split(task, cfg, device, model, loader, split, metrics or split.entry.metrics, files)
+            shares = _test_split(task, cfg, device, model, loader, split, kind, files)
         if shares is not None:
             counts = loader.dataset.num_videos, loader.dataset.num_sentences
             found.append(SplitMetrics(name, cfg.DATASETS.NAME, *counts, shares))
-    if metrics_out is not None and comm.get_rank() == 0:
-        write_metrics(metrics_out, weights_sha256(model.state_dict()), cfg.TEST, found)
-        get_logger().info("wrote %s", metrics_out)
+        if weights is not None:
+            write_metrics(metrics_out, weights, cfg.TEST, found)
+            get_logger().info("wrote %s", metrics_out)
+
+
+def _refuse_unfit_files(
+    cfg: CfgNode, task: Task, metrics: Sequence[str], map_request: MapRequest | None, official_out: str | None
+) -> None:
+    """Raise ConfigError where files or metrics are asked for that a test with these `metrics` of its splits has not."""
+    beyond_recall = [name for name in metrics if METRIC_KINDS[name].report is not None]
+    if official_out is not None and not beyond_recall:
+        raise ConfigError(
+            f"--official-out {official_out}: all splits are scored by recall, which has no file of its own: leave it out, "
+            "write the recall by --metrics-out, or name other --metrics"
+        )
+    if task.finds_moments:
+        return
+    if map_request is not None:
+        raise ConfigError(
+            f"--dump-maps: MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE} has no score maps to write, leave it out"
+        )
+    if beyond_recall:
+        raise ConfigError(
+            f"--metrics {beyond_recall[0]} is for moments, not for MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE}"
+        )
 
 
 def _test_loaders(task: Task, cfg: CfgNode, splits: Sequence[Split]) -> Iterator[DataLoader]:
@@ -304,10 +326,6 @@ def _test_split(
     if not dataset.has_truth and files.dump is None:
         raise UserError(f"the split {dataset.name} has no truth to score predictions by: give --dump to write them")
     if kind.report is not None:
-        if not isinstance(ranker, MomentRanker):
-            raise ConfigError(
-                f"--metrics {metrics} is for moments, not for MODEL.ARCHITECTURE {cfg.MODEL.ARCHITECTURE}"
-            )
         ranker.keeps_clip_scores = kind.needs_clip_scores
         if dataset.has_truth:
             kind.check(split.entry.annotation)
@@ -352,8 +370,11 @@ def sweep(
         out: write the rows of the table there, as csv or json; with several test splits, one file per split.
     """
     task, splits = find_task(cfg), Splits(cfg).named("TEST")
-    if not isinstance(task.build_ranker(cfg), MomentRanker):
-        raise ConfigError(f"--sweep is for MODEL.ARCHITECTURE MMN, not {cfg.MODEL.ARCHITECTURE}: test one by one")
+    if not task.finds_moments:
+        raise ConfigError(
+            f"--sweep is for moments, whose scores are ranked under each setting, not for MODEL.ARCHITECTURE "
+            f"{cfg.MODEL.ARCHITECTURE}: leave it out"
+        )
     if out is not None:
         check_sweep_file(out)
     grid = sweep_grid(cfg, settings)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -34,13 +35,14 @@ class SentencePredictions:
         """The predictions of all processes on the CPU, in annotation order, each sentence once."""
         here = [getattr(self, field.name).cpu() for field in fields(self)]
         parts = comm.all_gather_objects(type(self)(*here))
-        sentence_ids = torch.cat([part.sentence_ids for part in parts])
-        order = sentence_ids.argsort(stable=True)
-        is_first = torch.ones_like(order, dtype=torch.bool)
-        is_first[1:] = sentence_ids[order[1:]] != sentence_ids[order[:-1]]
-        order = order[is_first]
-        columns = ([getattr(part, field.name) for part in parts] for field in fields(self))
-        return type(self)(*(torch.cat(column)[order] for column in columns))
+        columns = [torch.cat([getattr(part, field.name) for part in parts]) for field in fields(self)]
+        rows = first_rows(columns[0])
+        return type(self)(*(column[rows] for column in columns))
+
+
+def first_rows(sentence_ids: Tensor) -> Tensor:
+    """The first row of each sentence, in annotation order, of ids [S] that repeat: videos that pad a batch come twice."""
+    return torch.from_numpy(np.unique(sentence_ids.numpy(), return_index=True)[1])
 
 
 @dataclass

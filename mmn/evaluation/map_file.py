@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 
 from mmn.data.annotations import iterate_sentences
 from mmn.data.dataset import MomentDataset
-from mmn.evaluation.inference import MomentRanker, Predictions, predict
+from mmn.evaluation.inference import MomentRanker, Predictions, first_rows, predict
 from mmn.modeling.match_rules import COSINE, MATCH_RULES
 from mmn.modeling.scoring import SCORES
 from mmn.structures.batch import GroundingBatch
@@ -110,8 +110,8 @@ class MapRecorder:
         own = [torch.cat(column) for column in zip(*self.kept, strict=True)]
         counts = comm.row_counts(len(own[0]))
         columns = [comm.gather_rows(rows, counts) for rows in own]
-        first = np.unique(columns[0].numpy(), return_index=True)[1]  # videos that pad the last batch come twice
-        return tuple(column[first] for column in columns)
+        rows = first_rows(columns[0])
+        return tuple(column[rows] for column in columns)
 
 
 def predict_with_maps(

@@ -75,9 +75,11 @@ def recall_above(ious: np.ndarray, ranks: Sequence[int], thresholds: Sequence[fl
 
 
 def average_precision(ious: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
-    """Average precision of one query's ranked moments at each of T IoU thresholds, interpolated, as QVHighlights scores it.
+    """Average precision of one query's ranked moments at each of T IoU thresholds, interpolated.
 
-    In rank order a moment is a true positive where the best truth not taken yet has IoU >= the threshold with it.
+    In rank order a moment is a true positive where the best truth not taken yet has IoU >= the threshold with it. The
+    official metric of QVHighlights (`mmn.evaluation.qvhighlights.window_average_precision`) looks at the first 10 moments
+    alone, and takes the last of several truths that are equally good, where this one takes the first.
 
     Args:
         ious: [n, G] of n ranked moments with the query's G true moments.

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmn.evaluation.prediction_file import QueryPrediction, read_predictions
+from mmn.evaluation.qvhighlights import THRESHOLDS as MAP_THRESHOLDS
 from mmn.evaluation.recall import (
     RECALL_RANKS,
     average_precision,
@@ -15,8 +16,6 @@ from mmn.evaluation.recall import (
     title_of,
 )
 from mmn.structures.iou_thresholds import checked_thresholds
-
-MAP_THRESHOLDS = np.linspace(0.5, 0.95, 10).round(2).tolist()
 
 
 def score_file(

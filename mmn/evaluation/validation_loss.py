@@ -1,13 +1,24 @@
 """The loss of a split that is evaluated on, over the batches of its definition, whatever batches were predicted."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from mmn.evaluation.inference import Ranker
+from mmn.evaluation.inference import Ranker, SentencePredictions
 from mmn.structures.batch import Batch
-from mmn.utils import comm
+
+
+@dataclass
+class SentenceLosses(SentencePredictions):
+    """The losses of a set of sentences.
+
+    Attributes:
+        losses: [S] float32.
+    """
+
+    losses: Tensor
 
 
 class LossRecorder:
@@ -37,11 +48,6 @@ class LossRecorder:
 
         Called on all processes, which may have predicted in other batches (SPEC section 10).
         """
-        ids, losses = (torch.cat(column) for column in zip(*self.kept, strict=True))
-        parts = comm.all_gather_objects((ids, losses))
-        ids, losses = (torch.cat(column) for column in zip(*parts, strict=True))
-        order = ids.argsort(stable=True)
-        is_first = torch.ones_like(order, dtype=torch.bool)
-        is_first[1:] = ids[order[1:]] != ids[order[:-1]]
-        batches = losses[order[is_first]].split(batch_size)
+        here = SentenceLosses(*(torch.cat(column) for column in zip(*self.kept, strict=True)))
+        batches = here.merge().losses.split(batch_size)
         return torch.stack([batch.mean() for batch in batches]).double().mean().item()
