@@ -97,7 +97,8 @@ def export_onnx(
     Args:
         cfg, model, tokenizer: the model whose folder it is; the network stays as it is.
         widths: those of the feature tracks that its rows are joined of.
-    Raises UserError where a library is missing, the text encoder is of another kind, or an error is above LARGEST_ERROR.
+    Raises UserError, and leaves onnx/ as it is, where a library is missing, the text encoder is of another kind, the
+    network cannot be written in this form, or an error is above LARGEST_ERROR.
     """
     onnxruntime = import_onnx()
     if tokenizer.fills_up or not os.path.isfile(os.path.join(folder, TEXT_ENCODER, "tokenizer.json")):
@@ -106,7 +107,27 @@ def export_onnx(
             "are not padded to full length"
         )
     cells = build_proposal_cells(cfg)
-    place = os.path.join(folder, FOLDER)
+    with tempfile.TemporaryDirectory() as unchecked:
+        errors = _write_and_compare(onnxruntime, unchecked, cfg, model, cells, widths)
+        for name, error in errors.items():
+            if not error <= LARGEST_ERROR:
+                raise UserError(
+                    f"{name} differs from PyTorch by {error:.1e}, more than {LARGEST_ERROR:.0e}, and is not kept: hand the "
+                    "model on without --onnx"
+                )
+        place = os.path.join(folder, FOLDER)
+        for name in errors:
+            with atomic_path(os.path.join(place, name)) as temporary:
+                shutil.copyfile(os.path.join(unchecked, name), temporary)
+    with atomic_path(os.path.join(place, FACTS)) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        json.dump(_facts(cfg, model, tokenizer, sum(widths)), file, indent=2)
+    return errors
+
+
+def _write_and_compare(
+    onnxruntime: Any, place: str, cfg: CfgNode, model: MMN, cells: ProposalCells, widths: Sequence[int]
+) -> dict[str, float]:
+    """Write both encoders into a folder -> the largest error of each file."""
     plain = plain_copy(model)
     video, sentence = VideoGraph(plain, cells, cfg.INPUT.NUM_PRE_CLIPS, widths).eval(), SentenceGraph(plain).eval()
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
@@ -115,22 +136,16 @@ def export_onnx(
     _export(video, {"rows": rows}, [*outputs, "bounds"], {"rows": {0: batch, 1: length}}, os.path.join(place, VIDEO))
     shapes = {name: {0: batch, 1: length} for name in tokens}
     _export(sentence, tokens, outputs, shapes, os.path.join(place, SENTENCE))
-    with atomic_path(os.path.join(place, FACTS)) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        json.dump(_facts(cfg, model, tokenizer, sum(widths)), file, indent=2)
     num_clips = cfg.INPUT.NUM_PRE_CLIPS
     videos = [{"rows": example_rows(*shape, sum(widths))} for shape in ((1, 1), (3, 2 * num_clips + 3))]
     sentences = [example_tokens(*shape) for shape in ((1, 3), (4, 11))]
     model = copy.deepcopy(model).cpu().eval()
-    errors = {
+    return {
         VIDEO: _error(
             onnxruntime, os.path.join(place, VIDEO), lambda rows: _torch_videos(model, rows, num_clips, widths), videos
         ),
         SENTENCE: _error(onnxruntime, os.path.join(place, SENTENCE), model.encode_sentences, sentences),
     }
-    for name, error in errors.items():
-        if not error <= LARGEST_ERROR:
-            raise UserError(f"{os.path.join(place, name)} differs from PyTorch by {error:.1e}: do not use it")
-    return errors
 
 
 def refuse_other_onnx(folder: str, weights: Mapping[str, Tensor]) -> None:
@@ -194,14 +209,13 @@ def _export(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], sh
     exporter = logging.getLogger("torch.onnx")  # it warns of every operator of torchvision that it does without
     level = exporter.level
     exporter.setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        written = os.path.join(folder, "model.onnx")
         try:
             torch.onnx.export(
                 module,
                 kwargs=inputs,
-                f=written,
+                f=path,
                 input_names=list(inputs),
                 output_names=outputs,
                 dynamic_shapes=shapes,
@@ -210,10 +224,17 @@ def _export(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], sh
                 dynamo=True,
                 verbose=False,
             )
+        except Exception as error:  # whatever PyTorch's exporter, onnxscript and onnx raise
+            raise UserError(
+                f"PyTorch cannot write {os.path.basename(path)} ({_first_line(error)}): hand the model on without --onnx"
+            ) from error
         finally:
             exporter.setLevel(level)
-        with atomic_path(path) as temporary:
-            shutil.copyfile(written, temporary)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__
 
 
 @torch.no_grad()
@@ -226,10 +247,16 @@ def _torch_videos(model: MMN, rows: Tensor, num_clips: int, widths: Sequence[int
 @torch.no_grad()
 def _error(onnxruntime: Any, path: str, compute: Callable, inputs: list[dict[str, Tensor]]) -> float:
     """The largest difference of a file's first two outputs from those of `compute`."""
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    errors = []
-    for example in inputs:
-        found = session.run(None, {name: value.numpy() for name, value in example.items()})
-        wanted = compute(*example.values())
-        errors += [float(np.abs(one - other.numpy()).max()) for one, other in zip(found, wanted, strict=False)]
-    return max(errors)
+    feeds = [{name: value.numpy() for name, value in example.items()} for example in inputs]
+    try:
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        found = [session.run(None, feed) for feed in feeds]
+    except Exception as error:  # onnxruntime's errors have no base of their own
+        raise UserError(
+            f"onnxruntime cannot run {os.path.basename(path)} ({_first_line(error)}): hand the model on without --onnx"
+        ) from error
+    return max(
+        float(np.abs(one - other.numpy()).max())
+        for outputs, example in zip(found, inputs, strict=True)
+        for one, other in zip(outputs, compute(*example.values()), strict=False)
+    )

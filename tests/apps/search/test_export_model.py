@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tiny import tiny_config, tiny_options
 
 from golden_fixture import POOL_FIXTURES, GoldenFixture
 from mmn import MomentIndex, MomentLocalizer
+from mmn.apps.publish import onnx_export
 from mmn.apps.publish.model_card import CardFacts, write_card
 from mmn.apps.publish.save import Evidence, save_model
 from mmn.apps.search.build_index import build_index
@@ -21,7 +23,7 @@ from mmn.apps.search.confidence import fit_calibration
 from mmn.apps.search.export_model import export_model
 from mmn.apps.search.vector_store import open_store
 from mmn.apps.search.video_collections import FeatureCollection
-from mmn.utils.errors import ConfigError, DataError
+from mmn.utils.errors import ConfigError, DataError, UserError
 from mmn.utils.model_folder import read_description
 
 
@@ -161,6 +163,39 @@ def test_onnx_files_find_what_the_model_finds_without_this_package(checkpoint, t
     torch.save(content, tmp_path / "other.pth")
     with pytest.raises(ConfigError, match="is of other weights: remove it"):
         export_model(str(tmp_path / "other.pth"), str(tmp_path / "mmn-charades"))
+
+
+@pytest.mark.parametrize(
+    "exporter, sentence",
+    [
+        ("raises", "cannot write video_encoder.onnx .no such operator.: hand the model on without --onnx"),
+        ("writes what cannot be run", "onnxruntime cannot run video_encoder.onnx"),
+        (
+            "writes what is inexact",
+            "video_encoder.onnx differs from PyTorch by 5.0e-01, more than 1e-05, and is not kept",
+        ),
+    ],
+)
+def test_onnx_export_that_fails_ends_in_a_sentence_and_leaves_the_folder(
+    checkpoint, tmp_path, monkeypatch, exporter, sentence
+):
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install .[onnx]")
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install .[onnx]")
+
+    def export(*_, f, **__):
+        if exporter == "raises":
+            raise RuntimeError("no such operator\nand much more")
+        Path(f).write_bytes(b"not a graph")
+
+    monkeypatch.setattr(torch.onnx, "export", export)
+    if exporter == "writes what is inexact":
+        monkeypatch.setattr(onnx_export, "_error", lambda *_: 0.5)
+    (tmp_path / "model" / "onnx").mkdir(parents=True)
+    (tmp_path / "model" / "onnx" / "video_encoder.onnx").write_text("of the weights before")
+    with pytest.raises(UserError, match=sentence):
+        export_model(checkpoint, str(tmp_path / "model"), onnx=True)
+    (left,) = (tmp_path / "model" / "onnx").iterdir()
+    assert left.read_text() == "of the weights before"
 
 
 def test_calibration_of_an_index_goes_along_and_serves_one_that_has_none(checkpoint, dataset_root, tmp_path):
