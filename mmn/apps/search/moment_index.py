@@ -45,13 +45,15 @@ class MomentIndex:
     Args:
         engine: the store, which keeps the vectors and compares them; see `mmn.apps.search.vector_store` for the two words.
         localizer: encodes the queries.
+        prewarm: read at once what every search needs, which pays from the second search on.
     Raises ConfigError where the index is of another model, or of other features.
     """
 
-    def __init__(self, engine: VectorStore, localizer: MomentLocalizer):
+    def __init__(self, engine: VectorStore, localizer: MomentLocalizer, prewarm: bool = True):
         self.identity = model_identity(localizer.encoder)
         check_model(engine, localizer, self.identity)
-        engine.prewarm()
+        if prewarm:
+            engine.prewarm()
         self.store = engine
         self.localizer = localizer
         self._refresh_lock = threading.Lock()

@@ -29,6 +29,8 @@ FIRST_HITS = 32
 """Hits per moment that is asked for, at first."""
 HITS_AT_ONCE = 1_000_000
 """Hits of all queries in one call of the store: so that the memory for them is bounded."""
+MOMENTS_KEPT = 200_000
+"""Moments of whole videos that are kept from query to query, for the same reason: 200 MB where C is 256."""
 
 
 @dataclass(frozen=True)
@@ -134,18 +136,27 @@ def _retrieve_whole(
     read: dict[str, VideoMoments] = {}
     while len(pending):
         k = min(k, most)
-        vectors = QueryVectors(queries.contrastive[pending], queries.iou[pending])
-        hits = store.search(vectors, k, plan.where, plan.rule.head, plan.exact)
         again = []
-        for row, number in enumerate(pending):
-            query = vectors.contrastive[row], vectors.iou[row]
-            scored, places = _score_whole(store, read, query, videos_in_order(hits, row), plan, rule, without)
-            if len(places) == plan.top_k or hits.counts[row] < k or k == most:
-                found[number] = _ranked_whole(scored, places, hits, row)
-            else:
-                again.append(number)
+        for part in _parts(pending, max(1, HITS_AT_ONCE // k)):
+            vectors = QueryVectors(queries.contrastive[part], queries.iou[part])
+            hits = store.search(vectors, k, plan.where, plan.rule.head, plan.exact)
+            for row, number in enumerate(part):
+                query = vectors.contrastive[row], vectors.iou[row]
+                scored, places = _score_whole(store, read, query, videos_in_order(hits, row), plan, rule, without)
+                if len(places) == plan.top_k or hits.counts[row] < k or k == most:
+                    found[number] = _ranked_whole(scored, places, hits, row)
+                else:
+                    again.append(number)
+                _forget(read)
         pending, k = np.array(again, np.int64), 2 * k
     return found
+
+
+def _forget(read: dict[str, VideoMoments]) -> None:
+    """Drop the videos that were first read until those that are left have at most MOMENTS_KEPT moments."""
+    kept = sum(len(video.moments) for video in read.values())
+    while kept > MOMENTS_KEPT:
+        kept -= len(read.pop(next(iter(read))).moments)
 
 
 def _score_whole(

@@ -24,7 +24,7 @@ COLUMNS = ("", "video", "start", "end", "score", "contrastive", "IoU", "confiden
 def open_index(
     place: str, ckpt: str | None = None, config_file: str | None = None, options: Sequence[str] = ()
 ) -> MomentIndex:
-    """The index at `place` with its model.
+    """The index at `place` with its model, for a single search: nothing is read ahead.
 
     Args:
         ckpt: the model; by default the checkpoint that the index was built by.
@@ -34,7 +34,7 @@ def open_index(
     store = open_store(place)
     try:
         ckpt = checkpoint_of(store) if ckpt is None else ckpt
-        return MomentIndex(store, load_localizer(ModelSource(ckpt, config_file, options)))
+        return MomentIndex(store, load_localizer(ModelSource(ckpt, config_file, options)), prewarm=False)
     except BaseException:
         store.close()
         raise

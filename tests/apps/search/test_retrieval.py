@@ -12,6 +12,8 @@ from mmn.apps.search import retrieval
 from mmn.apps.search.index_types import MomentFilter
 from mmn.apps.search.ranking_rules import RULES, RankingRule
 from mmn.apps.search.retrieval import SearchPlan, Span, retrieve
+from mmn.apps.search.whole_videos import WholeMapRule
+from mmn.structures.proposals import ProposalCells
 
 POWER = 0.5
 
@@ -105,6 +107,23 @@ def test_many_queries_go_in_parts(monkeypatch):
     assert [queries for queries, _ in store.asked[:3]] == [2, 2, 1]
     for row, found in enumerate(parts):
         assert listed(plain_search(videos, queries, row, plan)) == listed_ranked(found)
+
+
+def test_whole_maps_of_many_queries_go_in_parts_and_few_videos_are_kept(monkeypatch, first_hits):
+    videos, queries, score, kept = random_library(9, num_clips=4), random_queries(6), retrieval._score_whole, []
+    monkeypatch.setattr(retrieval, "FIRST_VIDEOS", 2)
+    plan = plan_of("rerank", top_k=3, per_video=1, whole_map=WholeMapRule("mean", ProposalCells(4, [3])))
+    wanted = retrieve(memory_store(videos), queries, plan)
+    monkeypatch.setattr(retrieval, "HITS_AT_ONCE", 1)
+    monkeypatch.setattr(retrieval, "MOMENTS_KEPT", 40)
+    monkeypatch.setattr(
+        retrieval, "_score_whole", lambda store, read, *rest: kept.append(len(read)) or score(store, read, *rest)
+    )
+    store = memory_store(videos)
+    for one, other in zip(wanted, retrieve(store, queries, plan), strict=True):
+        assert listed_ranked(one) == listed_ranked(other)
+    assert {queries for queries, _ in store.asked} == {1}
+    assert max(kept) == 4
 
 
 def test_moments_that_overlap_the_example_are_left_out():

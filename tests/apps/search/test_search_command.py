@@ -17,6 +17,7 @@ from mmn.apps.localize.trained_model import checkpoint_config
 from mmn.apps.search.build_index import build_index
 from mmn.apps.search.calibrate_index import calibrate_index, own_videos
 from mmn.apps.search.confidence import Calibration
+from mmn.apps.search.exact_store import ExactStore
 from mmn.apps.search.search_command import format_found, open_index, search_index
 from mmn.apps.search.vector_store import open_store
 from mmn.apps.search.video_collections import FeatureCollection
@@ -203,6 +204,11 @@ def test_model_that_has_moved_must_be_named(localizer, checkpoint, root, tmp_pat
         open_index(place)
     with open_index(place, checkpoint, options=["MODEL.DEVICE", "cpu"]) as index:
         assert index.search(QUERIES[0])[0].moments
+
+
+def test_index_that_is_opened_for_a_single_search_reads_nothing_ahead(calibrated, checkpoint, monkeypatch):
+    monkeypatch.setattr(ExactStore, "prewarm", lambda _: pytest.fail("the store was prewarmed"))
+    open_index(calibrated, checkpoint, options=["MODEL.DEVICE", "cpu"]).close()
 
 
 @pytest.mark.parametrize(
