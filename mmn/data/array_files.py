@@ -72,6 +72,7 @@ def read_pt(path: str, key: str, where: str) -> np.ndarray:
 
 
 READERS = {"npz": read_npz, "npy": read_npy, "pt": read_pt}  # by the format of a track
+MAPPED = ("npy",)  # formats of which only what is looked at is read
 
 
 def _numpy_content(source, where: str, **options) -> np.ndarray | np.lib.npyio.NpzFile:

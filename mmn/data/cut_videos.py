@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmn.data.annotations import VideoAnnotation
+from mmn.data.annotations import VideoAnnotation, count_sentences
 from mmn.data.feature_tracks import FeatureTracks
-from mmn.data.features import FeatureReader
+from mmn.data.features import FeatureReader, RowsInParts
 from mmn.structures.rows_id import RowsId
 
 ROUNDING = 1e-6  # seconds
@@ -47,10 +47,10 @@ def cut_videos(videos: Iterable[VideoAnnotation], seconds: float) -> tuple[list[
     """
     cut, windows = [], {}
     for video in videos:
-        for window in _windows(video, seconds):
-            annotation = _inside(video, window)
-            if annotation.sentences:
-                cut.append(annotation)
+        moments = _AllMoments(video)
+        for window, inside in zip(*moments.by_window(seconds), strict=True):
+            if inside.any():
+                cut.append(moments.inside(window, inside))
                 windows[window.name] = window
     return cut, windows
 
@@ -63,30 +63,44 @@ def _windows(video: VideoAnnotation, seconds: float) -> list[Window]:
     return [Window(video.rows_id, start, seconds, video.duration) for start in starts]
 
 
-def _inside(video: VideoAnnotation, window: Window) -> VideoAnnotation:
-    """The sentences that have a moment inside a window, with these moments."""
-    inside = [moments[_lie_in(moments, window)] - window.start for moments in video.windows]
-    kept = [number for number, moments in enumerate(inside) if len(moments)]
-    return VideoAnnotation(
-        window.name,
-        window.seconds,
-        [video.sentences[number] for number in kept],
-        [inside[number].clip(0, window.seconds) for number in kept],
-    )
+class _AllMoments:
+    """The moments of all sentences of a video, compared with all of its windows at once: a film has thousands.
 
+    Attributes:
+        seconds: [G, 2] float64, those of a sentence one after another.
+        sentences: [G] int64, the number of each one's sentence.
+    """
 
-def _lie_in(moments: np.ndarray, window: Window) -> np.ndarray:
-    """[G] bool, of moments [G, 2]; bounds may be off by rounding."""
-    return (moments[:, 0] >= window.start - ROUNDING) & (moments[:, 1] <= window.end + ROUNDING)
+    def __init__(self, video: VideoAnnotation):
+        self.video = video
+        self.seconds = np.concatenate([np.zeros((0, 2)), *video.windows])
+        self.sentences = np.repeat(np.arange(len(video.sentences)), video.moment_counts)
+
+    def by_window(self, seconds: float) -> tuple[list[Window], np.ndarray]:
+        """The K windows of the video, and [K, G] bool, which moments lie in each; bounds may be off by rounding."""
+        windows = _windows(self.video, seconds)
+        starts, ends = (np.array(bounds)[:, None] for bounds in zip(*((w.start, w.end) for w in windows), strict=True))
+        return windows, (self.seconds[:, 0] >= starts - ROUNDING) & (self.seconds[:, 1] <= ends + ROUNDING)
+
+    def inside(self, window: Window, inside: np.ndarray) -> VideoAnnotation:
+        """The sentences that have a moment inside a window, with these moments; `inside` [G] bool says which lie in it."""
+        moments = (self.seconds[inside] - window.start).clip(0, window.seconds)
+        numbers, counts = np.unique(self.sentences[inside], return_counts=True)
+        return VideoAnnotation(
+            window.name,
+            window.seconds,
+            [self.video.sentences[number] for number in numbers],
+            np.split(moments, np.cumsum(counts)[:-1]),
+        )
+
+    def num_inside(self, seconds: float) -> int:
+        """The sentences that have a moment in a window."""
+        return len(np.unique(self.sentences[self.by_window(seconds)[1].any(axis=0)]))
 
 
 def num_never_inside(videos: Sequence[VideoAnnotation], seconds: float) -> int:
     """The sentences that `cut_videos` keeps in no window."""
-    return sum(
-        not any(_lie_in(moments, window).any() for window in _windows(video, seconds))
-        for video in videos
-        for moments in video.windows
-    )
+    return count_sentences(videos) - sum(_AllMoments(video).num_inside(seconds) for video in videos)
 
 
 class CutTracks:
@@ -100,7 +114,11 @@ class CutTracks:
     def __init__(self, features: FeatureTracks, windows: dict[str, Window]):
         self.features = features
         self.windows = windows
-        self._last: tuple[RowsId, np.ndarray] | None = None  # windows of a video often follow each other
+        # Of the last window: where a format is not read in parts, it holds all rows, and windows often follow each other.
+        self._last: tuple[RowsId, RowsInParts] | None = None
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_last": None}
 
     @property
     def input_size(self) -> int:
@@ -126,11 +144,14 @@ class CutTracks:
         self.features.close()
 
     def clips(self, name: str, num_clips: int) -> np.ndarray:
-        """The resampled rows of a window, [P, D] float32. Raises DataError as `FeatureTracks.read` does."""
+        """The resampled rows of a window, [P, D] float32, the only ones that are read where the format allows it.
+
+        Raises DataError as `FeatureTracks.read` does.
+        """
         window = self.windows[name]
         if self._last is None or self._last[0] != window.rows_id:
-            self._last = window.rows_id, self.features.read(window.rows_id)
-        rows = self._last[1]
-        first, last = (round(second / window.duration * len(rows)) for second in (window.start, window.end))
-        first = min(first, len(rows) - 1)
-        return self.features.resample(rows[first : max(last, first + 1)], num_clips)
+            self._last = window.rows_id, self.features.in_parts(window.rows_id)
+        count, read = self._last[1]
+        first, last = (round(second / window.duration * count) for second in (window.start, window.end))
+        first = min(first, count - 1)
+        return self.features.resample(read(slice(first, max(last, first + 1))), num_clips)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from mmn.data.array_files import DAMAGE, READERS
-from mmn.data.features import FeatureReader
+from mmn.data.array_files import DAMAGE, MAPPED, READERS
+from mmn.data.features import FeatureReader, RowsInParts, check_shape
 from mmn.structures.rows_id import RowsId, fill, found_by, shown
 from mmn.utils.errors import DataError, listed
 
@@ -61,6 +61,13 @@ class FeatureFolder(FeatureReader):
         except DAMAGE as error:
             words = textwrap.shorten(str(error).split(". ")[0], 200, placeholder=" ...") or type(error).__name__
             raise DataError(f"{where} cannot be read ({words}): fetch or make it again if it is damaged") from error
+
+    def in_parts(self, rows_id: RowsId) -> RowsInParts:
+        if self.kind not in MAPPED:
+            return super().in_parts(rows_id)
+        array, where = self._array(rows_id), self.where(rows_id)
+        check_shape(array.shape, self.input_size, where)
+        return RowsInParts(len(array), lambda part: self.checked(array[part], where))
 
     def _path(self, rows_id: RowsId) -> str:
         return os.path.join(self.path, fill(self.file, rows_id))

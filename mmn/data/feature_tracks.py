@@ -9,7 +9,7 @@ from mmn.config.catalog_entries import CatalogEntry, Track, TubeEntry, track_nam
 from mmn.config.validate import input_sizes
 from mmn.data.cache import ClipFile
 from mmn.data.feature_folder import FeatureFolder
-from mmn.data.features import FeatureFile, FeatureReader, resample_clips
+from mmn.data.features import FeatureFile, FeatureReader, RowsInParts, resample_clips
 from mmn.structures.recipe import TrackRecipe, TracksRecipe
 from mmn.structures.rows_id import VID, RowsId
 from mmn.structures.selection import parse_selection
@@ -77,18 +77,29 @@ class FeatureTracks:
         parts = [reader.read(rows_id) for reader in self.readers]
         if num_rows is not None:
             self._check_lengths(rows_id, parts, num_rows)
-        if len(parts) == 1:
-            return parts[0]
-        shortest, longest = min(map(len, parts)), max(map(len, parts))
+        shortest = self._num_joined(rows_id, [len(part) for part in parts])
+        return _joined([part[:shortest] for part in parts])
+
+    def in_parts(self, rows_id: RowsId) -> RowsInParts:
+        """The rows that `read` gives, see `FeatureReader.in_parts`. Raises DataError as `read` does."""
+        parts = [reader.in_parts(rows_id) for reader in self.readers]
+        shortest = self._num_joined(rows_id, [part.num_rows for part in parts])
+
+        def read(rows: slice) -> np.ndarray:
+            return _joined([part.read(slice(*rows.indices(shortest))) for part in parts])
+
+        return RowsInParts(shortest, read)
+
+    def _num_joined(self, rows_id: RowsId, counts: Sequence[int]) -> int:
+        """The rows of a video that all tracks have, which have so many. Raises DataError where these are too different."""
+        shortest, longest = min(counts), max(counts)
         if longest - shortest > max(SPARE_ROWS, SPARE_SHARE * longest):
-            counts = " and ".join(
-                f"{len(part)} in {reader.path}" for part, reader in zip(parts, self.readers, strict=True)
-            )
+            each = " and ".join(f"{count} in {reader.path}" for count, reader in zip(counts, self.readers, strict=True))
             raise DataError(
-                f"the feature tracks of video {rows_id} have {counts} rows: they are not of one sampling, so take tracks "
+                f"the feature tracks of video {rows_id} have {each} rows: they are not of one sampling, so take tracks "
                 "that belong together"
             )
-        return np.concatenate([part[:shortest] for part in parts], axis=1)
+        return shortest
 
     def _check_lengths(self, rows_id: RowsId, parts: Sequence[np.ndarray], num_rows: int) -> None:
         for reader, part in zip(self.readers, parts, strict=True):
@@ -117,6 +128,11 @@ class FeatureTracks:
             for name, reader in zip(self.names, self.readers, strict=True)
         ]
         return TracksRecipe(tuple(tracks)).if_known()
+
+
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """The rows of all tracks side by side, [T0, D]."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
 def build_tracks(cfg: CfgNode, entry: CatalogEntry | TubeEntry) -> FeatureTracks:

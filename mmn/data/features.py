@@ -5,7 +5,7 @@ import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import h5py
 import numpy as np
@@ -70,7 +70,19 @@ def checked_rows(rows: np.ndarray, input_size: int, where: str) -> np.ndarray:
         where: whose they are, for messages.
     Raises DataError where they have another shape than [T0 > 0, D], or are not finite numbers.
     """
-    shape = list(np.shape(rows))
+    check_shape(np.shape(rows), input_size, where)
+    if rows.dtype.kind not in NUMBERS:
+        raise DataError(f"{where} holds values of type {rows.dtype}, not finite numbers: make its features again")
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+        values = rows.astype(np.float32, copy=False)
+    if not np.isfinite(values).all():
+        raise DataError(f"{where} holds values that are not finite numbers: extract its features again")
+    return values
+
+
+def check_shape(of: Sequence[int], input_size: int, where: str) -> None:
+    """Raise DataError where the shape `of` a video's array is not [T0 > 0, D]; see `checked_rows`."""
+    shape = list(of)
     if len(shape) != 2 or 0 in shape:
         lack = f"{len(shape)} dimensions" if len(shape) != 2 else "0 rows" if not shape[0] else "0 columns"
         remedy = "" if len(shape) == 2 else "correct the selection in the catalog entry, or "
@@ -83,13 +95,18 @@ def checked_rows(rows: np.ndarray, input_size: int, where: str) -> np.ndarray:
             f"{where} has shape {shape}, but the model expects [rows, {input_size}]: correct "
             "MODEL.MMN.FEATPOOL.INPUT_SIZE or the file"
         )
-    if rows.dtype.kind not in NUMBERS:
-        raise DataError(f"{where} holds values of type {rows.dtype}, not finite numbers: make its features again")
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
-        values = rows.astype(np.float32, copy=False)
-    if not np.isfinite(values).all():
-        raise DataError(f"{where} holds values that are not finite numbers: extract its features again")
-    return values
+
+
+class RowsInParts(NamedTuple):
+    """The feature rows of a video, of which parts can be had.
+
+    Attributes:
+        num_rows: T0.
+        read: range of them -> those rows [n, D] float32. Raises DataError where they cannot be read or are not finite.
+    """
+
+    num_rows: int
+    read: Callable[[slice], np.ndarray]
 
 
 class WrongContent(DataError):
@@ -144,8 +161,20 @@ class FeatureReader(ABC):
 
         Raises DataError where they cannot be read, have another shape than [T0 > 0, D], or are not finite.
         """
-        array, where = self._patiently(lambda: self.load(rows_id)), self.where(rows_id)
-        return self.checked(self._selected(array, where) if self.selection else array, where)
+        return self.checked(self._array(rows_id), self.where(rows_id))
+
+    def in_parts(self, rows_id: RowsId) -> RowsInParts:
+        """The rows that `read` gives, of which a part is read alone where the format allows; all are read here where not.
+
+        Raises DataError where they cannot be read or have another shape.
+        """
+        rows = self.read(rows_id)
+        return RowsInParts(len(rows), rows.__getitem__)
+
+    def _array(self, rows_id: RowsId) -> np.ndarray:
+        """The rows of a video as the file has them."""
+        array = self._patiently(lambda: self.load(rows_id))
+        return self._selected(array, self.where(rows_id)) if self.selection else array
 
     def checked(self, rows: np.ndarray, where: str) -> np.ndarray:
         """Rows that were read of a video, as float32; see `checked_rows`."""
@@ -228,6 +257,18 @@ class FeatureFile(FeatureReader):
 
     def load(self, rows_id: RowsId) -> np.ndarray:
         return self._look(lambda dataset: dataset[()], rows_id)
+
+    def in_parts(self, rows_id: RowsId) -> RowsInParts:
+        if self.selection:
+            return super().in_parts(rows_id)
+        where = self.where(rows_id)
+        shape = self._patiently(lambda: self._look(lambda dataset: dataset.shape or (), rows_id))
+        check_shape(shape, self.input_size, where)
+
+        def read(part: slice) -> np.ndarray:
+            return self.checked(self._patiently(lambda: self._look(lambda dataset: dataset[part], rows_id)), where)
+
+        return RowsInParts(shape[0], read)
 
     def duration(self, rows_id: RowsId) -> float | None:
         """Seconds of a video, where the attribute `duration` of its dataset says so, as extraction writes it.

@@ -60,7 +60,7 @@ def build_dataset(
     """The dataset of a split. Reads annotations, tokenises, and checks that the features are there."""
     annotations = _annotation_file(cfg, split)
     get_logger().info("%s: %s", split.name, annotations.counts)
-    videos, features = _trained_on(cfg, split, annotations.videos)
+    videos, features = _trained_on(cfg, split, annotations.videos, feature_tracks(cfg, split))
     rows_ids = [video.rows_id for video in videos]
     if not cfg.DATALOADER.CACHE_DIR:
         features.check(rows_ids)
@@ -81,10 +81,10 @@ def build_dataset(
 
 
 def _trained_on(
-    cfg: CfgNode, split: Split, videos: list[VideoAnnotation]
+    cfg: CfgNode, split: Split, videos: list[VideoAnnotation], features: FeatureTracks
 ) -> tuple[list[VideoAnnotation], FeatureTracks | CutTracks]:
-    """The videos of a split as a network sees them, whole or in windows of the entry's `window_seconds`."""
-    seconds, features = split.entry_of(CatalogEntry, cfg).window_seconds, feature_tracks(cfg, split)
+    """The videos of a split and their features as a network sees them, whole or in windows of the entry's length."""
+    seconds = split.entry_of(CatalogEntry, cfg).window_seconds
     if seconds is None:
         return videos, features
     cut, windows = cut_videos(videos, seconds)
@@ -101,16 +101,17 @@ def _trained_on(
 
 
 def check_files(cfg: CfgNode, split: Split) -> None:
-    """Raise DataError unless the split's annotations can be read and its features are there."""
-    videos = read_split(cfg, split)
+    """Raise DataError unless the split's annotations can be read, with moments to test on, and its features are there."""
+    videos, features = _trained_on(cfg, split, read_split(cfg, split), feature_tracks(cfg, split))
     if not cfg.DATALOADER.CACHE_DIR:
-        feature_tracks(cfg, split).check(video.rows_id for video in videos)
+        features.check(video.rows_id for video in videos)
 
 
 def write_clip_file(cfg: CfgNode, split: Split) -> None:
     """Resample the features of a split into DATALOADER.CACHE_DIR (tools/cache_features.py)."""
-    num_clips, recipe = cfg.INPUT.NUM_PRE_CLIPS, feature_tracks(cfg, split).recipe()
-    videos, features = _trained_on(cfg, split, read_split(cfg, split))
+    num_clips, tracks = cfg.INPUT.NUM_PRE_CLIPS, feature_tracks(cfg, split)
+    recipe = tracks.recipe()
+    videos, features = _trained_on(cfg, split, read_split(cfg, split), tracks)
     rows_ids = [video.rows_id for video in videos]
     features.check(rows_ids)
     clips = (features.clips(rows_id, num_clips) for rows_id in tqdm(rows_ids, desc=split.name))
@@ -143,6 +144,8 @@ def split_problems(cfg: CfgNode, split: Split) -> Iterator[str]:
             annotations = collect_sentences(entry.annotation, sentences, entry.durations, entry.is_by_sentence)
             durations = {video.rows_id: video.duration for video in annotations.videos}
             yield Note(str(annotations.counts))
+            if annotations.has_truth:
+                _trained_on(cfg, split, annotations.videos, features)  # says where a cut leaves nothing
     except DataError as error:
         yield str(error)
     features.be_impatient()
