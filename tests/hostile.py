@@ -19,7 +19,7 @@ def annotations(**changes):
 # Text of the annotation file -> what the sentence must contain.
 ANNOTATIONS = {
     "not json": ("{", "not valid json"),
-    "no text at all": ("\udcff", "not valid json"),
+    "no text at all": ("\udcff", "is no UTF-8 text"),
     "an empty file": ("", "an empty file"),
     "an empty object": ("{}", "an empty object"),
     "a list": ("[]", "a list"),

@@ -98,7 +98,7 @@ def read_annotation_text(path: str) -> str:
             f"the annotation file {path} cannot be read ({failed_read(error)}): see dataset/README.md for the expected tree"
         ) from error
     except UnicodeDecodeError as error:
-        raise DataError(f"the annotation file {path} is not valid json: it is no UTF-8 text; fetch it again") from error
+        raise DataError(f"the annotation file {path} is no UTF-8 text: save it as UTF-8, or fetch it again") from error
     if not text.strip():
         raise DataError(f"the annotation file {path} is an empty file: fetch it again")
     return text
@@ -106,9 +106,7 @@ def read_annotation_text(path: str) -> str:
 
 def find_form(path: str, text: str) -> str:
     """The key in FORMS of a file. Raises DataError naming the form of a known one that is not read."""
-    found = form_of_text(text)
-    if found is None:
-        found = form_of_json(_parse(path, text))
+    found, _ = _form_and_content(path, text)
     if found is None:
         return JSON
     form = next((key for key, name in FORMS.items() if name == found), JSON_LINES if found == ONE_LINE else None)
@@ -117,6 +115,14 @@ def find_form(path: str, text: str) -> str:
             f"the annotation file {path} is {found}: {FORMS[JSON]} is expected, or another form of dataset/README.md"
         )
     return form
+
+
+def _form_and_content(path: str, text: str) -> tuple[str | None, Any]:
+    """The form of a file where it is a known one beside JSON, and its value where it is one json value."""
+    if found := form_of_text(text):
+        return found, None
+    content = _parse(path, text)
+    return form_of_json(content), content
 
 
 def _parse(path: str, text: str) -> Any:
@@ -160,13 +166,9 @@ def read_annotation_json(path: str) -> dict[str, dict]:
 
 def read_json_object(path: str) -> dict[str, object]:
     """Entries of any kind from an annotation file."""
-    text = read_annotation_text(path)
-    found = form_of_text(text)
+    found, content = _form_and_content(path, read_annotation_text(path))
     if found is None:
-        content = _parse(path, text)
-        found = form_of_json(content)
-        if found is None:
-            return _checked_object(path, content)
+        return _checked_object(path, content)
     raise DataError(f"the annotation file {path} is {found}: {FORMS[JSON]} is expected, see dataset/README.md")
 
 
