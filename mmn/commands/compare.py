@@ -9,14 +9,15 @@ The first side is what the others are compared with. Sides with as many files ar
 from argparse import Namespace
 
 from mmn.apps.ablation.resampling import Resampling
-from mmn.commands.frame import CommandParser
+from mmn.commands.frame import CommandParser, check_truth
 
 
 def add_arguments(parser: CommandParser) -> None:
     parser.add_argument("files", type="path", nargs="+", help="two files, or groups of files with `vs` in between")
     parser.add_truth()
-    parser.add_argument("--thresholds", nargs="+", type=float, metavar="IOU", help="of the recall; default 0.3 0.5 0.7")
-    parser.add_argument("--split", help="take the thresholds of this catalog entry, e.g. tacos_test")
+    recall = parser.add_mutually_exclusive_group()
+    recall.add_argument("--thresholds", nargs="+", type=float, metavar="IOU", help="of the recall; default 0.3 0.5 0.7")
+    recall.add_argument("--split", help="take the thresholds of this catalog entry, e.g. tacos_test")
     parser.add_argument(
         "--resamples", type=int, default=Resampling.count, help="of the bootstrap (default %(default)s)"
     )
@@ -26,6 +27,8 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(args: Namespace) -> None:
+    check_truth(args)
+
     from mmn.apps.ablation.ablation_command import compare_files
     from mmn.config.catalog_entries import CatalogEntry
     from mmn.config.paths_catalog import get_entry, load_catalog

@@ -8,7 +8,7 @@ too, the model and the test videos of scripts/pixels.sh, where these have been m
 
 from argparse import Namespace
 
-from mmn.commands.frame import CommandParser
+from mmn.commands.frame import CommandParser, refuse_flags
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -35,6 +35,9 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(args: Namespace) -> None:
+    if args.ckpt and not args.videos and not args.index:
+        refuse_flags(args, "--annotations are of --videos or of an --index", "--annotations")
+
     from mmn.apps.demo.demo_command import PageVideos, run_demo
     from mmn.apps.localize.model_source import ModelSource
 

@@ -8,7 +8,7 @@ mmn evaluate --predictions FILE --annotations JSON       tubes (HC-STVG) by the 
 
 from argparse import Namespace
 
-from mmn.commands.frame import CommandParser, WrongArguments
+from mmn.commands.frame import CommandParser, WrongArguments, refuse_flags
 from mmn.structures.metric_names import DETR, METRICS, RECALL
 
 
@@ -17,9 +17,10 @@ def add_arguments(parser: CommandParser) -> None:
         "--predictions", type="path", required=True, metavar="FILE", help="as `mmn test --dump` writes it"
     )
     parser.add_truth()
-    parser.add_argument("--thresholds", nargs="+", type=float, metavar="IOU", help="of the recall; default 0.3 0.5 0.7")
+    recall = parser.add_mutually_exclusive_group()
+    recall.add_argument("--thresholds", nargs="+", type=float, metavar="IOU", help="of the recall; default 0.3 0.5 0.7")
     parser.add_argument("--annotations", type="path", metavar="FILE", help="of HC-STVG, the truth of predicted tubes")
-    parser.add_argument("--split", help="take the thresholds of this catalog entry, e.g. tacos_test")
+    recall.add_argument("--split", help="take the thresholds of this catalog entry, e.g. tacos_test")
     parser.add_argument(
         "--metrics",
         choices=METRICS,
@@ -40,6 +41,8 @@ def run(args: Namespace) -> None:
         raise WrongArguments(
             "--missing-as-wrong goes with --truth FILE or --annotations FILE, which say what is missing"
         )
+    if args.annotations:
+        refuse_flags(args, "--annotations are the truth of tubes", "--truth")
     entry = get_entry(args.split, load_catalog()) if args.split else None
     metrics = args.metrics or (entry.metrics if entry else RECALL)
     if metrics != RECALL:

@@ -13,7 +13,11 @@ from mmn.utils.version import VERSION
 
 
 class WrongArguments(Exception):
-    """Arguments that do not go together; the text says which."""
+    """Arguments that the command itself finds to be wrong, alone or together; the text says which.
+
+    What a config, a file or a model shows to be wrong is a `UserError`, and so is a value that the called function refuses,
+    which Python code can give it as well.
+    """
 
 
 class HelpWithDefaults(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
@@ -33,6 +37,15 @@ class CommandParser(argparse.ArgumentParser):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.register("type", "path", expand_user)  # of every argument that may be the path of a file or folder
+
+    def given_flags(self, args: argparse.Namespace) -> frozenset[str]:
+        """The flags, and for words that are no flags their name in the help, whose values are not the default."""
+        given = set()
+        for action in self._actions:
+            value = getattr(args, action.dest, None)
+            if value != action.default and value not in (None, []):
+                given.add(action.option_strings[-1] if action.option_strings else str(action.metavar or action.dest))
+        return frozenset(given)
 
     def add_config_file(self, needed: bool = True) -> None:
         self.add_argument(
@@ -79,6 +92,18 @@ class CommandParser(argparse.ArgumentParser):
         self.add_argument("options", nargs="*", metavar="KEY VALUE", help="config keys to override")
 
 
+def refuse_flags(args: argparse.Namespace, reason: str, *flags: str) -> None:
+    """Raise WrongArguments, which gives the reason, where one of these flags is given: it would have no effect."""
+    if given := [flag for flag in flags if flag in args.given]:
+        raise WrongArguments(f"{reason}: leave out {', '.join(given)}")
+
+
+def check_truth(args: argparse.Namespace) -> None:
+    """Raise WrongArguments where `CommandParser.add_truth`'s flags lack the file that they are about."""
+    if args.missing_as_wrong and not args.truth:
+        raise WrongArguments("--missing-as-wrong goes with --truth FILE, which says what is missing")
+
+
 def build_parser(module: ModuleType, name: str, tool: str) -> CommandParser:
     """The parser of a command's arguments.
 
@@ -117,6 +142,7 @@ def _run(name: str, words: list[str], tool: str) -> None:
     module = importlib.import_module(f"mmn.commands.{name.replace('-', '_')}")
     parser = build_parser(module, name, tool)
     args = parser.parse_intermixed_args(words) if parser.takes_flags_anywhere else parser.parse_args(words)
+    args.given = parser.given_flags(args)
     try:
         run_tool(lambda: module.run(args))
     except WrongArguments as error:

@@ -16,11 +16,17 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from mmn.apps.search.store_names import STORES
-from mmn.commands.frame import CommandParser
+from mmn.commands.frame import CommandParser, refuse_flags
 
 if TYPE_CHECKING:
     from mmn.apps.localize.localizer import MomentLocalizer
     from mmn.apps.search.video_collections import VideoCollection
+
+# Flags of what is encoded.
+MODEL = ("--ckpt", "--config-file", "--device", "KEY VALUE")
+OF_ROWS = ("--feature-key", "--annotations")
+OF_FILES = ("--backbone", "--recipe", "--backbone-weights", "--keep-extension")
+MOMENTS = ("--window", "--overlap", "--prune")
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -66,6 +72,8 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(args: Namespace) -> None:
+    _refuse_what_has_no_effect(args)
+
     from mmn.apps.extraction.extract_files import start_extraction
     from mmn.apps.search.build_index import build_index
     from mmn.apps.search.change_index import convert_index, remove_videos
@@ -81,6 +89,17 @@ def run(args: Namespace) -> None:
         asked = args.window, args.overlap, args.prune
         settings = None if asked == (None, None, None) else BuildSettings(*asked)
         build_index(localizer, _collect(args, localizer), args.index, args.engine, settings, args.sync)
+
+
+def _refuse_what_has_no_effect(args: Namespace) -> None:
+    if args.remove:
+        refuse_flags(args, "--remove encodes nothing", "--engine", "--sync", *MODEL, *OF_ROWS, *OF_FILES, *MOMENTS)
+    elif args.source:
+        refuse_flags(args, "--from encodes nothing", "--sync", *MODEL, *OF_ROWS, *OF_FILES, *MOMENTS)
+    elif args.features:
+        refuse_flags(args, "--features are extracted already", *OF_FILES)
+    else:
+        refuse_flags(args, "--videos are files, not features", *OF_ROWS)
 
 
 def _load_localizer(args: Namespace, device) -> MomentLocalizer:

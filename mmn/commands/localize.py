@@ -8,7 +8,7 @@ docs/LOCALIZE.md has examples.
 
 from argparse import Namespace
 
-from mmn.commands.frame import CommandParser
+from mmn.commands.frame import CommandParser, refuse_flags
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -49,6 +49,11 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(args: Namespace) -> None:
+    if args.features:
+        refuse_flags(args, "--features are extracted already", "--backbone", "--recipe", "--backbone-weights")
+    else:
+        refuse_flags(args, "only --features has keys", "--feature-key")
+
     from mmn.apps.localize.localize_command import Outputs, localize_video, split_queries
     from mmn.apps.localize.model_source import ModelSource, load_localizer
     from mmn.apps.localize.video_source import VideoSource

@@ -5,7 +5,7 @@ mmn make-glove --annotations dataset/synthetic/*.json --out dataset/synthetic/gl
 
 from argparse import Namespace
 
-from mmn.commands.frame import CommandParser, HelpWithDefaults
+from mmn.commands.frame import CommandParser, HelpWithDefaults, WrongArguments
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -21,9 +21,9 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    from mmn.apps.synthetic.seeded_glove import write_glove
-    from mmn.utils.errors import ConfigError
-
     if args.size < 1:
-        raise ConfigError(f"--size is {args.size}: it must be at least 1")
+        raise WrongArguments(f"--size is {args.size}: it must be at least 1")
+
+    from mmn.apps.synthetic.seeded_glove import write_glove
+
     print(f"{write_glove(args.out, args.annotations, args.size, args.seed)} words in {args.out}")

@@ -7,7 +7,9 @@ mmn make-synthetic --long mad --out dataset          # hours of them joined, in 
 from argparse import Namespace
 
 from mmn.apps.synthetic.options import SyntheticOptions
-from mmn.commands.frame import CommandParser, HelpWithDefaults
+from mmn.commands.frame import CommandParser, HelpWithDefaults, refuse_flags
+
+SHORT = ("--videos-train", "--videos-val", "--videos-test", "--dim", "--rate", "--noise")  # flags of videos of minutes
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -33,11 +35,13 @@ def run(args: Namespace) -> None:
     from mmn.apps.synthetic.synthetic_moments import SPLITS, write_synthetic_dataset
 
     if args.long:
+        refuse_flags(args, "--long has its own videos, rows and noise", *SHORT)
         counts = dict(zip(SPLITS, args.long_videos, strict=True))
         print(
             f"{args.out} has {', '.join(write_long_videos(args.out, args.long, counts, 60 * args.minutes, args.seed))}"
         )
         return
+    refuse_flags(args, "only --long joins videos", "--long-videos", "--minutes")
     options = SyntheticOptions(
         num_train=args.videos_train,
         num_val=args.videos_val,

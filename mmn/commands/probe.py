@@ -6,7 +6,7 @@ mmn probe --config-file F --ckpt W      a trained model with shuffled sentences 
 
 from argparse import Namespace
 
-from mmn.commands.frame import CommandParser
+from mmn.commands.frame import CommandParser, WrongArguments, check_truth, refuse_flags
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -28,17 +28,20 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(args: Namespace) -> None:
+    if (args.ckpt or args.predictions) and len(args.config_file) > 1:
+        raise WrongArguments("--ckpt and --predictions belong to one dataset: give one --config-file with them")
+    if args.ckpt and args.predictions:
+        raise WrongArguments("--ckpt and --predictions make different tables: give them one after the other")
+    if not args.predictions:
+        refuse_flags(args, "only --predictions are held against a truth", "--truth", "--missing-as-wrong")
+    check_truth(args)
+
     from mmn.apps.probes.probe_tables import INTRODUCTION, build_probe, control_lines, describe
     from mmn.apps.probes.shuffled_controls import run_controls
     from mmn.config import load_config
     from mmn.engine.run import start_run
-    from mmn.utils.errors import ConfigError
     from mmn.utils.files import atomic_path
 
-    if (args.ckpt or args.predictions) and len(args.config_file) > 1:
-        raise ConfigError("--ckpt and --predictions belong to one dataset: give one --config-file with them")
-    if args.ckpt and args.predictions:
-        raise ConfigError("--ckpt and --predictions make different tables: give them one after the other")
     if args.ckpt:
         cfg, device = start_run(args.config_file[0], args.options, training=False, ckpt=args.ckpt)
         text = "\n".join(control_lines(run_controls(cfg, device, args.ckpt)))

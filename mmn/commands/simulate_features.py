@@ -13,9 +13,8 @@ They rehearse the pipeline without the licensed features; results on them mean n
 from argparse import Namespace
 
 from mmn.apps.synthetic.options import LayoutOptions, SimulationOptions
-from mmn.commands.frame import CommandParser
+from mmn.commands.frame import CommandParser, WrongArguments, refuse_flags
 from mmn.config.distributed import DATASETS, LAYOUTS
-from mmn.utils.errors import ConfigError
 from mmn.utils.paths import expand_user
 
 
@@ -55,8 +54,9 @@ def run(args: Namespace) -> None:
     if args.layout is not None:
         write_layout(args)
         return
-    if args.dim is None or not args.annotations or args.dataset is not None:
-        raise ConfigError("without --layout, give --annotations and --dim, and no --dataset")
+    refuse_flags(args, "only a --layout has datasets", "--dataset")
+    if args.dim is None or not args.annotations:
+        raise WrongArguments("without --layout, --annotations and --dim are needed")
 
     from mmn.apps.synthetic.simulated_features import simulate_features
 
@@ -66,12 +66,15 @@ def run(args: Namespace) -> None:
 
 def write_layout(args: Namespace) -> None:
     """Write the files of a layout, and print the catalog's entries that read them."""
-    if args.dim is not None or args.dataset is None:
-        raise ConfigError("--layout needs --dataset, and no --dim: each layout has its own widths")
+    refuse_flags(args, "each --layout has its own widths, rates and keys", "--dim", "--fps", "--feature-key")
+    if args.dataset is None:
+        raise WrongArguments("--layout goes with --dataset: whose files are written")
     options = LayoutOptions(args.layout, args.dataset, args.noise, args.seed)
     splits = {split: expand_user(file) for split, _, file in (file.partition("=") for file in args.annotations)}
     if not all(splits.values()):
-        raise ConfigError("with --layout, --annotations takes SPLIT=FILE, such as train=highlight_train_release.jsonl")
+        raise WrongArguments(
+            "with --layout, --annotations takes SPLIT=FILE, such as train=highlight_train_release.jsonl"
+        )
 
     from mmn.apps.synthetic.layout_files import simulate_layout
 

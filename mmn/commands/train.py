@@ -6,7 +6,7 @@ torchrun --nproc_per_node 2 -m mmn train --config-file F ...      # several proc
 
 from argparse import Namespace
 
-from mmn.commands.frame import CommandParser
+from mmn.commands.frame import CommandParser, refuse_flags
 from mmn.config import load_config
 
 
@@ -23,7 +23,9 @@ def config_options(args: Namespace) -> list[str]:
 
 
 def run(args: Namespace) -> None:
-    load_config(args.config_file, args.options)  # a mistake in it is told before the libraries are loaded
+    cfg = load_config(args.config_file, args.options)  # a mistake in it is told before the libraries are loaded
+    if not cfg.SOLVER.INIT_WEIGHTS:
+        refuse_flags(args, "without SOLVER.INIT_WEIGHTS no weights are loaded", "--partial")
 
     from mmn.engine.run import start_run, test, train
 

@@ -6,7 +6,7 @@ mmn visualize --predictions FILE [--maps FILE.h5] [--metrics metrics.jsonl] --ou
 from argparse import Namespace
 
 from mmn.apps.visual.query_choice import CHOICES, QueryChoice
-from mmn.commands.frame import CommandParser
+from mmn.commands.frame import CommandParser, check_truth, refuse_flags
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -32,6 +32,14 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def run(args: Namespace) -> None:
+    check_truth(args)
+    if not args.predictions:
+        refuse_flags(args, "only --predictions have queries", "--queries", "--choose", "--qids", "--seed")
+    if args.qids:
+        refuse_flags(args, "--qids are the queries themselves", "--queries", "--choose", "--seed")
+    if "random" not in args.choose:
+        refuse_flags(args, "--choose without random draws nothing", "--seed")
+
     from mmn.apps.visual.picture_report import write_report
     from mmn.utils.logger import setup_logger
 
