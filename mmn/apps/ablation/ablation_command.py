@@ -22,9 +22,10 @@ from mmn.engine.output_dir import CHANGEABLE, refuse_other_config
 from mmn.engine.run import path_of_split
 from mmn.engine.tasks import find_task
 from mmn.utils.checkpoint import CheckpointFolder
-from mmn.utils.errors import ConfigError, UserError
+from mmn.utils.errors import ConfigError, UserError, failed_read
 from mmn.utils.files import make_folder
 from mmn.utils.program import program
+from mmn.utils.text_files import read_text
 
 TRAIN = "train"
 SUMMARY = "summary"  # the table's files in the folder of all runs
@@ -138,12 +139,19 @@ def _fingerprints(cfg: CfgNode, folder: Path) -> tuple[str, str]:
 
 
 def _known_to(cfg: CfgNode, config_file: Path) -> CfgNode:
-    """The config without the keys that a file lacks and that have their default; the whole where there is no file."""
+    """The config without the keys that a file lacks and that have their default; the whole where there is no file.
+
+    Raises UserError where the file is there and cannot be read.
+    """
     try:
-        text = config_file.read_text(encoding="utf-8")
-        known = flat_values(parse_yaml(text, str(config_file)), str(config_file))
-    except (OSError, UserError):  # no run, or none that was finished
+        known = flat_values(parse_yaml(read_text(str(config_file)), str(config_file)), str(config_file))
+    except (FileNotFoundError, NotADirectoryError):  # no run
         return cfg
+    except (OSError, UnicodeDecodeError, UserError) as error:
+        raise UserError(
+            f"the config of the run in {config_file.parent} is damaged ({failed_read(error)}): bring it back, or move the "
+            "run away to have it done again"
+        ) from error
     defaults, kept = config_values(get_cfg()), CfgNode()
     for key, value in config_values(cfg).items():
         if key not in known and value == defaults[key]:

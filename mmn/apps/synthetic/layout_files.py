@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import h5py
 import numpy as np
@@ -32,7 +33,7 @@ from mmn.data.annotation_files import find_form, read_annotation_text
 from mmn.data.annotations import VideoAnnotation, read_annotation_file
 from mmn.structures.annotation_forms import JSON, JSON_LINES, MAD
 from mmn.utils.errors import ConfigError, DataError
-from mmn.utils.files import atomic_path
+from mmn.utils.files import atomic_path, remove_leftovers
 
 MARK = "SIMULATED.txt"  # in a folder of simulated features; one without it is somebody else's
 USUAL_SECONDS = 1.0  # of a row, for layouts that do not say it
@@ -195,25 +196,25 @@ def write_folder(place: Path, track: Track, arrays) -> None:
     try:
         place.mkdir(parents=True, exist_ok=True)
         (place / MARK).write_text(DESCRIPTION + "\n")
+        remove_leftovers(os.fspath(place))
         for vid, array in arrays:
             path = place / track.file.replace("{vid}", vid)
-            temporary = place / f".writing.{track.format}"
-            save_array(temporary, track, array)
-            os.replace(temporary, path)
+            with atomic_path(os.fspath(path)) as temporary, open(temporary, "wb") as file:
+                save_array(file, track, array)
     except OSError as error:
         raise DataError(
             f"{place} cannot be written ({error.strerror}): free some space or choose another --out"
         ) from error
 
 
-def save_array(path: Path, track: Track, array: np.ndarray) -> None:
-    """One video's array in the format of its track."""
+def save_array(file: BinaryIO, track: Track, array: np.ndarray) -> None:
+    """Write one video's array in the format of its track."""
     if track.format == "npz":
-        np.savez(path, **{track.key: array})
+        np.savez(file, **{track.key: array})
     elif track.format == "npy":
-        np.save(path, array)
+        np.save(file, array)
     else:
-        torch.save(torch.from_numpy(array), path)
+        torch.save(torch.from_numpy(array), file)
 
 
 def all_tokens(rows: np.ndarray) -> np.ndarray:

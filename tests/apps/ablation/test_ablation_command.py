@@ -126,6 +126,16 @@ def test_a_step_is_known_again_by_the_values_that_are_not_the_default(dataset_ro
     assert not {*fingerprints("TEST.NMS_THRESH", "0.123")} & {*fingerprints()}
 
 
+@pytest.mark.parametrize("damage", [b"SOLVER: [", b"\xff\xfe", b"SOLVER: {SEED: 1}\nSOLVER.SEED: 2"])
+def test_damaged_config_of_a_run_is_no_new_run(dataset_root, tmp_path, start, damage):
+    sweep = make_sweep(dataset_root, tmp_path, start, "0.1", 1)
+    (run,) = sweep.runs()
+    run.folder.mkdir(parents=True)
+    (run.folder / "config.yml").write_bytes(damage)
+    with pytest.raises(UserError, match="the config of the run in .*seed_25285 is damaged .*: bring it back, or move"):
+        sweep.runs()
+
+
 def test_no_seed_is_refused(dataset_root, tmp_path, start):
     with pytest.raises(ConfigError, match="--seeds is 0"):
         make_sweep(dataset_root, tmp_path, start, "0.1", num_seeds=0)

@@ -114,6 +114,24 @@ def test_real_features_are_left_alone(simulate, tmp_path):
     assert [path.name for path in folder.iterdir()] == ["real.npz"]
 
 
+@pytest.mark.parametrize(("layout", "kind"), [("lighthouse", "npz"), ("r2_tuning", "npy"), ("internvideo2", "pt")])
+def test_interrupted_writing_leaves_no_half_file(simulate, tmp_path, monkeypatch, layout, kind):
+    def interrupted(file, *_):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mmn.apps.synthetic.layout_files.save_array", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(layout, "charades")
+    (mark,) = (tmp_path / "dataset").rglob("SIMULATED.txt")
+    assert [path.name for path in mark.parent.iterdir()] == [mark.name]
+    left = mark.parent / f".video.{kind}.mmn-abcd1234.tmp"  # of a process that was killed
+    left.touch()
+    monkeypatch.undo()
+    simulate_layout(tmp_path / "dataset", LayoutOptions(layout, "charades", noise=0.5), log=lambda line: None)
+    assert not left.exists() and len(list(mark.parent.glob(f"*.{kind}"))) == 8
+
+
 def test_annotations_in_place_are_left_alone(simulate, tmp_path):
     place = tmp_path / "dataset" / "QVHighlights" / "highlight_train_release.jsonl"
     place.parent.mkdir(parents=True)
