@@ -89,11 +89,16 @@ class PartwiseEncoding:
             spans = place_windows(len(rows), video.duration, lengths, overlap)
             prepared = cut_video(video.name, video.duration, rows, spans, self.encoder.cells)
             self._make_vectors(prepared, files)
-        arrays = [files.load(name) for name in ("contrastive", "iou", "finder")]
-        vectors = map(torch.from_numpy, arrays)
+        arrays = {name: files.load(name) for name in self._names}
+        vectors = [torch.from_numpy(arrays.get(name, arrays["iou"])) for name in ("contrastive", "iou", "finder")]
         windows, moments = prepared.windows, prepared.moments
-        mapped = tuple(arrays[:2])  # the finder is read by every query
+        mapped = tuple(array for name, array in arrays.items() if name != "finder")  # which is read by every query
         return EncodedVideo(video.name, video.duration, windows, moments, *vectors, self.localizer_id, mapped)
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        """The files of vectors. Of 2D-TAN, earlier versions wrote the same vectors into all three."""
+        return ("contrastive", "iou", "finder") if self.encoder.num_vectors == 2 else ("iou",)
 
     def _description(self, video: GivenVideo, lengths: Sequence[float], overlap: float | None) -> dict[str, object]:
         """All that decides what the files hold."""
@@ -127,7 +132,7 @@ class PartwiseEncoding:
         files.drop_parts("rows")
 
     def _make_vectors(self, video: PreparedVideo, files: EncodingFiles) -> None:
-        if files.has("contrastive", "iou", "finder"):
+        if files.has(*self._names):
             files.drop_parts("vectors")
             return
         num_windows, size, done = len(video.spans), self._windows_per_part(), len(files.parts("vectors"))
@@ -135,17 +140,25 @@ class PartwiseEncoding:
         for number, first in enumerate(range(done * size, num_windows, size), start=done):
             windows = [video.rows[start:stop] for start, stop in video.spans[first : first + size]]
             vectors = self.encoder.encode_windows(windows, torch.device("cpu"))
-            files.add_part("vectors", number, torch.stack(vectors, dim=1).numpy())  # [w, 2, M, C]
+            different = vectors[: self.encoder.num_vectors]
+            files.add_part("vectors", number, torch.stack(different, dim=1).numpy())  # [w, 2, M, C], or 1 in place of 2
             progress.advance(len(windows))
         cells = self.encoder.cells
         found_by = finder_cells(cells).numpy() if num_windows > 1 else slice(None)
-        files.join("vectors", "contrastive", lambda part: part[:, 0])
-        files.join("vectors", "iou", lambda part: part[:, 1])
-        files.join("vectors", "finder", lambda part: part[:, 0, found_by])
+        choices = {
+            "contrastive": lambda part: part[:, 0],
+            "iou": lambda part: part[:, -1],
+            "finder": lambda part: part[:, 0, found_by],
+        }
+        for name in self._names:
+            files.join("vectors", name, choices[name])
         files.drop_parts("vectors")
 
     def _windows_per_part(self) -> int:
-        """A multiple of those that go through the network at once, so that parts do not change what goes together."""
+        """A multiple of those that go through the network at once, so that parts do not change what goes together.
+
+        Two vectors of a moment are counted, also of 2D-TAN, whose parts had two when an earlier version wrote them.
+        """
         batch = self.encoder.batch_size
         return batch * max(1, PART_BYTES // (batch * len(self.encoder.cells) * self.encoder.vector_size * 8))
 

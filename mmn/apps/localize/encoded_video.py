@@ -58,7 +58,8 @@ class EncodedVideo:
         moments: [W, M, 2] float32 seconds, all that can be found.
         moments_contrastive, moments_iou: [W, M, C] their unit vectors, on the device they are kept on; of 2D-TAN, twice the
             vectors that meet a sentence.
-        finder: [W, F, C] of some of the former, by which windows are found; see `mmn.apps.localize.find_then_ground`.
+        finder: [W, F, C] of some of the former, by which windows are found; see `mmn.apps.localize.find_then_ground`. Of
+            2D-TAN, which finds none, all of them.
         localizer_id: `MomentLocalizer.id` of the one that made them: no other one can search them.
         mapped: the files that the vectors of a long video are in.
     """

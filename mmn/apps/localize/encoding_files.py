@@ -7,7 +7,7 @@ A folder of its own in the one that the user names, called after all that decide
     rows.npy                     all of them, [T0, D] float32
     vectors-00000.npy, ...       parts of the moments' vectors, until all are there
     contrastive.npy, iou.npy     all of them, [W, M, C] float32
-    finder.npy                   [W, F, C] float32, see `EncodedVideo`
+    finder.npy                   [W, F, C] float32, see `EncodedVideo`; of 2D-TAN there is iou.npy alone
     .lock                        held while the folder is written to
 
 Every file appears as a whole, and no other one is touched.

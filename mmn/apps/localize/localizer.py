@@ -374,7 +374,8 @@ class MomentLocalizer:
         windows = [prepared.rows[first:last] for first, last in prepared.spans]
         contrastive, iou = self.encoder.encode_windows(windows, device)
         moments = prepared.moments.to(contrastive.device)
-        finder = contrastive[:, finder_cells(self.cells).to(device)] if len(windows) > 1 else contrastive
+        is_found = len(windows) > 1 and not self.rule.joins_windows
+        finder = contrastive[:, finder_cells(self.cells).to(device)] if is_found else contrastive
         return EncodedVideo(
             prepared.name, prepared.duration, prepared.windows, moments, contrastive, iou, finder, self.id
         )
@@ -490,4 +491,4 @@ class MomentLocalizer:
         """The scores of all moments of all windows for U different queries."""
         rule = self.rule if len(video.windows) == 1 else across_windows(self.rule)
         vectors = video.moments_contrastive, video.moments_iou
-        return rule.score_moments(*self.encoder.match(vectors, queries), cells=self.cells)
+        return rule.score_moments(*self.encoder.match(vectors, queries, video.let_go), cells=self.cells)

@@ -4,7 +4,7 @@ Shapes: see the legend in `mmn.modeling`; U counts sentences.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -23,6 +23,10 @@ from mmn.utils.comm import resolve_device
 from mmn.utils.errors import ConfigError
 
 
+def keep_all() -> None:
+    """Do nothing, where vectors are in memory and not in files of which some memory could be given back."""
+
+
 class MomentEncoder:
     """Gives moments and sentences their unit vectors in the two joint spaces, (contrastive, iou).
 
@@ -37,7 +41,11 @@ class MomentEncoder:
         joint_space_size: C.
         device: place of the network.
         batch_size: windows that go through it at once.
+    Attributes:
+        num_vectors: how many different vectors a moment has.
     """
+
+    num_vectors = 2
 
     def __init__(
         self,
@@ -69,7 +77,7 @@ class MomentEncoder:
 
     @property
     def vector_size(self) -> int:
-        """Numbers in each of a moment's two vectors: C."""
+        """Numbers in each of a moment's vectors: C."""
         return self.joint_space_size
 
     def resample(self, rows: np.ndarray) -> np.ndarray:
@@ -88,17 +96,25 @@ class MomentEncoder:
         parts = []
         for start in range(0, len(windows), self.batch_size):
             clips = np.stack([self.resample(rows) for rows in windows[start : start + self.batch_size]])
-            parts.append([vectors.to(device) for vectors in self.encode_clips(clips)])
-        contrastive, iou = (torch.cat(vectors) for vectors in zip(*parts, strict=True))
-        return contrastive, iou
+            parts.append([vectors.to(device) for vectors in self.encode_clips(clips)[: self.num_vectors]])
+        encoded = [torch.cat(vectors) for vectors in zip(*parts, strict=True)]
+        return encoded[0], encoded[-1]
 
-    def match(self, vectors: tuple[Tensor, Tensor], sentences: list[str]) -> tuple[Tensor, ...]:
+    def match(
+        self, vectors: tuple[Tensor, Tensor], sentences: list[str], let_go: Callable[[], None] = keep_all
+    ) -> tuple[Tensor, ...]:
         """Vectors of W windows, each [W, M, C], and U different sentences -> what a scoring rule scores, each [U, W, M].
 
         Here these are the cosines in the two joint spaces, on the device of the vectors.
+
+        Args:
+            let_go: called when vectors were read, see `EncodedVideo.let_go`.
         """
-        pairs = zip(self.encode_sentences(sentences), vectors, strict=True)
-        return tuple((own.to(of.device) @ of.flatten(0, 1).mT).unflatten(1, of.shape[:2]) for own, of in pairs)
+        cosines = []
+        for own, of in zip(self.encode_sentences(sentences), vectors, strict=True):
+            cosines.append((own.to(of.device) @ of.flatten(0, 1).mT).unflatten(1, of.shape[:2]))
+            let_go()
+        return tuple(cosines)
 
     @torch.no_grad()
     def encode_sentences(self, sentences: list[str]) -> tuple[Tensor, Tensor]:
@@ -118,6 +134,8 @@ class MomentEncoder:
 
 class MapEncoder(MomentEncoder):
     """2D-TAN's: the vectors of moments wait for a sentence, with which they go through the map's convolutions."""
+
+    num_vectors = 1
 
     def build_collator(self, length_multiple: int) -> Collator:
         return SentenceCollator(self.tokenizer.vectors, self.tokenizer.pad_id, length_multiple)
@@ -156,7 +174,9 @@ class MapEncoder(MomentEncoder):
         )
 
     @torch.no_grad()
-    def match(self, vectors: tuple[Tensor, Tensor], sentences: list[str]) -> tuple[Tensor, ...]:
+    def match(
+        self, vectors: tuple[Tensor, Tensor], sentences: list[str], let_go: Callable[[], None] = keep_all
+    ) -> tuple[Tensor, ...]:
         """As in `MomentEncoder`: the score of each moment of each window with each sentence, [U, W, M]."""
         moments, _ = vectors
         tokens, token_mask, token_rows = self.padded_tokens(sentences)
@@ -167,6 +187,7 @@ class MapEncoder(MomentEncoder):
             with self._video_lock:
                 output = self.model.match(moments[window].to(self.device), encoded[sentence])
             parts.append(output.scores.to(moments.device))
+            let_go()
         return (torch.cat(parts).unflatten(0, (len(sentences), len(moments))),)
 
 

@@ -9,13 +9,14 @@ import pytest
 import torch
 from localizing import RECIPE, checkpoint_content, colour_extractor, random_rows
 from small_videos import write_plain_video
-from tiny import tiny_config
+from tiny import TAN2D_CONFIG, tiny_config
 
 from mmn import MomentLocalizer
 from mmn.apps.extraction import video_parts
 from mmn.apps.localize import encode_in_parts
 from mmn.apps.localize.encoded_video import EncodedVideo
 from mmn.apps.localize.encoding_files import EncodingFiles
+from mmn.modeling.build import build_tan2d
 from mmn.utils.errors import DataError
 
 QUERIES = ["A man throws a ball.", "Somebody washes a cup."]
@@ -47,6 +48,16 @@ class Stopped(Exception):
     """In the place of a kill: every file is renamed into its place or not there."""
 
 
+@pytest.fixture(scope="module")
+def tan2d(dataset_root, tmp_path_factory):
+    """The localizer of an untrained 2D-TAN."""
+    path = tmp_path_factory.mktemp("tan2d") / "model.pth"
+    cfg = tiny_config(dataset_root, "output", config=TAN2D_CONFIG)
+    torch.manual_seed(0)
+    torch.save({"model": build_tan2d(cfg, False).state_dict(), "config": cfg.dump(), "architecture": "TAN2D"}, path)
+    return MomentLocalizer.from_checkpoint(path, device="cpu")
+
+
 def vectors(video):
     return [getattr(video, name).numpy().copy() for name in ("moments_contrastive", "moments_iou", "finder", "moments")]
 
@@ -63,6 +74,45 @@ def test_kept_encoding_is_the_one_in_memory(localizer, tmp_path):
     for one, other in zip(vectors(kept), vectors(wanted), strict=True):
         np.testing.assert_array_equal(one, other)
     assert localizer.localize(kept, QUERIES) == localizer.localize(wanted, QUERIES)
+
+
+def test_vectors_of_a_2d_tan_are_stored_once(tan2d, tmp_path):
+    rows = random_rows(100)
+    kept = tan2d.encode_video(rows, duration=50.0, window=10.0, cache=tmp_path)
+    assert {os.path.basename(path) for path in files_in(tmp_path)} == {"video.json", "iou.npy", ".lock"}
+    assert tan2d.localize(kept, QUERIES) == tan2d.localize(tan2d.encode_video(rows, 50.0, window=10.0), QUERIES)
+
+
+@pytest.mark.parametrize("stop_at", [3, None])
+def test_files_of_a_2d_tan_that_hold_its_vectors_twice_are_read(tan2d, tmp_path, monkeypatch, stop_at):
+    video = {"video": random_rows(400), "duration": 200.0, "window": 10.0, "cache": tmp_path}
+    encode, calls = tan2d.encoder.encode_windows, []
+
+    def counted(windows, device):
+        calls.append(len(windows))
+        if len(calls) == stop_at:
+            raise Stopped
+        return encode(windows, device)
+
+    monkeypatch.setattr(tan2d.encoder, "encode_windows", counted)
+    with monkeypatch.context() as patch, pytest.raises(Stopped) if stop_at else contextlib.nullcontext():
+        patch.setattr(type(tan2d.encoder), "num_vectors", 2)  # as earlier versions wrote them
+        tan2d.encode_video(**video)
+    resumed = tan2d.encode_video(**video)
+    assert sum(calls) == len(resumed.windows) + (calls[stop_at - 1] if stop_at else 0)
+    wanted = tan2d.encode_video(**{**video, "cache": None}, keep_on="cpu")
+    np.testing.assert_array_equal(resumed.moments_iou.numpy(), wanted.moments_iou.numpy())
+
+
+@pytest.mark.parametrize("ask", ["localize", "score_maps"])
+@pytest.mark.parametrize("model", ["localizer", "tan2d"])
+def test_every_query_gives_back_the_memory_of_what_it_read(model, ask, tmp_path, monkeypatch, request):
+    localizer = request.getfixturevalue(model)
+    video = localizer.encode_video(random_rows(100), duration=50.0, window=10.0, cache=tmp_path)
+    held, let_go = [], EncodedVideo.let_go
+    monkeypatch.setattr(EncodedVideo, "let_go", lambda self: held.append(self) or let_go(self))
+    getattr(localizer, ask)(video, QUERIES)
+    assert video in held
 
 
 @pytest.mark.parametrize("stop_at", [0.0, 2.1, 4.5, 8.2])
