@@ -199,7 +199,7 @@ class MomentLocalizer:
             options: further arguments of `from_checkpoint`.
         Raises:
             CheckpointError: no such model, one that was changed or is incomplete, of a newer format, or of another kind.
-            ConfigError: as `from_checkpoint`.
+            ConfigError: as `from_checkpoint`; and for a dual encoder, which transformers fetches, an argument of the hub.
         """
         hub = {
             "revision": revision,
@@ -209,6 +209,10 @@ class MomentLocalizer:
             "token": token,
             "endpoint": endpoint,
         }
+        if (name := name_in_address(pretrained_model_name_or_path)) is not None:
+            if given := [argument for argument, value in hub.items() if value]:
+                raise ConfigError(f"the dual encoder {name} is fetched by transformers: leave out {', '.join(given)}")
+            return cls.from_checkpoint(pretrained_model_name_or_path, **options)
         config, overriding = options.pop("config", None), options.pop("options", ())
         return cls.from_trained(read_checkpoint(pretrained_model_name_or_path, config, overriding, **hub), **options)
 

@@ -1,5 +1,6 @@
 """The video that a command is given: a video file, or a name in a file of features."""
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,10 +79,9 @@ def _encode_file(
 
 def _read_features(source: VideoSource, input_size: int) -> tuple[np.ndarray, float, FeatureRecipe | None]:
     """Rows, seconds and, where known, recipe of a video in a feature file."""
-    file = NamedFeatureFile(source.features, source.feature_key, input_size)
-    recipe, rows = file.recipe(), file.read(source.name)
-    duration = source.duration if source.duration is not None else file.duration(source.name)
-    file.close()
+    with contextlib.closing(NamedFeatureFile(source.features, source.feature_key, input_size)) as file:
+        recipe, rows = file.recipe(), file.read(source.name)
+        duration = source.duration if source.duration is not None else file.duration(source.name)
     if duration is None and source.is_file:
         from mmn.apps.video.decode import probe  # needs an optional library
 

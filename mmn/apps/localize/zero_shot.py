@@ -11,7 +11,7 @@ from mmn.apps.extraction.backbones.conse import sentence_encoder_folder
 from mmn.apps.extraction.extractor import FeatureExtractor
 from mmn.apps.localize.moment_encoder import usable_device
 from mmn.apps.localize.trained_model import TrainedModel
-from mmn.config import load_config, validate
+from mmn.config import load_config, override_config, validate
 from mmn.config.packaged import find_config
 from mmn.data.tokenizer import build_tokenizer
 from mmn.modeling.build import build_dual_encoder
@@ -56,12 +56,13 @@ def read_dual_encoder(
     transformers.logging.disable_progress_bar()
     backbone, weights, text = _halves(name)
     options = ["MODEL.DEVICE", "auto", *(option if isinstance(option, str) else repr(option) for option in options)]
-    place = usable_device(load_config(find_config("zero_shot"), options).MODEL.DEVICE if device is None else device)
+    cfg = load_config(find_config("zero_shot"), options)
+    place = usable_device(cfg.MODEL.DEVICE if device is None else device)
     extractor = FeatureExtractor(backbone, weights, fps, device=place)
     width = str(extractor.backbone.dim)
     sizes = ["MODEL.MMN.FEATPOOL.INPUT_SIZE", width, "MODEL.MMN.JOINT_SPACE_SIZE", width]
     encoder = ["MODEL.MMN.TEXT_ENCODER.PRETRAINED", text]
-    cfg = load_config(find_config("zero_shot"), [*sizes, *encoder, *options])
+    cfg = override_config(cfg, [*sizes, *encoder, *options])
     validate(cfg, training=False)
     trained = TrainedModel(
         cfg,

@@ -3,6 +3,7 @@
 import contextlib
 import mmap
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,13 +11,16 @@ import torch
 from localizing import RECIPE, checkpoint_content, colour_extractor, random_rows
 from small_videos import write_plain_video
 from tiny import TAN2D_CONFIG, tiny_config
+from torch import nn
 
 from mmn import MomentLocalizer
 from mmn.apps.extraction import video_parts
 from mmn.apps.localize import encode_in_parts
 from mmn.apps.localize.encoded_video import EncodedVideo
 from mmn.apps.localize.encoding_files import EncodingFiles
+from mmn.apps.localize.feature_source import GivenVideo
 from mmn.modeling.build import build_tan2d
+from mmn.structures.proposals import ProposalCells
 from mmn.utils.errors import DataError
 
 QUERIES = ["A man throws a ball.", "Somebody washes a cup."]
@@ -189,6 +193,25 @@ def test_other_windows_and_other_rows_are_another_encoding(localizer, tmp_path):
         wanted = localizer.encode_video(changed, duration=50.0, window=window)
         np.testing.assert_array_equal(vectors(kept)[0], vectors(wanted)[0])
     assert len(os.listdir(tmp_path)) == 3
+
+
+@pytest.mark.parametrize(
+    "kind, name", [("rows", "mmn-2f46a29f55303dae34c4899fca866bc0"), ("file", "mmn-507cd59d0d4b585fe74e176bc5ccdd15")]
+)
+def test_folder_of_an_encoding_is_called_as_ever(tmp_path, kind, name):
+    """Where this name changes, what users have kept in their folders is encoded again."""
+    model = nn.Linear(2, 1)
+    nn.init.constant_(model.weight, 0.5), nn.init.constant_(model.bias, 0.25)
+    encoder = SimpleNamespace(model=model, cells=ProposalCells(8, [3, 2]), num_pre_clips=16, batch_size=4)
+    video = GivenVideo("v", 50.0, np.arange(6, dtype=np.float32).reshape(3, 2))
+    if kind == "file":
+        (tmp_path / "video.mp4").write_bytes(b"pixels")
+        os.utime(tmp_path / "video.mp4", ns=(0, 1_700_000_000_000_000_000))
+        video = GivenVideo("v", 50.0, None, str(tmp_path / "video.mp4"))
+    features = SimpleNamespace(recipe_for=lambda path: RECIPE)
+    steps = encode_in_parts.PartwiseEncoding(encoder, features, "id")
+    folder = EncodingFiles(str(tmp_path), steps._description(video, [10.0, 20.5], None)).folder
+    assert os.path.basename(folder) == name
 
 
 def test_files_that_are_not_ours_stay(localizer, tmp_path):

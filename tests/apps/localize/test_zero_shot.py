@@ -105,6 +105,13 @@ def test_address_loads_the_same_model_and_says_that_it_was_not_trained_for_this(
         assert torch.equal(again.model.state_dict()[name], value)
 
 
+def test_address_is_taken_by_from_pretrained_too(dual, localizer):
+    again = MomentLocalizer.from_pretrained(zero_shot_address(dual[0]), device="cpu", options=["TEST.NMS_THRESH", 0.4])
+    assert again.path == localizer.path and again.nms_threshold == 0.4
+    with pytest.raises(ConfigError, match="is fetched by transformers: leave out revision, token"):
+        MomentLocalizer.from_pretrained(zero_shot_address(dual[0]), revision="main", token=True)
+
+
 def test_flags_of_checkpoints_are_refused_with_a_dual_encoder(dual):
     for flags in ({"backbone": "clip"}, {"backbone_weights": "w"}, {"config_file": "zero_shot"}):
         with pytest.raises(ConfigError, match="makes its features itself: leave out"):
