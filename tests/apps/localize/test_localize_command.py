@@ -219,10 +219,11 @@ def test_source_that_cannot_be_is_a_sentence(localizer, feature_file, source, na
 
 def test_feature_file_is_closed_where_it_lacks_the_video(localizer, feature_file):
     path = feature_file()
-    with pytest.raises(UserError, match="no dataset at 'run'"):
+    with pytest.raises(UserError, match="no dataset at 'run'") as error:
         localize_video(localizer, VideoSource("run", path, duration=3.0), QUERIES, 3, Outputs())
     with h5py.File(path, "a") as file:  # refused while it is open for reading
         assert "walk" in file
+    assert error.tb  # which has held what was open
 
 
 def test_features_of_another_recipe_are_refused(localizer, feature_file):
