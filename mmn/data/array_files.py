@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmn.data.features import SHOWN_IDS, WrongContent
+from mmn.data.features import WrongContent
+from mmn.data.lookalikes import SHOWN_IDS
 from mmn.utils.errors import listed
 from mmn.utils.hdf5 import HDF5_ERRORS
 

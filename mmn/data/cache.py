@@ -100,22 +100,24 @@ class ClipFile:
         with atomic_path(self.index_path) as temporary, open(temporary, "w", encoding="utf-8") as file:
             index = {
                 "videos": list(video_ids),
-                "source": self._source_state(),
+                "source": self._source_state(with_subfolders=True),
+                "with_subfolders": True,
                 "recipe": recipe and recipe.to_dict(),
             }
             json.dump(index, file, ensure_ascii=False)
 
-    def _source_state(self) -> list[int] | None:
+    def _source_state(self, with_subfolders: bool) -> list[int] | None:
         """Size in bytes and time of the last change of each source; None where one is not on this machine."""
         if not all(os.path.exists(path) for path in self.sources):
             return None
-        return [number for path in self.sources for number in _size_and_time(path)]
+        return [number for path in self.sources for number in _size_and_time(path, with_subfolders)]
 
     def open(self, video_ids: Sequence[str], shape: tuple[int, int]) -> None:
         """Map the file. Raises DataError where it is missing or is not of these videos and this shape (P, D)."""
         try:
             index = self._read_index()
             cached, source = index["videos"], index["source"]
+            state = self._source_state(index.get("with_subfolders", False))  # caches of earlier versions: without
             self.clips = np.load(self.array_path, mmap_mode="r")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise self._unreadable(error) from error
@@ -124,7 +126,7 @@ class ClipFile:
                 f"the clip cache {self.array_path} is not of the videos, INPUT.NUM_PRE_CLIPS and FEATPOOL.INPUT_SIZE of "
                 "this config: make it again by `mmn cache-features`"
             )
-        if self._source_state() not in (None, source):
+        if state not in (None, source):
             raise DataError(
                 f"the clip cache {self.array_path} was made from another state of {', '.join(self.sources)}: make it again "
                 "by `mmn cache-features`"
@@ -152,12 +154,22 @@ class ClipFile:
         return self.clips[video].astype(np.float32)
 
 
-def _size_and_time(path: str) -> tuple[int, int]:
+def _size_and_time(path: str, with_subfolders: bool) -> tuple[int, int]:
     """Bytes and time of the last change of a file, or of all files of a folder together."""
     if not os.path.isdir(path):
         return os.stat(path).st_size, os.stat(path).st_mtime_ns
-    states = [entry.stat() for entry in os.scandir(path) if entry.is_file()]
+    states = list(_states_of_files(path, with_subfolders, set()))
     return sum(state.st_size for state in states), max((state.st_mtime_ns for state in states), default=0)
+
+
+def _states_of_files(folder: str, with_subfolders: bool, seen: set[str]) -> Iterator[os.stat_result]:
+    """The state of each file of a folder; `seen` are the folders that links shall not lead to again."""
+    seen.add(os.path.realpath(folder))
+    for entry in os.scandir(folder):
+        if entry.is_file():
+            yield entry.stat()
+        elif with_subfolders and entry.is_dir() and os.path.realpath(entry.path) not in seen:
+            yield from _states_of_files(entry.path, with_subfolders, seen)
 
 
 def build_cache(

@@ -1,7 +1,6 @@
 """Reading one video's rows of a feature track and resampling them to a fixed number of clips (SPEC section 1)."""
 
 import os
-import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -10,8 +9,9 @@ from typing import NamedTuple, TypeVar
 import h5py
 import numpy as np
 
+from mmn.data.lookalikes import lookalikes
 from mmn.structures.recipe import FeatureRecipe
-from mmn.structures.rows_id import VID, RowsId, fill, found_by, shown, video_of
+from mmn.structures.rows_id import RowsId, fill, found_by, shown
 from mmn.structures.selection import Selection
 from mmn.utils.attributes import number_attribute
 from mmn.utils.errors import DataError, listed
@@ -20,7 +20,6 @@ from mmn.utils.logger import get_logger
 
 T = TypeVar("T")
 NUMBERS = "fiu"  # kinds of dtype that feature rows may have: real numbers, whole ones too
-SHOWN_IDS = 5  # of a feature file that lacks what is asked for
 
 
 def clip_boundaries(num_rows: int, num_clips: int, uses_last_row: bool = False) -> np.ndarray:
@@ -241,7 +240,9 @@ class FeatureFile(FeatureReader):
         wanted = found_by(self.feature_key, rows_ids)
         with reading(f"{self.kind} {self.path}"):
             missing = [rows_id for rows_id in wanted if self._key(rows_id) not in file]
-            hint = missing and lookalikes(file, self.feature_key, video_of(missing[0]))
+            hint = missing and lookalikes(
+                file, self.feature_key, next(rows_id for rows_id in rows_ids if self._key(rows_id) not in file)
+            )
         if missing:
             names = listed(shown(self.feature_key, rows_id) for rows_id in missing)
             raise DataError(
@@ -308,7 +309,7 @@ class FeatureFile(FeatureReader):
 
     def _absent(self, rows_id: RowsId) -> WrongContent:
         with reading(f"{self.kind} {self.path}"):
-            hint = lookalikes(self.open(), self.feature_key, video_of(rows_id))
+            hint = lookalikes(self.open(), self.feature_key, rows_id)
         return WrongContent(
             f"{self.where(rows_id)} has no dataset at {self._key(rows_id)!r}, but {hint}: complete the file, or correct "
             "the name or the feature key"
@@ -319,29 +320,3 @@ class FeatureFile(FeatureReader):
         if self._file is None or self._pid != os.getpid():
             self._file, self._pid = open_hdf5(self.path, self.kind, self.missing, "fetch or make it again"), os.getpid()
         return self._file
-
-
-def lookalikes(file: h5py.File, feature_key: str, video_id: str) -> str:
-    """The end of a sentence about a video that a feature file lacks: what it holds that could be meant.
-
-    That is another feature key under which this video stands, a name like the video's, or else some of the names.
-    """
-    names = list(file)
-    whole_word = re.compile(rf"(?<![A-Za-z0-9]){re.escape(video_id)}(?![A-Za-z0-9])")  # not 1 in v_10
-    for group in ("", *(f"{name}/" for name in names[:SHOWN_IDS] if _is_group(file, name))):
-        for name in sorted(filter(whole_word.search, file[group] if group else names), key=len):
-            key = group + name
-            if _is_group(file, key):
-                key = next((f"{key}/{child}" for child in file[key] if not _is_group(file, f"{key}/{child}")), "")
-            template = key.replace(video_id, VID, 1)
-            if key and template != feature_key:
-                return f"{key!r} is there, that is, under {template!r}"
-    bare = os.path.splitext(video_id.removeprefix("v_"))[0]
-    near = [name for name in (bare, os.path.splitext(video_id)[0], video_id.removeprefix("v_")) if name in file]
-    if near or (near := [name for name in names if name.lower() == video_id.lower()]):
-        return f"{near[0]!r} is there"
-    return f"what it holds is {listed(map(repr, names), SHOWN_IDS)}" if names else "it is empty"
-
-
-def _is_group(file: h5py.File, name: str) -> bool:
-    return file.get(name, getclass=True) is h5py.Group

@@ -1,5 +1,6 @@
 """The clip cache that forked workers share."""
 
+import json
 import multiprocessing
 import pickle
 
@@ -132,6 +133,38 @@ def test_clip_file_of_another_feature_file_is_refused(clip_file):
         file.write(b"more")
     with pytest.raises(DataError, match="another state of"):
         clip_file.open(VIDEOS, (3, 2))
+
+
+@pytest.fixture
+def sources(tmp_path):
+    """A folder with a subfolder for each of two videos, and links that lead round."""
+    for name in ("a", "b"):
+        (tmp_path / "features" / name).mkdir(parents=True)
+        (tmp_path / "features" / name / "rows.npz").write_bytes(b"rows")
+        (tmp_path / "features" / name / "back").symlink_to(tmp_path / "features")
+    return tmp_path / "features"
+
+
+def write_cache(folder, sources):
+    file = ClipFile(str(folder / "clips"), "train", [str(sources)])
+    file.write(VIDEOS, (clips_of(video) for video in range(3)), (3, 2), "float32")
+    return file
+
+
+def test_clip_file_of_another_file_in_a_subfolder_is_refused(tmp_path, sources):
+    file = write_cache(tmp_path, sources)
+    file.open(VIDEOS, (3, 2))
+    (sources / "b" / "rows.npz").write_bytes(b"other rows")
+    with pytest.raises(DataError, match="another state of"):
+        file.open(VIDEOS, (3, 2))
+
+
+def test_clip_file_of_an_earlier_version_which_did_not_look_into_subfolders_is_read(tmp_path, sources):
+    file = write_cache(tmp_path, sources)
+    index = json.loads((tmp_path / "clips" / "train.json").read_text())
+    del index["with_subfolders"]
+    (tmp_path / "clips" / "train.json").write_text(json.dumps({**index, "source": [0, 0]}))
+    file.open(VIDEOS, (3, 2))
 
 
 def test_missing_clip_file_is_a_sentence(tmp_path):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmn.data.features import FeatureFile, clip_boundaries, resample_clips
+from mmn.structures.rows_id import SentenceRows
 from mmn.utils.errors import DataError
 
 
@@ -167,6 +168,11 @@ def test_missing_file_names_the_way_out(tmp_path):
         (["ABC"], "{vid}", "abc", "'ABC' is there"),
         (["v_10", "v_11"], "{vid}", "1", "what it holds is 'v_10', 'v_11'"),
         ([], "{vid}", "abc", "it is empty"),
+        (["abc/8"], "{vid}/{qid}", SentenceRows("abc", "7"), "'abc/8', of another sentence, is there"),
+        (["abc_8", "abc_7"], "{vid}/{qid}", SentenceRows("abc", "7"), "'abc_7' is there, that is, under '{vid}_{qid}'"),
+        (["abc_8", "abc_7"], "{vid}", SentenceRows("abc", "7"), "'abc_7' is there, that is, under '{vid}_{qid}'"),
+        (["abc/7/rows", "abc/6"], "{vid}/{qid}", SentenceRows("abc", "7"), "'abc/6', of another sentence, is there"),
+        (["abc"], "{vid}/{qid}", SentenceRows("abc", "7"), "'abc' is there, that is, under '{vid}'"),
     ],
 )
 def test_file_that_lacks_a_video_says_what_it_holds(tmp_path, names, feature_key, video_id, hint):
