@@ -15,13 +15,14 @@ from mmn.apps.localize.encoded_video import EncodedVideo
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.localize.results import QueryResult
 from mmn.config.catalog_entries import CatalogEntry
-from mmn.data.annotations import VideoAnnotation
+from mmn.data.annotations import VideoAnnotation, iterate_sentences, sentence_qids
 from mmn.data.moment_files import feature_tracks, read_split
 from mmn.data.splits import Split, Splits
+from mmn.engine.run import path_of_split
 from mmn.evaluation.prediction_file import QueryPrediction, prediction_record, write_records
 from mmn.evaluation.recall import recall_above
 from mmn.utils.clock import clock
-from mmn.utils.errors import DataError
+from mmn.utils.errors import UserError
 from mmn.utils.logger import get_logger
 
 RANKS = (1, 5, 10, 50, 100)
@@ -44,30 +45,40 @@ def test_long(
     Args:
         cfg: config of the model and its splits.
         ckpt: checkpoint, model folder, or name on the hub.
-        dump: prediction file to write, of the first n moments of each sentence, n the largest of `ranks`.
+        dump: prediction file to write, of the first n moments of each sentence, n the largest of `ranks`; with several
+            test splits, one file per split. A split without truth has a dump and no table.
     Raises UserError where the model and a split's features do not go together, or a file cannot be read.
     """
+    metrics, splits = {}, Splits(cfg).named("TEST")
+    videos_of = {split.name: read_split(cfg, split) for split in splits}
+    has_truth = {name: any(len(video.moments) for video in videos) for name, videos in videos_of.items()}
+    for name in videos_of:
+        if not has_truth[name] and dump is None:
+            raise UserError(f"the split {name} has no truth to score predictions by: give --dump to write them")
     localizer = MomentLocalizer.from_checkpoint(ckpt, cfg, options=["MODEL.DEVICE", cfg.MODEL.DEVICE])
-    metrics, records = {}, []
-    for split in Splits(cfg).named("TEST"):
-        found = list(search_split(localizer, cfg, split, options, max(ranks)))
+    for split in splits:
+        videos = videos_of[split.name]
+        found = list(search_split(localizer, cfg, split, videos, options, max(ranks)))
         if dump is not None:
-            records += [
-                _record(video, number, result) for video, results in found for number, result in enumerate(results)
-            ]
-        metrics[split.name] = split_recall(found, split.entry.thresholds, ranks)
-        print(format_recall(split.name, found, metrics[split.name], ranks), flush=True)
-    if dump is not None:
-        write_records(dump, records)
-        print(f"wrote {dump}")
+            path = path_of_split(dump, split.name, len(splits))
+            write_records(path, _records(videos, [result for _, results in found for result in results]))
+            print(f"wrote {path}", flush=True)
+        if has_truth[split.name]:
+            metrics[split.name] = split_recall(found, split.entry.thresholds, ranks)
+            print(format_recall(split.name, found, metrics[split.name], ranks), flush=True)
     return metrics
 
 
 def search_split(
-    localizer: MomentLocalizer, cfg: CfgNode, split: Split, options: WindowOptions, top_k: int
+    localizer: MomentLocalizer,
+    cfg: CfgNode,
+    split: Split,
+    videos: Sequence[VideoAnnotation],
+    options: WindowOptions,
+    top_k: int,
 ) -> Iterator[tuple[VideoAnnotation, list[QueryResult]]]:
     """The videos of a split with the moments of each of their sentences."""
-    entry, features, videos = split.entry_of(CatalogEntry, cfg), feature_tracks(cfg, split), read_split(cfg, split)
+    entry, features = split.entry_of(CatalogEntry, cfg), feature_tracks(cfg, split)
     features.check(video.rows_id for video in videos)
     for number, video in enumerate(videos, start=1):
         begin = time.monotonic()
@@ -92,15 +103,13 @@ def _log(name: str, number: int, count: int, video: VideoAnnotation, encoded: En
 def split_recall(
     found: Sequence[tuple[VideoAnnotation, Sequence[QueryResult]]], thresholds: Sequence[float], ranks: Sequence[int]
 ) -> dict[str, float]:
-    """Shares of a split's sentences, by the names of `recall_above`. Raises DataError where it has no truth."""
+    """Shares of a split's sentences that have truth, at least one, by the names of `recall_above`."""
     ious = [
         _prediction(video, number, result).ious().max(axis=1, initial=0.0)
         for video, results in found
         for number, result in enumerate(results)
         if len(video.windows[number])
     ]
-    if not ious:
-        raise DataError("the split has no true moments to score by: write its predictions by --dump alone")
     padded = np.zeros((len(ious), max(ranks)), dtype=np.float32)
     for row, values in zip(padded, ious, strict=True):
         row[: len(values)] = values[: max(ranks)]
@@ -113,13 +122,15 @@ def _prediction(video: VideoAnnotation, number: int, result: QueryResult) -> Que
     return QueryPrediction(result.query, video.video_id, truth, moments, [moment.score for moment in result.moments])
 
 
-def _record(video: VideoAnnotation, number: int, result: QueryResult) -> dict[str, object]:
-    qid = number if video.qids is None else video.qids[number]
-    predicted = [
-        [min(moment.start, video.duration), min(moment.end, video.duration), moment.score] for moment in result.moments
-    ]
-    truth = video.windows[number].tolist()
-    return prediction_record(qid, result.query, video.video_id, video.duration, truth, predicted)
+def _records(videos: list[VideoAnnotation], results: Sequence[QueryResult]) -> Iterator[dict[str, object]]:
+    """The lines of a prediction file, of the results for all sentences in annotation order."""
+    for (video, number), qid, result in zip(iterate_sentences(videos), sentence_qids(videos), results, strict=True):
+        predicted = [
+            [min(moment.start, video.duration), min(moment.end, video.duration), moment.score]
+            for moment in result.moments
+        ]
+        truth = video.windows[number].tolist()
+        yield prediction_record(qid, result.query, video.video_id, video.duration, truth, predicted)
 
 
 def format_recall(

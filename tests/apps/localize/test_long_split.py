@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+import yaml
 from localizing import checkpoint_content
 from tiny import tiny_config
 
@@ -18,6 +19,7 @@ from mmn.data.splits import Splits
 from mmn.data.tokenizer import build_tokenizer
 from mmn.evaluation.prediction_file import read_predictions
 from mmn.evaluation.recall import recall_above
+from mmn.utils.errors import UserError
 
 test_long.__test__ = False  # a function of the package, not of this file
 SPLITS = {"mad": "mad_clip_test", "ego4d": "ego4d_slowfast_test"}
@@ -80,6 +82,57 @@ def test_dump_has_the_ids_and_videos_of_the_files(benchmark, tmp_path):
     assert [line["qid"] for line in lines] == [qid for video in videos for qid in video.qids]
     assert {line["vid"] for line in lines} == {"test_000", "test_001"}
     assert all(len(line["pred_relevant_windows"]) == 1 for line in lines)
+
+
+@pytest.fixture
+def plain_split(benchmark, tmp_path):
+    """Config and checkpoint of a split of two films in JSON lines: (with truth or without) -> these."""
+    layout, cfg, ckpt = benchmark
+    videos = read_split(cfg, Splits(cfg).find(SPLITS[layout]))
+
+    def make(with_truth):
+        lines = [
+            {"vid": video.video_id, "query": text, "duration": video.duration}
+            | ({"relevant_windows": windows.tolist()} if with_truth else {})
+            for video in videos
+            for text, windows in zip(video.sentences[:2], video.windows, strict=False)
+        ]
+        (tmp_path / "plain.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        split = Splits(cfg).find(SPLITS[layout])
+        tracks = [{name: value for name, value in vars(track).items() if value} for track in split.entry.tracks]
+        entry = {"annotation": str(tmp_path / "plain.jsonl"), "tracks": tracks}
+        (tmp_path / "catalog.yaml").write_text(yaml.safe_dump({"plain": entry}))
+        places = ["PATHS_CATALOG", str(tmp_path / "catalog.yaml"), "DATASETS.TEST", "('plain',)"]
+        return override_config(cfg, places), ckpt
+
+    return make
+
+
+def test_sentences_without_ids_are_told_apart_in_the_dump(plain_split, tmp_path):
+    cfg, ckpt = plain_split(with_truth=True)
+    test_long(cfg, ckpt, WindowOptions(window=40.0), [1], str(tmp_path / "found.jsonl"))
+    assert [query.qid for query in read_predictions(str(tmp_path / "found.jsonl"))] == [0, 1, 2, 3]
+
+
+def test_split_without_truth_is_searched_for_its_dump_alone(plain_split, tmp_path):
+    cfg, ckpt = plain_split(with_truth=False)
+    with pytest.raises(UserError, match="the split plain has no truth to score predictions by: give --dump"):
+        test_long(cfg, "no checkpoint", WindowOptions(window=40.0), [1])
+    assert test_long(cfg, ckpt, WindowOptions(window=40.0), [1], str(tmp_path / "found.jsonl")) == {}
+    assert len((tmp_path / "found.jsonl").read_text().splitlines()) == 4
+
+
+def test_dump_of_a_split_is_kept_where_a_later_one_fails(benchmark, tmp_path):
+    layout, cfg, ckpt = benchmark
+    first = SPLITS[layout]
+    lines = [json.dumps({"vid": "none", "query": "a", "duration": 9.0, "relevant_windows": [[1, 2]]})]
+    (tmp_path / "none.jsonl").write_text("\n".join(lines))
+    entry = {"annotation": str(tmp_path / "none.jsonl"), "features": str(tmp_path / "none.hdf5")}
+    (tmp_path / "catalog.yaml").write_text(yaml.safe_dump({"broken": entry}))
+    places = ["PATHS_CATALOG", str(tmp_path / "catalog.yaml"), "DATASETS.TEST", f"('{first}', 'broken')"]
+    with pytest.raises(UserError, match="none.hdf5 does not exist"):
+        test_long(override_config(cfg, places), ckpt, WindowOptions(window=40.0), [1], str(tmp_path / "found.jsonl"))
+    assert read_predictions(str(tmp_path / f"found_{first}.jsonl"))
 
 
 def test_stopped_test_loads_what_it_had_encoded(benchmark, tmp_path, monkeypatch):
