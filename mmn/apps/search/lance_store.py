@@ -39,9 +39,11 @@ from mmn.apps.search.vector_store import (
     write_folder_info,
 )
 from mmn.utils.errors import DataError, UserError
+from mmn.utils.file_cache import read_ahead
 from mmn.utils.files import file_lock
 
 MOMENTS, VIDEOS, LOCK = "moments", "videos", ".lock"
+DATA = "data"  # the folder in a table that has its rows
 INDEX_FROM = 100_000  # moments; fewer are compared whole in a moment
 GROUP_SIZE = 2500  # moments of a group, about
 TRAINING_ROWS = 64  # moments per group that k-means looks at
@@ -99,9 +101,11 @@ class LanceStore(RowStore):
         super().refresh()
 
     def prewarm(self) -> None:
-        if groups := self.num_groups:
-            with _reading(self.place):
+        """Read the groups, and have the system read the vectors, which every search compares some of, from all over."""
+        with _reading(self.place):
+            if groups := self.num_groups:
                 self._moments.prewarm_index(f"{GROUPS}{groups}")
+            read_ahead(os.path.join(self.place, f"{MOMENTS}.lance", DATA))
 
     def close(self) -> None:
         self._list = VideoList({})

@@ -73,8 +73,11 @@ def test_prewarming_reads_the_groups_and_changes_no_answer(grouped, monkeypatch)
     prewarmed = []
     read = store._moments.prewarm_index
     monkeypatch.setattr(store._moments, "prewarm_index", lambda name: prewarmed.append(name) or read(name))
+    ahead = []
+    monkeypatch.setattr(lance_store, "read_ahead", lambda folder: ahead.extend(os.listdir(folder)))
     store.prewarm()
     assert prewarmed == [f"groups_{store.num_groups}"]
+    assert ahead and all(name.endswith(".lance") for name in ahead)
     check(store, held)
 
 
