@@ -1,20 +1,22 @@
 """The benchmark: measure the settings, print the table, write json."""
 
+import importlib.util
 import json
 import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
 from terminaltables import AsciiTable
 
 from mmn.apps.benchmark import data_loading as data
-from mmn.apps.benchmark.batch_sizes import SETTINGS
+from mmn.apps.benchmark.batch_sizes import COMPONENTS, PARTS, SETTINGS
 from mmn.apps.benchmark.feature_formats import format_rates, measure_formats
+from mmn.apps.benchmark.first_searches import print_first_searches
 from mmn.apps.benchmark.forms import Component, Workload
 from mmn.apps.benchmark.gpu import print_gpu_table
 from mmn.apps.benchmark.index_build import print_builds
@@ -46,34 +48,33 @@ def run_benchmark(
     repeats: int,
     options: list[str],
     json_path: str | None,
-    with_data: bool,
-    names: Sequence[str] = (),
+    parts: Collection[str] = tuple(PARTS),
 ) -> None:
     """Measure each setting in each mode ("eval", "train") on the CPU, and on the GPU where there is one.
 
     Args:
         repeats: turns per component. options: further KEY VALUE pairs. json_path: where all figures go.
-        with_data: whether to measure the construction of a dataset, waiting for data and the build of an index, too.
-        names: components to measure on the CPU, then without memory; () is all.
+        parts: names among PARTS, to be measured; a part that the modes do not have is left out.
     """
     reuse_freed_memory()
     register_packed_linear()
-    results = {"machine": describe_machine(), "cpu": {}, "gpu": {}}
+    results = {"machine": describe_machine(), "cpu": {}}
     print(results["machine"])
-    if with_data:
+    parts = [part for part in parts if set(PARTS[part]) & set(modes)]
+    if "data" in parts:
         results["data"] = measure_data(repeats)
     with tempfile.TemporaryDirectory() as encoder:
         for name in settings:
             for mode in modes:
-                results["cpu"][f"{name} {mode}"] = measure_cpu(name, mode, repeats, encoder, options, names)
-        if with_data and "train" in modes:
+                results["cpu"][f"{name} {mode}"] = measure_cpu(name, mode, repeats, encoder, options, parts)
+        if "waiting" in parts:
             results["waiting"] = report_waiting(settings, encoder, options)
-        if with_data and "eval" in modes:
+        if "index" in parts:
             results["index"] = print_builds(settings, repeats)
-        if torch.cuda.is_available():
-            results["gpu"] = print_gpu_table(settings, encoder, options, torch.device("cuda"))
-        else:
-            print("no GPU here: nothing was measured on one")
+        if "first searches" in parts:
+            results["first searches"] = report_first_searches(repeats)
+        if "GPU" in parts:
+            results["gpu"] = report_gpu(settings, encoder, options)
     if json_path:
         with atomic_path(json_path) as temporary, open(temporary, "w") as file:
             json.dump(results, file, indent=1)
@@ -114,26 +115,47 @@ def describe_machine() -> str:
     return f"{model}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
 
 
-def measure_cpu(name: str, mode: str, repeats: int, encoder: str, options: list[str], names: Sequence[str]) -> dict:
-    setting, device = SETTINGS[name], torch.device("cpu")
-    workload = Workload(measured_config(setting, encoder, options), setting, device, mode == "train")
-    components = (component for component in workload.components() if not names or component.name in names)
-    timings = [time_component(component, repeats, device) for component in components]
-    title = f"{name}, {setting.num_videos} videos x {setting.num_sentences} sentences, {mode}, CPU float32"
-    print_timings(title, timings)
-    result = {"timings": [_as_dict(timing) for timing in timings]}
-    if names:
+def measure_cpu(name: str, mode: str, repeats: int, encoder: str, options: list[str], parts: Collection[str]) -> dict:
+    """Time the components among the parts, and measure memory where it is one of them."""
+    setting, device, result = SETTINGS[name], torch.device("cpu"), {}
+    if any(mode in COMPONENTS.get(part, ()) for part in parts):
+        workload = Workload(measured_config(setting, encoder, options), setting, device, mode == "train")
+        components = (component for component in workload.components() if component.name in parts)
+        timings = [time_component(component, repeats, device) for component in components]
+        print_timings(
+            f"{name}, {setting.num_videos} videos x {setting.num_sentences} sentences, {mode}, CPU float32", timings
+        )
+        result["timings"] = [_as_dict(timing) for timing in timings]
+        del workload
+    if "memory" not in parts:
         return result
-    del workload
     memory = {
         form: peak_memory_of("mmn.apps.benchmark.memory", [name, mode, form, encoder, *options])
         for form in ("plain", "ours")
     }
     print(
-        f"peak memory: plain {memory['plain']:.0f} MB, ours {memory['ours']:.0f} MB, "
-        f"ratio {memory['ours'] / memory['plain']:.2f}\n"
+        f"peak memory, {name}, {mode}: plain {memory['plain']:.0f} MB, ours {memory['ours']:.0f} MB, "
+        f"ratio {memory['ours'] / memory['plain']:.2f}\n",
+        flush=True,
     )
     return {**result, "peak_memory_mb": memory}
+
+
+def report_gpu(settings: Sequence[str], encoder: str, options: list[str]) -> dict:
+    """Report the figures of the device that MODEL.DEVICE "auto" takes, where it is no CPU."""
+    device = comm.resolve_device("auto")
+    if device.type == "cpu":
+        print("no GPU here: nothing was measured on one")
+        return {}
+    return print_gpu_table(settings, encoder, options, device)
+
+
+def report_first_searches(repeats: int) -> list:
+    """Report the first searches of an opened index, where the library of its engine is installed."""
+    if importlib.util.find_spec("lancedb") is None:
+        print("LanceDB is not installed (pip install .[search]): no searches were measured")
+        return []
+    return print_first_searches(repeats)
 
 
 def report_waiting(settings: Sequence[str], encoder: str, options: list[str]) -> dict:

@@ -1,13 +1,15 @@
 """What the benchmark measures: both forms of a step, waiting for data, single queries, and how their cost grows."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from localizing import checkpoint_content
 from torch.testing import assert_close
 
-from mmn.apps.benchmark.batch_sizes import SETTINGS
+from mmn.apps.benchmark import benchmark_tables
+from mmn.apps.benchmark.batch_sizes import COMPONENTS, SETTINGS
 from mmn.apps.benchmark.forms import Workload, recall_hits
 from mmn.apps.benchmark.growth import draw_growth
 from mmn.apps.benchmark.latency import measure_latency
@@ -15,6 +17,7 @@ from mmn.apps.benchmark.reference_arguments import reference_settings
 from mmn.apps.benchmark.settings import measured_config
 from mmn.apps.benchmark.waiting import measure_waiting
 from mmn.apps.localize.localizer import MomentLocalizer
+from mmn.commands.frame import run_command
 from mmn.evaluation.recall import count_hits
 from mmn.structures.moments import temporal_iou
 from mmn.utils.errors import ConfigError
@@ -30,6 +33,17 @@ def test_option_that_the_plain_form_does_not_know_is_refused(tiny_cfg):
     tiny_cfg.MODEL.MMN.FEAT2D.NAME = "conv"
     with pytest.raises(ConfigError, match="MODEL.MMN.FEAT2D.NAME is 'conv', but the plain form knows 'pool' alone"):
         reference_settings(tiny_cfg)
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_components_that_can_be_named_are_those_of_a_batch(tmp_path, mode):
+    options = ["MODEL.MMN.FEATPOOL.HIDDEN_SIZE", "8", "MODEL.MMN.PREDICTOR.HIDDEN_SIZE", "8"]
+    options += ["MODEL.MMN.PREDICTOR.NUM_STACK_LAYERS", "1", "MODEL.MMN.FEATPOOL.INPUT_SIZE", "8"]
+    setting = replace(SETTINGS["charades"], num_videos=1, num_sentences=1)
+    cfg = measured_config(setting, str(tmp_path), options)
+    workload = Workload(cfg, setting, torch.device("cpu"), mode == "train")
+    names = [component.name for component in workload.components()]
+    assert names == [name for name, modes in COMPONENTS.items() if mode in modes]
 
 
 def test_a_backward_pass_alone_leaves_the_gradients_of_a_step(tmp_path):
@@ -49,6 +63,19 @@ def test_a_backward_pass_alone_leaves_the_gradients_of_a_step(tmp_path):
         assert_close(first, second, rtol=0, atol=0)
         assert_close(plainly, plainly_again, rtol=1e-5, atol=1e-7)
         assert (first - plainly).abs().max() <= 1e-4 * plainly.abs().max() + 1e-6
+
+
+def test_named_parts_are_measured_alone(monkeypatch, capsys):
+    measured = []
+    for name in ("measure_data", "report_waiting", "report_first_searches", "report_gpu", "peak_memory_of"):
+        monkeypatch.setattr(benchmark_tables, name, lambda *_, name=name: measured.append(name))
+    monkeypatch.setattr(benchmark_tables, "print_builds", lambda names, repeats: measured.append(names))
+    monkeypatch.setattr(benchmark_tables, "register_packed_linear", lambda: None)  # once in a process
+    monkeypatch.setattr(benchmark_tables, "Workload", SimpleNamespace)  # a component would need more of it
+    run_command("benchmark", ["--components", "index", "--settings", "tacos"], tool="")
+    assert measured == [["tacos"]]
+    run_command("benchmark", ["--components", "first searches", "waiting", "--settings", "tacos"], tool="")
+    assert measured[1:] == ["report_waiting", "report_first_searches"]
 
 
 def test_waiting_is_a_share_and_rates_are_above_zero(tmp_path):
