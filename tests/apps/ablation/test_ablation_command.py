@@ -1,15 +1,20 @@
 """From a config and rows to a table: the whole way once, its parts with a stand-in for the commands."""
 
 import json
+import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from processes import launch
+from processes import start_tool
 from tiny import SYNTHETIC_CONFIG, tiny_config, tiny_options
 
+from mmn.apps.ablation import run_queue
 from mmn.apps.ablation.ablation_command import Sweep, ablate
 from mmn.apps.ablation.resampling import Resampling
 from mmn.apps.ablation.sweep_rows import Row, grid_rows, read_rows
+from mmn.commands.frame import run_command
 from mmn.config import get_cfg
 from mmn.engine.output_dir import prepare_output_dir
 from mmn.utils.errors import ConfigError, UserError
@@ -141,17 +146,21 @@ def test_no_seed_is_refused(dataset_root, tmp_path, start):
         make_sweep(dataset_root, tmp_path, start, "0.1", num_seeds=0)
 
 
-def test_the_tool_trains_tests_compares_and_finds_it_done(dataset_root, tmp_path, monkeypatch):
-    """For real, tracked by MLflow."""
+def test_the_tool_trains_tests_compares_and_finds_it_done(dataset_root, tmp_path, monkeypatch, capsys):
+    """For real, tracked by MLflow; but its processes are forks of one that has imported what they need."""
+
+    def start(command, env, stdout, **_):
+        return start_tool(command[1:], Path(stdout.name), **env)
+
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file:{tmp_path}/store")
     (tmp_path / "rows.yaml").write_text("all: {}\n")
     options = [*tiny_options(dataset_root, "unused"), "SOLVER.MAX_EPOCH", "1", "SOLVER.TRACKER", "mlflow"]
     flags = ["--runs", tmp_path / "rows.yaml", "--seeds", "1", "--out", tmp_path / "out", "--no-figure"]
-    done = launch(1, "ablate.py", "--config-file", SYNTHETIC_CONFIG, *flags, *options)
-    assert done.returncode == 0, done.stderr
-    assert "[1/1] baseline, seed 25285: done after" in done.stdout
+    monkeypatch.setattr(run_queue, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": start}))
+    run_command("ablate", ["--config-file", SYNTHETIC_CONFIG, *map(str, [*flags, *options])], tool="")
+    assert "[1/1] baseline, seed 25285: done after" in capsys.readouterr().out
     folder = tmp_path / "out" / "baseline" / "seed_25285"
     assert list(json.loads((folder / "ablation.json").read_text())) == ["train", "test"]
     rows = read_rows(str(tmp_path / "rows.yaml"))

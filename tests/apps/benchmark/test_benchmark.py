@@ -1,14 +1,16 @@
 """What the benchmark measures: both forms of a step, waiting for data, single queries, and how their cost grows."""
 
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
 from localizing import checkpoint_content
 from torch.testing import assert_close
+from transformers import DistilBertConfig
 
-from mmn.apps.benchmark import benchmark_tables
+from mmn.apps.benchmark import benchmark_tables, settings
 from mmn.apps.benchmark.batch_sizes import COMPONENTS, SETTINGS
 from mmn.apps.benchmark.forms import Workload, recall_hits
 from mmn.apps.benchmark.growth import draw_growth
@@ -21,6 +23,13 @@ from mmn.commands.frame import run_command
 from mmn.evaluation.recall import count_hits
 from mmn.structures.moments import temporal_iou
 from mmn.utils.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def small_encoder(monkeypatch):
+    """Text encoders of the measured models that take no time."""
+    small = partial(DistilBertConfig, dim=8, hidden_dim=16, n_layers=1, n_heads=1)
+    monkeypatch.setattr(settings, "DistilBertConfig", small)
 
 
 def test_hits_of_a_sentence_are_those_of_the_package():

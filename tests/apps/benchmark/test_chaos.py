@@ -23,11 +23,12 @@ def options_of_a_run(dataset_root, folder, *options):
 
 
 class ForkedRun(ChaosRun):
-    """A run that does not import everything anew."""
+    """A run whose first process does not import everything anew: the training, or the launcher of several."""
 
     def start(self):
-        assert self.num_processes == 1
-        command = ["tools/train_net.py", *self.arguments, "OUTPUT_DIR", self.folder, "SOLVER.RESUME", "True"]
+        several = ["tools/launch.py", "--processes", self.num_processes]
+        command = [*(several if self.num_processes > 1 else ()), "tools/train_net.py", *self.arguments]
+        command += ["OUTPUT_DIR", self.folder, "SOLVER.RESUME", "True"]
         return start_tool(command, self.folder.parent / f"{self.folder.name}.txt")
 
 
@@ -117,7 +118,7 @@ def test_launcher_passes_a_signal_on_and_ends_with_the_documented_code(waiting):
 def test_killed_launcher_leaves_no_process_behind(dataset_root, tmp_path):
     """With the training itself, whose processes are to see to that."""
     options = options_of_a_run(dataset_root, tmp_path / "run", "SOLVER.MAX_EPOCH", "10000")
-    launcher = ChaosRun(options, 2, tmp_path / "run", 10000, "pool").start()
+    launcher = ForkedRun(options, 2, tmp_path / "run", 10000, "pool").start()
     wait_for_a_checkpoint(tmp_path / "run", launcher, tmp_path / "run.txt")
     ranks = chaos._ranks(launcher.pid)
     launcher.kill()

@@ -189,7 +189,7 @@ def online(hub, monkeypatch):
     return hub
 
 
-def test_model_is_pushed_and_pulled_and_then_opens_without_the_hub(localizer, online, tmp_path):
+def test_model_is_pushed_and_pulled_and_then_opens_without_the_hub(localizer, online, tmp_path, monkeypatch):
     hub = {"endpoint": online.endpoint, "token": TOKEN}
     address = localizer.push_to_hub("someone/tiny", private=True, **hub)
     commit = address.rpartition("/")[2]
@@ -208,6 +208,7 @@ def test_model_is_pushed_and_pulled_and_then_opens_without_the_hub(localizer, on
     online.requests.clear()
     cached = MomentLocalizer.from_pretrained("someone/tiny", **place, local_files_only=True)
     assert (cached.path, online.requests) == (pulled.path, [])
+    monkeypatch.setattr("mmn.utils.hub.HUB_TIMEOUT", 0.5)
     gone = {"endpoint": "http://127.0.0.1:9"}  # nobody listens
     assert MomentLocalizer.from_pretrained(pulled.path, **place, **gone).path == pulled.path
     with pytest.raises(CheckpointError, match="not on this machine and the Hugging Face hub does not give it"):
@@ -226,7 +227,8 @@ def test_only_weights_and_texts_are_fetched(localizer, online, tmp_path):
     assert not fetched & {"modeling.py", "weights.pth"}
 
 
-def test_hub_that_refuses_a_page_is_there_all_the_same(hub):
+def test_hub_that_refuses_a_page_is_there_all_the_same(hub, monkeypatch):
     assert hub_answers(hub.endpoint)
     assert hub_answers(f"{hub.endpoint}/no-such-page")  # 404
+    monkeypatch.setattr("mmn.utils.hub.HUB_TIMEOUT", 0.5)
     assert not hub_answers("http://127.0.0.1:9")  # nobody listens

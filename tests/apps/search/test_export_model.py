@@ -23,6 +23,7 @@ from mmn.apps.search.confidence import fit_calibration
 from mmn.apps.search.export_model import export_model
 from mmn.apps.search.vector_store import open_store
 from mmn.apps.search.video_collections import FeatureCollection
+from mmn.apps.synthetic.tiny_encoder import write_tiny_encoder
 from mmn.utils.errors import ConfigError, DataError, UserError
 from mmn.utils.model_folder import read_description
 
@@ -139,9 +140,15 @@ sys.modules.update(dict.fromkeys(("mmn", "torch", "transformers")))  # importing
 """
 
 
-def test_onnx_files_find_what_the_model_finds_without_this_package(checkpoint, tmp_path):
+def test_onnx_files_find_what_the_model_finds_without_this_package(dataset_root, tmp_path):
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install .[onnx]")
     pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install .[onnx]")
+    # A single layer each: the exporter takes half a second for a layer.
+    write_tiny_encoder(tmp_path / "encoder", ["a person opens a door", "a dog runs"], 8, num_layers=1)
+    checkpoint, options = str(tmp_path / "model.pth"), ["MODEL.MMN.NUM_CLIPS", "4", "INPUT.NUM_PRE_CLIPS", "8"]
+    options += ["MODEL.MMN.FEAT2D.POOLING_COUNTS", "[3]", "MODEL.MMN.PREDICTOR.NUM_STACK_LAYERS", "1"]
+    options += ["MODEL.MMN.TEXT_ENCODER.PRETRAINED", str(tmp_path / "encoder")]
+    torch.save(checkpoint_content(tiny_config(dataset_root, "output", *options)), checkpoint)
     export_model(checkpoint, str(tmp_path / "mmn-charades"), onnx=True)
     np.save(tmp_path / "rows.npy", random_rows(90))
     page = (ROOT / "docs" / "WEIGHTS.md").read_text()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from index_data import INFO, assert_same_hits, assert_same_video, plain_search, queries, video, videos
+from processes import Fork
 
 from mmn.apps.search import exact_store
 from mmn.apps.search.exact_segments import SegmentWriter
@@ -120,12 +121,25 @@ def in_a_fork(function):
         os._exit(code)
 
 
-def test_end_at_any_line_leaves_an_index_of_before_or_after_the_step(store, place, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        os, "fsync", lambda handle: None
-    )  # a kill loses nothing that the system has, and disks are slow
-    empty = str(tmp_path / "empty")
+def test_end_at_any_line_leaves_an_index_of_before_or_after_the_step(store, place, tmp_path):
+    """In a process of its own, which is small: a fork of pytest's takes long once it holds what a whole suite loads."""
     store.close()
+    process = Fork(tell, tmp_path / "failure.txt", end_at_any_line, place, str(tmp_path / "empty"))
+    assert process.wait(60) == 0
+    assert (tmp_path / "failure.txt").read_text() == ""
+
+
+def tell(path, function, *args):
+    """Call, and write the traceback of a failure."""
+    path.write_text("")
+    try:
+        function(*args)
+    except Exception:
+        path.write_text(traceback.format_exc())
+
+
+def end_at_any_line(place, empty):
+    os.fsync = lambda handle: None  # a kill loses nothing that the system has, and disks are slow
     shutil.copytree(place, empty)
     wanted, end_after, ended, ends = list(states()), 1, None, itertools.cycle([kill, interrupt])
     while ended != 0:
