@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 from mmn.utils.errors import CheckpointError
@@ -93,12 +94,17 @@ def upload_model(
         message: the commit's first line.
         private: whether a new repository is; None as the account's default says.
         branch: made where it is not there; by default the main one.
-    Raises CheckpointError where the hub refuses or does not answer.
+    Raises CheckpointError where the hub refuses or does not answer, and where huggingface_hub is too old for `endpoint`.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, constants
 
     if not re.fullmatch(r"([\w.-]+/)?[\w.-]+", repo):
         raise CheckpointError(f"{repo!r} is no name of a model on the hub: it must be user/model")
+    if endpoint not in (None, constants.ENDPOINT) and not commits_anywhere():
+        raise CheckpointError(
+            f"this huggingface_hub cannot read the answer of {endpoint} to a commit: set HF_ENDPOINT={endpoint} and leave "
+            "out endpoint, or `pip install --upgrade huggingface_hub`"
+        )
     api = HfApi(endpoint=endpoint, token=token)
     with _explained(repo, branch, "written"):
         repo = repo if "/" in repo else f"{api.whoami()['name']}/{repo}"
@@ -115,6 +121,13 @@ def upload_model(
             allow_patterns=list(files),
         )
     return str(commit.pr_url or commit.commit_url)
+
+
+def commits_anywhere() -> bool:
+    """Tell whether huggingface_hub commits to other hubs than that of HF_ENDPOINT; up to 1.0 it commits, then fails."""
+    from huggingface_hub import CommitInfo
+
+    return "_endpoint" in {field.name for field in fields(CommitInfo)}
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from mmn import MomentLocalizer
 from mmn.apps.localize.identity import model_identity
 from mmn.utils.checkpoint import load_checkpoint
 from mmn.utils.errors import CheckpointError, ConfigError, UserError
-from mmn.utils.hub import hub_answers
+from mmn.utils.hub import commits_anywhere, hub_answers
 from mmn.utils.model_folder import file_sha256
 
 QUERIES = ["A man throws a ball.", "The woman opens a box in the yard."]
@@ -186,6 +187,10 @@ def online(hub, monkeypatch):
     """The hub, asked by whatever code runs in this test."""
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    if not commits_anywhere():  # then this is the hub of HF_ENDPOINT
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
+        template = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
     return hub
 
 
@@ -213,6 +218,18 @@ def test_model_is_pushed_and_pulled_and_then_opens_without_the_hub(localizer, on
     assert MomentLocalizer.from_pretrained(pulled.path, **place, **gone).path == pulled.path
     with pytest.raises(CheckpointError, match="not on this machine and the Hugging Face hub does not give it"):
         MomentLocalizer.from_pretrained("someone/other", **place, **gone)
+
+
+def test_client_that_is_too_old_for_another_hub_is_told_before_it_commits(localizer, hub, monkeypatch):
+    @dataclass
+    class OldInfo:
+        commit_url: str
+
+    monkeypatch.setattr("huggingface_hub.CommitInfo", OldInfo)
+    hub.requests.clear()
+    with pytest.raises(CheckpointError, match=f"set HF_ENDPOINT={hub.endpoint} and leave out endpoint"):
+        localizer.push_to_hub("someone/tiny", endpoint=hub.endpoint, token=TOKEN)
+    assert hub.requests == []
 
 
 def test_only_weights_and_texts_are_fetched(localizer, online, tmp_path):
