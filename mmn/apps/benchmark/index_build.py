@@ -2,8 +2,9 @@
 
 python -m mmn.apps.benchmark.index_build [--settings charades activitynet] [--videos N] [--repeats 3]
 
-Released widths, random weights, random features in an HDF5 file; the first turn does not count. The weights are hashed once
-for a model, however many indexes are built by it: that is in the first turn, and in a column of its own.
+Released widths, random weights, random features in an HDF5 file. One batch is encoded and one built before the turns. The
+forward is over the same batches as the build's, of random clips that are there. The weights are hashed once for a model,
+however many indexes are built by it: that is before the turns too, and in a column of its own.
 """
 
 import argparse
@@ -28,9 +29,9 @@ from mmn.utils.cli import run_tool
 from mmn.utils.logger import get_logger
 from mmn.utils.memory import reuse_freed_memory
 
-VIDEOS = {"charades": 160, "activitynet": 64, "tacos": 32}
+VIDEOS = {"charades": (160, 640), "activitynet": (64,), "tacos": (32,)}
 COLUMNS = (
-    "",
+    "setting",
     "videos",
     "build s",
     "forward s",
@@ -45,7 +46,8 @@ COLUMNS = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=["charades", "activitynet"])
-    parser.add_argument("--videos", type=int, help="by default " + ", ".join(f"{n} {c}" for n, c in VIDEOS.items()))
+    by_default = "; ".join(f"{name} {' and '.join(map(str, counts))}" for name, counts in VIDEOS.items())
+    parser.add_argument("--videos", type=int, nargs="+", metavar="N", help=f"of an index (default {by_default})")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--prune", type=float, metavar="COSINE")
     args = parser.parse_args()
@@ -55,16 +57,17 @@ def main() -> None:
 
 
 def print_builds(
-    names: Sequence[str], repeats: int, num_videos: int | None = None, settings: BuildSettings | None = None
-) -> dict[str, dict[str, str]]:
-    """Measure the build of an index by the model of each setting; returns what it prints, by setting and column.
+    names: Sequence[str], repeats: int, counts: Sequence[int] = (), settings: BuildSettings | None = None
+) -> list[dict[str, str]]:
+    """Measure the builds of indexes by the model of each setting; returns the rows that it prints, by column.
 
     Args:
-        num_videos: by default those of VIDEOS.
+        counts: numbers of videos, an index for each; () takes those of VIDEOS.
     """
-    rows = [measure(name, num_videos or VIDEOS[name], repeats, settings or BuildSettings()) for name in names]
+    wanted = [(name, count) for name in names for count in counts or VIDEOS[name]]
+    rows = [measure(name, count, repeats, settings or BuildSettings()) for name, count in wanted]
     print(AsciiTable([list(COLUMNS), *rows], " build of an index ").table, flush=True)
-    return {row[0]: dict(zip(COLUMNS[1:], row[1:], strict=True)) for row in rows}
+    return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
 
 
 def measure(name: str, num_videos: int, repeats: int, settings: BuildSettings) -> list[str]:
@@ -72,15 +75,23 @@ def measure(name: str, num_videos: int, repeats: int, settings: BuildSettings) -
     localizer, duration = random_localizer(name), SETTINGS[name].duration
     hashing, _ = _seconds(lambda: model_identity(localizer.encoder))
     with tempfile.TemporaryDirectory() as folder:
-        path = f"{folder}/features.hdf5"
+        few, path = f"{folder}/few.hdf5", f"{folder}/features.hdf5"
+        write_features(few, localizer, localizer.batch_size, duration)
         clips = write_features(path, localizer, num_videos, duration)
+
+        def build(features: str, place: str) -> None:
+            collection = FeatureCollection(features, "{vid}", localizer.input_size)
+            build_index(localizer, collection, place, "exact", settings)
+
+        build(few, f"{folder}/few")
+        forward(localizer, clips, len(clips))
         turns = []
-        for number in range(repeats + 1):
-            collection = FeatureCollection(path, "{vid}", localizer.input_size)
+        for number in range(repeats):
             place = f"{folder}/index{number}"
-            build = _seconds(lambda a=collection, b=place: build_index(localizer, a, b, "exact", settings))
-            turns.append((*build, *_seconds(lambda: forward(localizer, clips, num_videos))))
-    builds, build_work, forwards, forward_work = zip(*turns[1:], strict=True)
+            turns.append(
+                (*_seconds(lambda at=place: build(path, at)), *_seconds(lambda: forward(localizer, clips, num_videos)))
+            )
+    builds, build_work, forwards, forward_work = zip(*turns, strict=True)
     ratios = [one / other for one, other in zip(forwards, builds, strict=True)]
     return [
         name,
