@@ -7,6 +7,7 @@ from argparse import Namespace
 
 from mmn.apps.benchmark.batch_sizes import DATA_TABLES, LONG_VIDEO_MINUTES, MODES, PARTS, SETTINGS
 from mmn.commands.frame import CommandParser, WrongArguments, refuse_flags
+from mmn.utils.number_arguments import above_zero, whole_number
 
 # Flags by what they belong to: the tables, and each flag that asks for something else instead.
 FLAGS: dict[str, tuple[str, ...]] = {
@@ -23,7 +24,7 @@ ALL_FLAGS = tuple(dict.fromkeys(flag for flags in FLAGS.values() for flag in fla
 def add_arguments(parser: CommandParser) -> None:
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
     parser.add_argument("--modes", nargs="+", choices=list(MODES), default=list(MODES))
-    parser.add_argument("--repeats", type=int, default=5, help="turns per component")
+    parser.add_argument("--repeats", type=whole_number, default=5, help="turns per component")
     parser.add_argument("--json", type="path", metavar="FILE", help="write all figures there")
     parser.add_argument("--options", nargs="+", default=[], metavar="KEY VALUE", help="config keys to override")
     parser.add_argument(
@@ -54,14 +55,14 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--sentences",
         nargs="+",
-        type=int,
+        type=whole_number,
         default=[],
         metavar="N",
         help="with --tan2d, MMN and 2D-TAN with N sentences",
     )
     parser.add_argument(
         "--minutes",
-        type=float,
+        type=above_zero,
         nargs="+",
         default=list(LONG_VIDEO_MINUTES),
         help="of long videos (default %(default)s)",

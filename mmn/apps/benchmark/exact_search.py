@@ -25,6 +25,7 @@ from mmn.apps.search.index_types import IndexInfo, MomentFilter, VideoMoments
 from mmn.apps.search.vector_store import create_store, open_store
 from mmn.structures.query_vectors import QueryVectors
 from mmn.utils.cli import run_tool
+from mmn.utils.number_arguments import whole_number
 
 VIDEO_MOMENTS = 1104  # the valid cells of ActivityNet's map
 DURATION = 120.0
@@ -35,11 +36,11 @@ COLUMNS = ("queries", "filter", "fastest s", "median s", "slowest s", "CPU s", "
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--moments", type=int, default=5_400_000)
-    parser.add_argument("--width", type=int, default=256)
-    parser.add_argument("--k", type=int, default=100)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--moments", type=whole_number, default=5_400_000)
+    parser.add_argument("--width", type=whole_number, default=256)
+    parser.add_argument("--k", type=whole_number, default=100)
+    parser.add_argument("--repeats", type=whole_number, default=5)
+    parser.add_argument("--threads", type=whole_number, default=torch.get_num_threads())
     parser.add_argument("--index", metavar="FOLDER")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

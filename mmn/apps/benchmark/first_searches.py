@@ -27,6 +27,7 @@ from mmn.apps.benchmark.search_scale import WIDTH, build
 from mmn.apps.search.vector_store import has_index, open_store
 from mmn.structures.query_vectors import QueryVectors
 from mmn.utils.cli import run_tool
+from mmn.utils.number_arguments import whole_number
 
 NUM_SEARCHES = 50
 NUM_HITS = 10
@@ -42,8 +43,10 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--place", metavar="FOLDER", help="the index's folder, to be kept")
-    parser.add_argument("--vectors", type=int, default=VECTORS, help="moments of the index (default %(default)s)")
-    parser.add_argument("--repeats", type=int, default=3, help="openings of each kind (default %(default)s)")
+    parser.add_argument(
+        "--vectors", type=whole_number, default=VECTORS, help="moments of the index (default %(default)s)"
+    )
+    parser.add_argument("--repeats", type=whole_number, default=3, help="openings of each kind (default %(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write the figures there")
     args = parser.parse_args()
     found = print_first_searches(args.repeats, args.vectors, args.place)

@@ -28,6 +28,7 @@ from mmn.apps.search.video_collections import FeatureCollection
 from mmn.utils.cli import run_tool
 from mmn.utils.logger import get_logger
 from mmn.utils.memory import reuse_freed_memory
+from mmn.utils.number_arguments import whole_number
 
 VIDEOS = {"charades": (160, 640), "activitynet": (64,), "tacos": (32,)}
 COLUMNS = (
@@ -47,8 +48,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=["charades", "activitynet"])
     by_default = "; ".join(f"{name} {' and '.join(map(str, counts))}" for name, counts in VIDEOS.items())
-    parser.add_argument("--videos", type=int, nargs="+", metavar="N", help=f"of an index (default {by_default})")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--videos", type=whole_number, nargs="+", metavar="N", help=f"of an index (default {by_default})"
+    )
+    parser.add_argument("--repeats", type=whole_number, default=3)
     parser.add_argument("--prune", type=float, metavar="COSINE")
     args = parser.parse_args()
     reuse_freed_memory()

@@ -27,6 +27,7 @@ from mmn.apps.search.vector_store import create_store, open_store
 from mmn.structures.query_vectors import HEADS, QueryVectors
 from mmn.utils.cli import run_tool
 from mmn.utils.errors import UserError
+from mmn.utils.number_arguments import whole_number
 
 WIDTH, NUM_QUERIES = 256, 200
 DEPTH = find_rule(DEFAULT_RULE).depth  # hits that reranking looks at
@@ -181,7 +182,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=list(STAGES))
     parser.add_argument("--place", required=True, help="the index's folder")
-    parser.add_argument("--vectors", type=int, default=10_000_000)
+    parser.add_argument("--vectors", type=whole_number, default=10_000_000)
     parser.add_argument("--engine", choices=list(STORES), default="lance")
     parser.add_argument("--json", metavar="FILE", help="write the figures there")
     args = parser.parse_args()

@@ -50,6 +50,7 @@ from mmn.utils.cli import run_tool
 from mmn.utils.errors import UserError
 from mmn.utils.logger import get_logger
 from mmn.utils.memory import reuse_freed_memory
+from mmn.utils.number_arguments import whole_number
 
 NOISE = 2.0  # of the simulated rows
 VOCABULARY = 30522
@@ -70,7 +71,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--annotations", required=True, metavar="FILE", help="the split's, as json by video")
     parser.add_argument("--setting", choices=list(SETTINGS), default="charades")
-    parser.add_argument("--videos", type=int, metavar="N", help="about so many, spread over the split; default all")
+    parser.add_argument(
+        "--videos", type=whole_number, metavar="N", help="about so many, spread over the split; default all"
+    )
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
     parser.add_argument("options", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys to override")
     args = parser.parse_args()

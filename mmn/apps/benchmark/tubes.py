@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mmn.structures.proposals import ProposalCells
 from mmn.structures.tubes import Tubes, tube_iou_maps
+from mmn.utils.number_arguments import whole_number
 
 NUM_CLIPS = 16
 REPEATS = 5  # of the vectorised form, of which the quickest counts
@@ -71,9 +72,11 @@ def random_tubes(count: int, num_frames: int, generator: torch.Generator) -> Tub
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tubes", type=int, default=1000, help="tubes, each with a truth of its own")
-    parser.add_argument("--frames", type=int, default=300, help="frames of each")
-    parser.add_argument("--plain", type=int, default=20, help="tubes that the plain form is timed on, for it is slow")
+    parser.add_argument("--tubes", type=whole_number, default=1000, help="tubes, each with a truth of its own")
+    parser.add_argument("--frames", type=whole_number, default=300, help="frames of each")
+    parser.add_argument(
+        "--plain", type=whole_number, default=20, help="tubes that the plain form is timed on, for it is slow"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
