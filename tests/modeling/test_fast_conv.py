@@ -12,10 +12,11 @@ from torch.nn import functional as F
 
 from mmn.modeling.fast import FastStack
 from mmn.modeling.fast import onednn as onednn_module
-from mmn.modeling.fast import packed_conv as packed_conv_module
+from mmn.modeling.fast import product_chunks
 from mmn.modeling.fast.cell_tiling import LayerTiling, TileMap, cover
-from mmn.modeling.fast.packed_conv import LayerPlan, TransformedWeights, batched_linear, forward_products
+from mmn.modeling.fast.packed_conv import LayerPlan, batched_linear, forward_products
 from mmn.modeling.fast.toom_cook import toom_cook
+from mmn.modeling.fast.transformed_weights import TransformedWeights
 from mmn.modeling.map_conv import MapConv
 from mmn.modeling.proposal_conv import ProposalConv
 from mmn.structures.proposals import ProposalCells
@@ -359,7 +360,7 @@ def test_results_do_not_depend_on_the_chunks(monkeypatch, chunk_bytes):
     model, fast = build(*SHAPES[1][:4])
     packed = random_input(model, 2).requires_grad_()
     expected = gradients(model, fast(packed, model.convs, model.bn), packed)
-    monkeypatch.setattr(packed_conv_module, "CHUNK_BYTES", {"default": chunk_bytes})
+    monkeypatch.setattr(product_chunks, "CHUNK_BYTES", {"default": chunk_bytes})
     result = gradients(model, fast(packed, model.convs, model.bn), packed)
     assert all(relative_error(result[name], value) < 1e-10 for name, value in expected.items() if value.any())
 
@@ -371,10 +372,10 @@ def test_float32_products_with_and_without_onednn(monkeypatch, onednn):
     monkeypatch.setattr(onednn_module, "has_onednn_linear", lambda: onednn)
     monkeypatch.setattr(onednn_module, "has_fast_mkl", lambda: False)
     monkeypatch.setattr(onednn_module, "MIN_WEIGHTS", 1)
-    inputs, weights = torch.randn(3, 70, 8), torch.randn(3, 5, 8)
+    inputs, weights = torch.randn(3, 70, 8), torch.randn(3, 8, 5)
     out = torch.empty(3, 70, 5)
     batched_linear(inputs, weights, out)
-    torch.testing.assert_close(out, torch.einsum("qri,qoi->qro", inputs, weights))
+    torch.testing.assert_close(out, torch.einsum("qri,qio->qro", inputs, weights))
     model, fast = build(*SHAPES[1][:4], dtype=torch.float32)
     model.eval()
     packed = random_input(model, 9)

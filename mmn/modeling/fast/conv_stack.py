@@ -17,16 +17,9 @@ from mmn.modeling.fast.conv_cost import Use, best_algorithm, dense_cost
 from mmn.modeling.fast.fingerprint import fingerprint, same_state
 from mmn.modeling.fast.layer_cells import LayerCells, needed_cells, valid_cells
 from mmn.modeling.fast.packed_batch_norm import folded_norm, norm_relu_weight, uses_batch_statistics
-from mmn.modeling.fast.packed_conv import (
-    LayerPlan,
-    PackedConv,
-    StreamedWeights,
-    TransformedWeights,
-    WeightsOf,
-    forward_products,
-    without_autocast,
-)
+from mmn.modeling.fast.packed_conv import LayerPlan, PackedConv, forward_products, without_autocast
 from mmn.modeling.fast.toom_cook import ToomCook
+from mmn.modeling.fast.transformed_weights import ChunkWeights, StreamedWeights, TransformedWeights
 from mmn.modeling.fast.weight_memory import LayerChoice, choose_layers
 
 NOMINAL_EVAL_BATCH = 4
@@ -38,13 +31,13 @@ class FoldedLayer(NamedTuple):
     """A layer ready for inference: batch norm as scale and shift [C], transformed weights where they are kept."""
 
     plan: LayerPlan
-    weights: TransformedWeights | None
+    kept: TransformedWeights | None
     scale: Tensor
     shift: Tensor
 
-    def weights_of(self, conv: nn.Conv2d, dtype: torch.dtype) -> WeightsOf:
+    def weights_of(self, conv: nn.Conv2d, dtype: torch.dtype) -> ChunkWeights:
         """The transformed weights of its convolution, kept or made as they are needed."""
-        return self.weights or StreamedWeights(conv.weight.detach().to(dtype), self.plan.algorithm)
+        return self.kept or StreamedWeights(conv.weight.detach().to(dtype), self.plan.algorithm)
 
 
 class FastStack:
@@ -145,19 +138,20 @@ class FastStack:
     ) -> FoldedLayer:
         scale, shift = folded_norm(conv.bias.to(cells.dtype), norm)
         weight = conv.weight.detach().to(cells.dtype)
-        plan, weights = self._plan(layer, weight, choice.algorithm), None
+        plan, kept = self._plan(layer, weight, choice.algorithm), None
         if choice.use is Use.KEPT:
-            weights = TransformedWeights(weight, plan.algorithm, plan.tiling.num_tiles * cells.shape[1])
-        return FoldedLayer(plan, weights, scale, shift)
+            kept = TransformedWeights(weight, plan.algorithm, plan.tiling.num_tiles * cells.shape[1])
+        return FoldedLayer(plan, kept, scale, shift)
 
     def _layer_choices(self, convs: Sequence[nn.Conv2d]) -> tuple[LayerChoice, ...]:
         """Choices for all layers in inference."""
         channels = tuple(tuple(conv.weight.shape[:2]) for conv in convs)
-        if channels not in self._choices:
-            self._choices[channels] = choose_layers(
-                self.needed, self.kernel_size, channels, NOMINAL_EVAL_BATCH, self.kept_mb
-            )
-        return self._choices[channels]
+        itemsize = torch.promote_types(convs[0].weight.dtype, torch.float32).itemsize
+        key = (channels, itemsize)
+        if key not in self._choices:
+            limits = (NOMINAL_EVAL_BATCH, self.kept_mb, itemsize)
+            self._choices[key] = choose_layers(self.needed, self.kernel_size, channels, *limits)
+        return self._choices[key]
 
     def prefers_fast(
         self, convs: Sequence[nn.Conv2d], norms: Sequence[nn.BatchNorm2d | None], batch: int, training: bool

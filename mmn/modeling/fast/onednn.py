@@ -35,6 +35,11 @@ def can_pack(weight: Tensor) -> bool:
     return on_cpu_float32 and weight.shape[-2] * weight.shape[-1] >= MIN_WEIGHTS and has_onednn_linear()
 
 
+def suits(weight: Tensor) -> bool:
+    """Tell whether [..., out, in] matrices like these are best multiplied by oneDNN, one by one."""
+    return can_pack(weight) and not has_fast_mkl()
+
+
 def pack(weight: Tensor, rows: int) -> Tensor:
     """A weight matrix [out, in] in oneDNN's own layout, for products with about `rows` rows."""
     return torch.ops.mkldnn._reorder_linear_weight(weight, rows)

@@ -18,7 +18,7 @@ class LayerChoice(NamedTuple):
     Attributes:
         use: KEPT or STREAMED.
         seconds: estimate for a batch.
-        nbytes: bytes of the kept weights.
+        nbytes: bytes of what is kept.
     """
 
     algorithm: ToomCook
@@ -28,17 +28,23 @@ class LayerChoice(NamedTuple):
 
 
 def choose_layers(
-    layers: Sequence[LayerCells], kernel_size: int, channels: Sequence[Sequence[int]], batch: int, kept_mb: float
+    layers: Sequence[LayerCells],
+    kernel_size: int,
+    channels: Sequence[Sequence[int]],
+    batch: int,
+    kept_mb: float,
+    itemsize: int = 4,
 ) -> tuple[LayerChoice, ...]:
     """The choices of all layers that take the least time while what they keep stays within the limit.
 
     Args:
         channels: (C_out, C_in) of each layer.
         kept_mb: the limit in MB.
+        itemsize: bytes of a weight.
     """
     plans: list[tuple[int, float, tuple[LayerChoice, ...]]] = [(0, 0.0, ())]  # (bytes, seconds, choices)
     for layer, pair in zip(layers, channels, strict=True):
-        choices = _choices(layer, kernel_size, pair, batch)
+        choices = _choices(layer, kernel_size, pair, batch, itemsize)
         longer = [
             (nbytes + choice.nbytes, seconds + choice.seconds, (*chosen, choice))
             for nbytes, seconds, chosen in plans
@@ -52,12 +58,14 @@ def choose_layers(
     return plans[-1][2]
 
 
-def _choices(layer: LayerCells, kernel_size: int, channels: Sequence[int], batch: int) -> list[LayerChoice]:
+def _choices(
+    layer: LayerCells, kernel_size: int, channels: Sequence[int], batch: int, itemsize: int
+) -> list[LayerChoice]:
     """The best way to compute a layer without keeping anything, and all ways that keep its weights."""
     algorithm, seconds = best_algorithm(layer, kernel_size, channels, batch, Use.STREAMED)
     choices = [LayerChoice(algorithm, Use.STREAMED, seconds, 0)]
     for algorithm in candidates(kernel_size):
         seconds = fast_cost(layer.num_tiles(algorithm.tile_size), algorithm, channels, batch, Use.KEPT)
-        nbytes = 4 * algorithm.num_products * channels[0] * channels[1]
+        nbytes = itemsize * algorithm.num_products * channels[0] * channels[1]
         choices.append(LayerChoice(algorithm, Use.KEPT, seconds, nbytes))
     return choices
