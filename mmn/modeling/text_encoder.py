@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModel
 from mmn.modeling.attention_mask import mask_of_pairs, takes_mask_of_pairs
 from mmn.modeling.fast.length_groups import encode_in_groups
 from mmn.modeling.fast.packed_linear import pack_linears
+from mmn.modeling.fast.sentence_rows import encode_in_rows, takes_rows
 from mmn.modeling.sentence_towers import end_token, first_token, is_dual, mean_of_tokens, sentence_tower
 from mmn.utils.errors import ConfigError
 from mmn.utils.pretrained import load_pretrained
@@ -35,7 +36,9 @@ class SentencePooling(nn.Module):
         self.pool = None if pooling == OWN else POOLINGS[pooling]
 
     def sentence_vectors(self, tokens: Tensor, token_mask: Tensor) -> Tensor:
-        """tokens, token_mask [U, L] int64 -> [U, size], sentences of like length together."""
+        """tokens, token_mask [U, L] int64 -> [U, size]. On a CPU sentences share rows, or a forward."""
+        if tokens.device.type == "cpu" and self.pool is not None and self.takes_rows:
+            return self.pool(encode_in_rows(self.bert, tokens, token_mask), token_mask)
         return encode_in_groups(self.pooled_hidden_state, tokens, token_mask)
 
     def pooled_hidden_state(self, tokens: Tensor, token_mask: Tensor) -> Tensor:
@@ -51,6 +54,11 @@ class SentencePooling(nn.Module):
     def takes_pairs(self) -> bool:
         """True where the encoder takes a mask that a GPU need not be asked about; tried when it is first needed."""
         return takes_mask_of_pairs(self.bert)
+
+    @functools.cached_property
+    def takes_rows(self) -> bool:
+        """True where the encoder takes several sentences in one row; tried when it is first needed."""
+        return takes_rows(self.bert)
 
 
 class TextEncoder(SentencePooling):

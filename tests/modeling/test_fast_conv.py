@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmn.modeling.fast import FastStack
+from mmn.modeling.fast import FastStack, product_chunks
 from mmn.modeling.fast import onednn as onednn_module
-from mmn.modeling.fast import product_chunks
 from mmn.modeling.fast.cell_tiling import LayerTiling, TileMap, cover
 from mmn.modeling.fast.packed_conv import LayerPlan, batched_linear, forward_products
 from mmn.modeling.fast.toom_cook import toom_cook

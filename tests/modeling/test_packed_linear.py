@@ -23,6 +23,12 @@ def layer(monkeypatch):
     return layer
 
 
+def twice(layer, input):
+    """What a layer gives for few rows that come for the second time."""
+    layer(input)
+    return layer(input)
+
+
 def expected(layer, input):
     return F.linear(input.double(), layer.weight.double(), layer.bias.double()).float()
 
@@ -30,8 +36,16 @@ def expected(layer, input):
 def test_packed_and_plain_products_agree(layer):
     input = torch.randn(3, 7, 24)
     with torch.no_grad():
-        torch.testing.assert_close(layer(input), expected(layer, input))
+        torch.testing.assert_close(twice(layer, input), expected(layer, input))
     assert len(layer.calls) == 1
+
+
+def test_no_weight_is_packed_for_many_rows_nor_for_a_rest_between_them(layer, monkeypatch):
+    monkeypatch.setattr(packed_linear, "FEW_ROWS", 10)
+    with torch.no_grad():
+        for rows in (40, 9, 40, 9, 40):
+            layer(torch.randn(rows, 24))
+    assert not layer.calls
 
 
 def test_the_weight_is_packed_once(layer):
@@ -53,9 +67,11 @@ def through_data(weight):
 def test_a_changed_weight_is_packed_again(layer, change):
     input = torch.randn(5, 24)
     with torch.no_grad():
-        layer(input)
+        twice(layer, input)
         change(layer.weight)
         torch.testing.assert_close(layer(input), expected(layer, input))
+        torch.testing.assert_close(layer(input), expected(layer, input))
+    assert len(layer.calls) == 2
 
 
 def test_gradients_are_those_of_a_linear_layer(layer):
@@ -73,7 +89,7 @@ def test_gradients_are_those_of_a_linear_layer(layer):
 def test_a_frozen_layer_is_packed_in_training_too(layer):
     layer.requires_grad_(False)
     input = torch.randn(5, 24)
-    torch.testing.assert_close(layer(input), expected(layer, input))
+    torch.testing.assert_close(twice(layer, input), expected(layer, input))
     assert len(layer.calls) == 1
 
 
@@ -87,7 +103,7 @@ def test_other_dtypes_and_autocast_are_left_to_torch(layer):
 
 def test_copies_leave_the_packed_weight_behind(layer):
     with torch.no_grad():
-        layer(torch.randn(5, 24))
+        twice(layer, torch.randn(5, 24))
     other = copy.deepcopy(layer)
     assert "_packed" not in vars(other) and torch.equal(other.weight, layer.weight)
     assert list(other.state_dict()) == ["weight", "bias"]

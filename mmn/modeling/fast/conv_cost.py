@@ -1,9 +1,10 @@
 """Estimated cost of a layer, fast and dense: for `weight_memory` to pick algorithms, and between fast and dense.
 
 The estimate counts the arithmetic of the channel products, that of the transforms, the memory traffic of transformed
-weights, and calls. Only the ratios of the `RATES` matter. They were fitted on two cores of an AMD EPYC (Zen 4,
-AVX-512), torch 2.13, float32. Measured ratio dense / fast of the whole stack in processor time (on a busy machine;
-wall-clock ratios vary more), N = clips, k = kernel, L = layers, B = batch, C = channels:
+weights, and calls. Only the ratios of the `RATES` matter. They were fitted to 106 measured layers of the three released
+settings on one core of an Intel Xeon (AVX-512, torch 2.13, float32): 8 % off on average, and what they choose takes at
+most 4 % longer than the best. Ratios dense / fast of the whole stack, measured earlier in processor time on an AMD EPYC,
+N = clips, k = kernel, L = layers, B = batch, C = channels:
 
     N, k, L, B, C           inference   training
     64, 9, 4, 4, 512             14.2        9.0
@@ -32,11 +33,12 @@ from mmn.modeling.fast.toom_cook import ToomCook, toom_cook
 class Rates(NamedTuple):
     """Operations, bytes and calls per second on the reference machine."""
 
-    products: float = 180e9
-    transforms: float = 60e9
-    weight_bytes: float = 12e9
+    products: float = 118e9
+    transforms: float = 240e9
+    weight_transforms: float = 26e9
+    weight_bytes: float = 16e9
     calls: float = 60e3
-    dense: float = 190e9
+    dense: float = 165e9
 
 
 NARROW = 16
@@ -88,17 +90,16 @@ def fast_cost(num_tiles: int, algorithm: ToomCook, channels: Sequence[int], batc
     # In training: inputs forward, again for the gradient of the weight, their own gradient; outputs and gradients.
     per_input, per_output, per_weight = transform_operations(algorithm)
     transforms = rows * (channels_in * per_input * passes + channels_out * per_output * (1 if passes == 1 else 2))
-    if use is not Use.KEPT:
-        transforms += pairs * per_weight * passes
+    weight_transforms = 0 if use is Use.KEPT else pairs * per_weight * passes
     # Many small tensor operations per block and column; a call per product where oneDNN multiplies.
     calls = 6 * len(algorithm.blocks) + 2 * len(algorithm.input_transform) + 20
     if pairs >= MIN_WEIGHTS:
         calls += algorithm.num_products
-    # Kept weights are read once; others are written and read again in every pass.
-    weight_bytes = 4 * algorithm.num_products * pairs * (1 if use is Use.KEPT else 2 * passes)
+    weight_bytes = 4 * algorithm.num_products * pairs * passes
     return (
         products / RATES.products
         + transforms / RATES.transforms
+        + weight_transforms / RATES.weight_transforms
         + weight_bytes / RATES.weight_bytes
         + calls * passes / RATES.calls
     )

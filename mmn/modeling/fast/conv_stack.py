@@ -22,7 +22,7 @@ from mmn.modeling.fast.toom_cook import ToomCook
 from mmn.modeling.fast.transformed_weights import ChunkWeights, StreamedWeights, TransformedWeights
 from mmn.modeling.fast.weight_memory import LayerChoice, choose_layers
 
-NOMINAL_EVAL_BATCH = 4
+NOMINAL_EVAL_BATCH = 2
 """Videos for which inference picks its form and algorithms. Were they picked for the batch at hand, results would depend
 on its size, in their last digits."""
 

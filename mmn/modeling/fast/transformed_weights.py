@@ -26,7 +26,9 @@ def weight_components(weight: Tensor, algorithm: ToomCook, rows: slice = slice(N
     Args:
         rows: the components that are wanted.
     """
-    return (first_transform(algorithm, rows) @ weight.flatten(2).flatten(0, 1).T).unflatten(0, (-1, algorithm.kernel_size))
+    return (first_transform(algorithm, rows) @ weight.flatten(2).flatten(0, 1).T).unflatten(
+        0, (-1, algorithm.kernel_size)
+    )
 
 
 def weight_gradient(components: Tensor, weight: Tensor, algorithm: ToomCook) -> Tensor:

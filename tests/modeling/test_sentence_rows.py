@@ -1,0 +1,106 @@
+"""Several sentences in one row of the text encoder: the same vectors with fewer padded tokens."""
+
+import inspect
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.testing import assert_close
+from transformers import (
+    BertConfig,
+    BertModel,
+    CLIPTextConfig,
+    CLIPTextModel,
+    DistilBertConfig,
+    DistilBertModel,
+    RobertaConfig,
+    RobertaModel,
+)
+
+from mmn.modeling.fast.sentence_rows import ATTENTION_PER_TOKEN, choose_rows, encode_in_rows, lay_out, takes_rows
+from mmn.modeling.text_encoder import SentencePooling
+
+SIZES = {"vocab_size": 20, "max_position_embeddings": 40}
+BERT_SIZES = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+
+
+def bert():
+    return BertModel(BertConfig(**SIZES, **BERT_SIZES))
+
+
+def distilbert():
+    return DistilBertModel(DistilBertConfig(**SIZES, dim=8, n_layers=2, n_heads=2, hidden_dim=16))
+
+
+has_positions = "position_ids" in inspect.signature(DistilBertModel.forward).parameters  # not before transformers 5
+
+
+def roberta():
+    return RobertaModel(RobertaConfig(**SIZES, **BERT_SIZES))
+
+
+def clip():
+    return CLIPTextModel(CLIPTextConfig(**SIZES, **BERT_SIZES))
+
+
+def sentences(lengths):
+    tokens = torch.randint(5, 20, (len(lengths), max(lengths)), generator=torch.Generator().manual_seed(0))
+    token_mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
+    return tokens * token_mask, token_mask
+
+
+@pytest.mark.parametrize(
+    ("make", "takes"), [(bert, True), (distilbert, has_positions), (roberta, False), (clip, False)]
+)
+def test_rows_are_for_encoders_that_look_both_ways_and_count_positions_from_zero(make, takes):
+    encoder = make().train()
+    assert takes_rows(encoder) is takes
+    assert encoder.training
+
+
+@pytest.mark.parametrize("make", [bert, distilbert, roberta, clip])
+@torch.no_grad()
+def test_vectors_are_those_of_each_sentence_alone(make):
+    lengths = [3, 17, 1, 5, 5, 2, 9]
+    tokens, token_mask = sentences(lengths)
+    encoder = make().eval()
+    vectors = SentencePooling(encoder).sentence_vectors(tokens, token_mask)
+    for row, length in enumerate(lengths):
+        alone = encoder(input_ids=tokens[row : row + 1, :length]).last_hidden_state[0].mean(dim=0)
+        assert_close(vectors[row], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_reach_the_encoder_as_by_sentence():
+    tokens, token_mask = sentences([3, 7, 1, 4])
+    encoder = bert().eval()
+    if not takes_rows(encoder):
+        pytest.skip("this version of transformers takes no rows")
+    found = []
+    for states in (
+        encode_in_rows(encoder, tokens, token_mask),
+        encoder(input_ids=tokens, attention_mask=token_mask).last_hidden_state,
+    ):
+        loss = (states.square() * token_mask[..., None]).sum()
+        found.append(torch.autograd.grad(loss, [p for p in encoder.parameters() if p.requires_grad], allow_unused=True))
+    for in_rows, by_sentence in zip(*found, strict=True):
+        assert_close(in_rows, by_sentence, rtol=1e-4, atol=1e-5)
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=30))
+def test_every_token_has_one_place_and_rows_hold_less_padding_than_sentences(lengths):
+    rows = choose_rows(lengths)
+    assert sorted(number for row in rows for number in row) == list(range(len(lengths)))
+    layout = lay_out(rows, lengths)
+    real = layout.sentence >= 0
+    places = list(zip(layout.sentence[real].tolist(), layout.position[real].tolist(), strict=True))
+    assert sorted(places) == [(number, place) for number, length in enumerate(lengths) for place in range(length)]
+    width, longest = layout.sentence.shape[1], max(lengths)
+    cost = layout.sentence.numel() * (1 + width * ATTENTION_PER_TOKEN)
+    assert cost <= len(lengths) * longest * (1 + longest * ATTENTION_PER_TOKEN)
+
+
+def test_sixty_sentences_of_unlike_length_leave_a_twentieth_of_their_rows_empty():
+    lengths = torch.randint(6, 21, (60,), generator=torch.Generator().manual_seed(0)).tolist()
+    layout = lay_out(choose_rows(lengths), lengths)
+    assert (layout.sentence < 0).float().mean() < 0.05
