@@ -6,6 +6,7 @@ sections 2 and 10); `mmn.modeling.fast` computes the same from the valid cells a
 
 import contextlib
 import functools
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -80,7 +81,7 @@ class MapConv(nn.Module):
         checkpoint_activations: bool = False,
         channels_last: bool = False,
         batch_norm: str | None = None,
-        kept_mb: float = 250,
+        kept_mb: float = math.inf,
     ):
         super().__init__()
         self.cells = cells

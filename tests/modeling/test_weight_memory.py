@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mmn.modeling.fast.conv_cost import Use, candidates, fast_cost
+from mmn.modeling.fast.transformed_weights import TransformedWeights
 from mmn.modeling.fast.weight_memory import choose_layers
 from mmn.modeling.proposal_conv import ProposalConv
 from mmn.structures.proposals import ProposalCells
@@ -21,11 +22,12 @@ def build(kept_mb, dtype=torch.float64):
 
 
 def kept_mb(model):
-    layers = [folded.kept for folded in model.fast_stack._folded if folded.kept is not None]
-    return sum(matrix.nbytes for weights in layers for matrix in weights.matrices) / 2**20
+    kept = [folded.kept for folded in model.fast_stack._folded if folded.kept is not None]
+    tensors = [tensor for one in kept for tensor in (one.matrices if isinstance(one, TransformedWeights) else [one])]
+    return sum(tensor.nbytes for tensor in tensors) / 2**20
 
 
-@pytest.mark.parametrize("limit", [0, 0.6, 1000])
+@pytest.mark.parametrize("limit", [0, 0.2, 0.6, 1000])
 def test_results_are_those_of_the_dense_form_whatever_is_kept(limit):
     model = build(limit)
     packed = torch.randn(2, 32, len(model.cells), dtype=torch.float64)
@@ -58,7 +60,7 @@ def test_no_other_choice_within_the_limit_takes_less_time(limit):
                 4 * matrices * channels[0] * channels[1],
             )
             for algorithm in candidates(3)
-            for use, matrices in ((Use.KEPT, algorithm.num_products), (Use.STREAMED, 0))
+            for use, matrices in ((Use.KEPT, algorithm.num_products), (Use.TAPS, 9), (Use.STREAMED, 0))
         ]
         for layer, channels in zip(layers, CHANNELS, strict=True)
     ]

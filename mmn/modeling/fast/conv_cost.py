@@ -53,6 +53,7 @@ class Use(Enum):
 
     TRAINING = "training"  # gradients, too; the weights are transformed in every pass
     STREAMED = "streamed"  # inference that transforms the weights for every batch
+    TAPS = "taps"  # the same, from weights that are kept in the best order for it: half of the time
     KEPT = "kept"  # inference by weights that were transformed once and for all
 
     @property
@@ -90,7 +91,7 @@ def fast_cost(num_tiles: int, algorithm: ToomCook, channels: Sequence[int], batc
     # In training: inputs forward, again for the gradient of the weight, their own gradient; outputs and gradients.
     per_input, per_output, per_weight = transform_operations(algorithm)
     transforms = rows * (channels_in * per_input * passes + channels_out * per_output * (1 if passes == 1 else 2))
-    weight_transforms = 0 if use is Use.KEPT else pairs * per_weight * passes
+    weight_transforms = {Use.KEPT: 0, Use.TAPS: 0.5}.get(use, passes) * pairs * per_weight
     # Many small tensor operations per block and column; a call per product where oneDNN multiplies.
     calls = 6 * len(algorithm.blocks) + 2 * len(algorithm.input_transform) + 20
     if pairs >= MIN_WEIGHTS:

@@ -5,6 +5,7 @@ convolutions take fewer multiplications (`toom_cook.py`), and where no gradient 
 many as a limit of memory allows (`weight_memory.py`).
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from mmn.modeling.fast.layer_cells import LayerCells, needed_cells, valid_cells
 from mmn.modeling.fast.packed_batch_norm import folded_norm, norm_relu_weight, uses_batch_statistics
 from mmn.modeling.fast.packed_conv import LayerPlan, PackedConv, forward_products, without_autocast
 from mmn.modeling.fast.toom_cook import ToomCook
-from mmn.modeling.fast.transformed_weights import ChunkWeights, StreamedWeights, TransformedWeights
+from mmn.modeling.fast.transformed_weights import ChunkWeights, StreamedWeights, TransformedWeights, taps_of
 from mmn.modeling.fast.weight_memory import LayerChoice, choose_layers
 
 NOMINAL_EVAL_BATCH = 2
@@ -28,16 +29,22 @@ on its size, in their last digits."""
 
 
 class FoldedLayer(NamedTuple):
-    """A layer ready for inference: batch norm as scale and shift [C], transformed weights where they are kept."""
+    """A layer ready for inference: batch norm as scale and shift [C], and what is kept of its weights.
+
+    Attributes:
+        kept: transformed weights, or the taps that they are made of.
+    """
 
     plan: LayerPlan
-    kept: TransformedWeights | None
+    kept: TransformedWeights | Tensor | None
     scale: Tensor
     shift: Tensor
 
     def weights_of(self, conv: nn.Conv2d, dtype: torch.dtype) -> ChunkWeights:
         """The transformed weights of its convolution, kept or made as they are needed."""
-        return self.kept or StreamedWeights(conv.weight.detach().to(dtype), self.plan.algorithm)
+        if isinstance(self.kept, TransformedWeights):
+            return self.kept
+        return StreamedWeights(conv.weight.detach().to(dtype), self.plan.algorithm, self.kept)
 
 
 class FastStack:
@@ -55,7 +62,7 @@ class FastStack:
         kept_mb: see MODEL.MMN.PREDICTOR.KEPT_MB.
     """
 
-    def __init__(self, mask: Tensor, window_weights: Sequence[Tensor], kernel_size: int, kept_mb: float = 250):
+    def __init__(self, mask: Tensor, window_weights: Sequence[Tensor], kernel_size: int, kept_mb: float = math.inf):
         mask, window_weights = mask.cpu(), [weight.cpu().float() for weight in window_weights]
         self.kernel_size, self.kept_mb = kernel_size, kept_mb
         self.valid = valid_cells(mask, window_weights, kernel_size)
@@ -138,9 +145,12 @@ class FastStack:
     ) -> FoldedLayer:
         scale, shift = folded_norm(conv.bias.to(cells.dtype), norm)
         weight = conv.weight.detach().to(cells.dtype)
-        plan, kept = self._plan(layer, weight, choice.algorithm), None
+        plan = self._plan(layer, weight, choice.algorithm)
+        kept: TransformedWeights | Tensor | None = None
         if choice.use is Use.KEPT:
             kept = TransformedWeights(weight, plan.algorithm, plan.tiling.num_tiles * cells.shape[1])
+        elif choice.use is Use.TAPS:
+            kept = taps_of(weight)
         return FoldedLayer(plan, kept, scale, shift)
 
     def _layer_choices(self, convs: Sequence[nn.Conv2d]) -> tuple[LayerChoice, ...]:

@@ -44,14 +44,14 @@ class PackedLinear(nn.Linear):
         """The packed copy of the weight as it is now, for few rows; None where there is none yet."""
         state = fingerprint([self.weight])
         kept = self.__dict__.get("_packed")
-        is_current = kept is not None and same_state(kept[0], state)
-        if not is_current or (kept[1] is None and not few):
-            self._packed = (state, None) if few else None
-            return None
-        if kept[1] is None:
+        if kept is None or not same_state(kept[0], state):
+            kept = None
+        packed = kept[1] if kept else None
+        if packed is None and few and kept is not None:
             with torch.inference_mode(False), torch.no_grad():
-                self._packed = state, onednn.pack(self.weight.detach().clone(), NOMINAL_ROWS)
-        return self._packed[1] if few else None
+                packed = onednn.pack(self.weight.detach().clone(), NOMINAL_ROWS)
+        self._packed = (state, packed) if few or packed is not None else None
+        return packed if few else None
 
     def __getstate__(self) -> dict:
         """Copies and pickles leave the packed weight behind."""

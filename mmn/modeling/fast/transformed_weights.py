@@ -46,14 +46,23 @@ def first_transform(algorithm: ToomCook, rows: slice = slice(None)) -> Tensor:
     return torch.kron(matrix, torch.eye(algorithm.kernel_size, dtype=matrix.dtype, device=matrix.device))
 
 
+def taps_of(weight: Tensor) -> Tensor:
+    """Weights [C_out, C_in, k, k] in the order in which they are used fastest, [k, k * C_in * C_out]."""
+    window_first = weight.flatten(2).flatten(0, 1).T.contiguous().view(-1, *weight.shape[:2])
+    return window_first.mT.contiguous().view(weight.shape[-1], -1)
+
+
 class StreamedWeights:
     """Weights [C_out, C_in, k, k] that `algorithm` transforms chunk by chunk, whenever they are asked for.
 
     Beside them it holds a few of their components, and of the transformed ones a chunk.
+
+    Args:
+        taps: their `taps_of`, where these are kept: half of the time.
     """
 
-    def __init__(self, weight: Tensor, algorithm: ToomCook):
-        self.weight, self.algorithm = weight, algorithm
+    def __init__(self, weight: Tensor, algorithm: ToomCook, taps: Tensor | None = None):
+        self.weight, self.algorithm, self.taps = weight, algorithm, taps
         size = len(weight) * weight.shape[1]
         self._first, self._components = 0, weight.new_empty(0, algorithm.kernel_size, size)
         self._chunk = weight.new_empty(0, size)
@@ -63,7 +72,9 @@ class StreamedWeights:
             self._chunk = self._chunk.new_empty(chunk.size, self._chunk.shape[1])
         self._make_components(chunk.rows)
         out = expand(chunk, self._components, "weight_transform", self._chunk[: chunk.size], self._first)
-        return out.view(-1, *self.weight.shape[:2]).mT
+        if self.taps is None:
+            return out.view(-1, *self.weight.shape[:2]).mT
+        return out.view(-1, *self.weight.shape[1::-1])
 
     def _make_components(self, rows: slice) -> None:
         """See that the components `rows` of the first dimension are there."""
@@ -71,7 +82,13 @@ class StreamedWeights:
             return
         self._first, stop = rows.start, max(rows.stop, rows.start + COMPONENTS_AT_ONCE)
         self._components = self._components[:0]  # first, so that old and new do not need memory at the same time
-        self._components = weight_components(self.weight, self.algorithm, slice(rows.start, stop))
+        rows = slice(rows.start, stop)
+        if self.taps is None:
+            self._components = weight_components(self.weight, self.algorithm, rows)
+        else:
+            self._components = (self.algorithm.weight_transform[rows] @ self.taps).unflatten(
+                1, (-1, self._chunk.shape[1])
+            )
 
 
 class TransformedWeights:

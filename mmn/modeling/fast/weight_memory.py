@@ -1,7 +1,8 @@
 """Choice of layers whose transformed weights inference keeps, within a limit of memory; others do it for every batch.
 
 Transformed weights take several times the memory of the weights, the more the larger the tiles. Where a batch has few
-tiles, to transform them again takes a quarter of a layer's time or more, with many tiles next to nothing.
+tiles, to transform them again takes a quarter of a layer's time or more, with many tiles next to nothing. Kept taps,
+the weights in another order, take the memory of the weights and save half of that.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ class LayerChoice(NamedTuple):
     """Choice of how inference computes a layer.
 
     Attributes:
-        use: KEPT or STREAMED.
+        use: KEPT, TAPS or STREAMED.
         seconds: estimate for a batch.
         nbytes: bytes of what is kept.
     """
@@ -61,11 +62,13 @@ def choose_layers(
 def _choices(
     layer: LayerCells, kernel_size: int, channels: Sequence[int], batch: int, itemsize: int
 ) -> list[LayerChoice]:
-    """The best way to compute a layer without keeping anything, and all ways that keep its weights."""
-    algorithm, seconds = best_algorithm(layer, kernel_size, channels, batch, Use.STREAMED)
-    choices = [LayerChoice(algorithm, Use.STREAMED, seconds, 0)]
+    """The best ways to compute a layer that keep nothing, or its taps, and all that keep its transformed weights."""
+    size = itemsize * channels[0] * channels[1]
+    choices = []
+    for use, nbytes in ((Use.STREAMED, 0), (Use.TAPS, kernel_size**2 * size)):
+        algorithm, seconds = best_algorithm(layer, kernel_size, channels, batch, use)
+        choices.append(LayerChoice(algorithm, use, seconds, nbytes))
     for algorithm in candidates(kernel_size):
         seconds = fast_cost(layer.num_tiles(algorithm.tile_size), algorithm, channels, batch, Use.KEPT)
-        nbytes = itemsize * algorithm.num_products * channels[0] * channels[1]
-        choices.append(LayerChoice(algorithm, Use.KEPT, seconds, nbytes))
+        choices.append(LayerChoice(algorithm, Use.KEPT, seconds, algorithm.num_products * size))
     return choices
