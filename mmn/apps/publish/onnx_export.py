@@ -16,6 +16,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -148,10 +149,22 @@ def _write_and_compare(
     }
 
 
+def has_other_onnx(folder: str, weights: Mapping[str, Tensor]) -> bool:
+    """Tell whether a model folder has ONNX files that say that they are of other weights."""
+    path = os.path.join(folder, FOLDER, FACTS)
+    return os.path.isfile(path) and parse_json(read_text(path)).get("weights_sha256") != weights_sha256(weights)
+
+
+def remove_other_onnx(folder: str, weights: Mapping[str, Tensor]) -> None:
+    """Delete a model folder's ONNX files where they are of other weights; whatever else lies beside them stays."""
+    if has_other_onnx(folder, weights):
+        for name in (VIDEO, SENTENCE, FACTS):
+            Path(folder, FOLDER, name).unlink(missing_ok=True)
+
+
 def refuse_other_onnx(folder: str, weights: Mapping[str, Tensor]) -> None:
     """Raise ConfigError where a model folder has ONNX files of other weights than those it is going to have."""
-    path = os.path.join(folder, FOLDER, FACTS)
-    if os.path.isfile(path) and parse_json(read_text(path)).get("weights_sha256") != weights_sha256(weights):
+    if has_other_onnx(folder, weights):
         raise ConfigError(f"{os.path.join(folder, FOLDER)} is of other weights: remove it, or export with --onnx")
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from mmn.apps.localize.identity import model_identity
 from mmn.apps.localize.localizer import MomentLocalizer
 from mmn.apps.localize.trained_model import TrainedModel, read_checkpoint
-from mmn.apps.publish.onnx_export import FOLDER, export_onnx, refuse_other_onnx
+from mmn.apps.publish.onnx_export import FOLDER, export_onnx, refuse_other_onnx, remove_other_onnx
 from mmn.apps.publish.save import UPLOADED, Evidence, save_model
 from mmn.apps.search.confidence import not_calibrated
 from mmn.apps.search.moment_index import check_model
@@ -63,6 +63,9 @@ def _write(folder: str, trained: TrainedModel, evidence: Evidence | None, repo: 
         refuse_other_onnx(folder, content["model"])
     save_model(folder, trained.cfg, content, evidence, repo)
     if onnx:
+        remove_other_onnx(
+            folder, content["model"]
+        )  # the folder's weights are new: files of others must not stay by them
         errors = export_onnx(folder, trained.cfg, trained.model, trained.tokenizer, trained.widths)
         for name, error in errors.items():
             size = os.path.getsize(os.path.join(folder, FOLDER, name)) / 1e6

@@ -205,6 +205,19 @@ def test_onnx_export_that_fails_ends_in_a_sentence_and_leaves_the_folder(
     assert left.read_text() == "of the weights before"
 
 
+def test_onnx_files_of_other_weights_do_not_stay_where_an_export_fails(checkpoint, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install .[onnx]")
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install .[onnx]")
+    (tmp_path / "model" / "onnx").mkdir(parents=True)
+    for name in ("video_encoder.onnx", "sentence_encoder.onnx", "mine.onnx"):
+        (tmp_path / "model" / "onnx" / name).touch()
+    (tmp_path / "model" / "onnx" / "facts.json").write_text('{"weights_sha256": "another"}')
+    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: 1 / 0)
+    with pytest.raises(UserError, match="cannot write video_encoder.onnx"):
+        export_model(checkpoint, str(tmp_path / "model"), onnx=True)
+    assert [path.name for path in (tmp_path / "model" / "onnx").iterdir()] == ["mine.onnx"]
+
+
 def test_calibration_of_an_index_goes_along_and_serves_one_that_has_none(checkpoint, dataset_root, tmp_path):
     localizer = MomentLocalizer.from_checkpoint(checkpoint, device="cpu")
     features = FeatureCollection(
