@@ -32,7 +32,7 @@ from mmn.modeling.fast.packed_linear import PackedLinear
 from mmn.modeling.mmn import MMN
 from mmn.modeling.scoring import IOU_SCORE_SCALE
 from mmn.structures.proposals import ProposalCells
-from mmn.utils.errors import ConfigError, UserError
+from mmn.utils.errors import ConfigError, UserError, failed_read
 from mmn.utils.files import atomic_path
 from mmn.utils.model_folder import TEXT_ENCODER
 from mmn.utils.text_files import parse_json, read_text
@@ -150,9 +150,19 @@ def _write_and_compare(
 
 
 def has_other_onnx(folder: str, weights: Mapping[str, Tensor]) -> bool:
-    """Tell whether a model folder has ONNX files that say that they are of other weights."""
+    """Tell whether a model folder has ONNX files that say that they are of other weights.
+
+    Raises ConfigError where what they say cannot be read.
+    """
     path = os.path.join(folder, FOLDER, FACTS)
-    return os.path.isfile(path) and parse_json(read_text(path)).get("weights_sha256") != weights_sha256(weights)
+    if not os.path.isfile(path):
+        return False
+    try:
+        return bool(parse_json(read_text(path))["weights_sha256"] != weights_sha256(weights))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path} does not say which weights the ONNX files are of ({failed_read(error)}): remove that folder"
+        ) from error
 
 
 def remove_other_onnx(folder: str, weights: Mapping[str, Tensor]) -> None:

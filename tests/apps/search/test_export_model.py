@@ -218,6 +218,14 @@ def test_onnx_files_of_other_weights_do_not_stay_where_an_export_fails(checkpoin
     assert [path.name for path in (tmp_path / "model" / "onnx").iterdir()] == ["mine.onnx"]
 
 
+@pytest.mark.parametrize("damage", ["{", "[]", "{}"])
+def test_onnx_files_that_do_not_say_whose_they_are_are_refused(checkpoint, tmp_path, damage):
+    (tmp_path / "model" / "onnx").mkdir(parents=True)
+    (tmp_path / "model" / "onnx" / "facts.json").write_text(damage)
+    with pytest.raises(ConfigError, match="facts.json does not say which weights the ONNX files are of"):
+        export_model(checkpoint, str(tmp_path / "model"))
+
+
 def test_calibration_of_an_index_goes_along_and_serves_one_that_has_none(checkpoint, dataset_root, tmp_path):
     localizer = MomentLocalizer.from_checkpoint(checkpoint, device="cpu")
     features = FeatureCollection(
