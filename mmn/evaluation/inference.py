@@ -13,6 +13,7 @@ from mmn.data.prefetch import on_device
 from mmn.evaluation.qvhighlights import CLIP_SECONDS
 from mmn.modeling.match_rules import COSINE, MATCH_RULES
 from mmn.modeling.scoring import combined_score
+from mmn.modeling.text_encoder import remembered_sentences
 from mmn.structures.batch import Batch, GroundingBatch
 from mmn.structures.moments import cell_moments, nms
 from mmn.structures.proposals import ProposalCells
@@ -169,7 +170,8 @@ def predict(model: nn.Module, loader: DataLoader, ranker: Ranker, device: torch.
     """The ranker's predictions for this process's share of a split, on `device`. The model is left in its mode."""
     was_training = model.training
     model.eval()
-    rows = [(batch.sentence_ids, *ranker(model(batch), batch)) for batch in on_device(loader, device)]
+    with remembered_sentences(model):
+        rows = [(batch.sentence_ids, *ranker(model(batch), batch)) for batch in on_device(loader, device)]
     model.train(was_training)
     if not rows:  # fewer videos than processes
         rows = [(torch.zeros(0, dtype=torch.int64), *ranker.no_rows())]

@@ -1,6 +1,8 @@
 """Tokens -> one vector per sentence in each of the two joint spaces."""
 
+import contextlib
 import functools
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from transformers import AutoConfig, AutoModel
 from mmn.modeling.attention_mask import mask_of_pairs, takes_mask_of_pairs
 from mmn.modeling.fast.length_groups import encode_in_groups
 from mmn.modeling.fast.packed_linear import pack_linears
+from mmn.modeling.fast.sentence_memo import SentenceMemo
 from mmn.modeling.fast.sentence_rows import encode_in_rows, takes_rows
 from mmn.modeling.sentence_towers import end_token, first_token, is_dual, mean_of_tokens, sentence_tower
 from mmn.utils.errors import ConfigError
@@ -34,9 +37,16 @@ class SentencePooling(nn.Module):
         super().__init__()
         self.bert = bert
         self.pool = None if pooling == OWN else POOLINGS[pooling]
+        self._memo: SentenceMemo | None = None  # see `remembered_sentences`
 
     def sentence_vectors(self, tokens: Tensor, token_mask: Tensor) -> Tensor:
-        """tokens, token_mask [U, L] int64 -> [U, size]. On a CPU sentences share rows, or a forward."""
+        """tokens, token_mask [U, L] int64 -> [U, size]."""
+        if self._memo is not None and tokens.device.type == "cpu":
+            return self._memo(self._encode, tokens, token_mask)
+        return self._encode(tokens, token_mask)
+
+    def _encode(self, tokens: Tensor, token_mask: Tensor) -> Tensor:
+        """`sentence_vectors`, all computed now. On a CPU sentences share rows, or those of like length a forward."""
         if tokens.device.type == "cpu" and self.pool is not None and self.takes_rows:
             return self.pool(encode_in_rows(self.bert, tokens, token_mask), token_mask)
         return encode_in_groups(self.pooled_hidden_state, tokens, token_mask)
@@ -95,6 +105,19 @@ class TextEncoder(SentencePooling):
         pooled = self.layernorm(pooled)
         iou = self.fc_out1(pooled)
         return iou if self.fc_out2 is None else self.fc_out2(pooled), iou
+
+
+@contextlib.contextmanager
+def remembered_sentences(model: nn.Module) -> Iterator[None]:
+    """Context in which a model on a CPU encodes each sentence once; its weights and mode must stay as they are."""
+    encoders = [module for module in model.modules() if isinstance(module, SentencePooling)]
+    for encoder in encoders:
+        encoder._memo = SentenceMemo()
+    try:
+        yield
+    finally:
+        for encoder in encoders:
+            encoder._memo = None
 
 
 def last_layers(encoder: nn.Module, num_layers: int) -> list[nn.Parameter]:
