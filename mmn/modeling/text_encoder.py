@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
 from mmn.modeling.attention_mask import mask_of_pairs, takes_mask_of_pairs
+from mmn.modeling.encoder_trial import longest_tried
 from mmn.modeling.fast.length_groups import encode_in_groups
 from mmn.modeling.fast.packed_linear import pack_linears
 from mmn.modeling.fast.sentence_memo import SentenceMemo
@@ -47,7 +48,7 @@ class SentencePooling(nn.Module):
 
     def _encode(self, tokens: Tensor, token_mask: Tensor) -> Tensor:
         """`sentence_vectors`, all computed now. On a CPU sentences share rows, or those of like length a forward."""
-        if tokens.device.type == "cpu" and self.pool is not None and self.takes_rows:
+        if tokens.device.type == "cpu" and self.pool is not None and self._is_tried(tokens) and self.takes_rows:
             return self.pool(encode_in_rows(self.bert, tokens, token_mask), token_mask)
         return encode_in_groups(self.pooled_hidden_state, tokens, token_mask)
 
@@ -55,10 +56,14 @@ class SentencePooling(nn.Module):
         """The encoder's last hidden states, pooled over the tokens of each sentence: [U, L] -> [U, size]."""
         if self.pool is None:
             return self.bert.sentence_vectors(tokens, token_mask)
-        by_pairs = tokens.device.type != "cpu" and self.takes_pairs
+        by_pairs = tokens.device.type != "cpu" and self._is_tried(tokens) and self.takes_pairs
         mask = mask_of_pairs(token_mask) if by_pairs else token_mask
         hidden = self.bert(input_ids=tokens, attention_mask=mask).last_hidden_state
         return self.pool(hidden, token_mask)
+
+    def _is_tried(self, tokens: Tensor) -> bool:
+        """Tell whether sentences [U, L] are short enough for what trials of the encoder find."""
+        return tokens.shape[1] <= longest_tried(self.bert)
 
     @functools.cached_property
     def takes_pairs(self) -> bool:

@@ -2,9 +2,21 @@
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel, CLIPTextConfig, CLIPTextModel, DistilBertConfig, DistilBertModel
+from transformers import (
+    BertConfig,
+    BertModel,
+    CLIPTextConfig,
+    CLIPTextModel,
+    DistilBertConfig,
+    DistilBertModel,
+    FlaubertConfig,
+    FlaubertModel,
+    LlamaConfig,
+    LlamaModel,
+)
 
 from mmn.modeling.attention_mask import mask_of_pairs, takes_mask_of_pairs
+from mmn.modeling.fast.sentence_rows import takes_rows
 
 SIZES = {"vocab_size": 20, "max_position_embeddings": 16}
 BERT_SIZES = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
@@ -22,11 +34,29 @@ def clip():
     return CLIPTextModel(CLIPTextConfig(**SIZES, **BERT_SIZES))
 
 
-@pytest.mark.parametrize(("make", "takes"), [(bert, True), (distilbert, True), (clip, False)])
+def llama():
+    return LlamaModel(LlamaConfig(**SIZES, **BERT_SIZES))
+
+
+def flaubert():
+    return FlaubertModel(FlaubertConfig(vocab_size=20, emb_dim=8, n_layers=2, n_heads=2))
+
+
+@pytest.mark.parametrize(
+    ("make", "takes"), [(bert, True), (distilbert, True), (clip, False), (llama, False), (flaubert, False)]
+)
 def test_mask_of_pairs_is_for_encoders_that_look_both_ways(make, takes):
-    encoder = make().train()
-    assert takes_mask_of_pairs(encoder) is takes
+    assert takes_mask_of_pairs(make()) is takes
+
+
+@pytest.mark.parametrize("takes", [takes_mask_of_pairs, takes_rows])
+def test_a_trial_leaves_every_part_of_an_encoder_in_its_mode(takes):
+    encoder = bert().train()
+    encoder.embeddings.eval()
+    takes(encoder)
     assert encoder.training
+    assert encoder.encoder.training
+    assert not encoder.embeddings.training
 
 
 def test_states_are_those_of_the_mask_of_tokens():

@@ -14,6 +14,10 @@ from transformers import (
     CLIPTextModel,
     DistilBertConfig,
     DistilBertModel,
+    LlamaConfig,
+    LlamaModel,
+    ModernBertConfig,
+    ModernBertModel,
     RobertaConfig,
     RobertaModel,
 )
@@ -44,6 +48,16 @@ def clip():
     return CLIPTextModel(CLIPTextConfig(**SIZES, **BERT_SIZES))
 
 
+def llama():
+    return LlamaModel(LlamaConfig(**SIZES, **BERT_SIZES))
+
+
+def modernbert(local_attention=8, positions=40):
+    special = {f"{name}_token_id": number for number, name in enumerate(("pad", "bos", "eos", "cls", "sep"))}
+    sizes = {**SIZES, **BERT_SIZES, "max_position_embeddings": positions}
+    return ModernBertModel(ModernBertConfig(**sizes, **special, local_attention=local_attention))
+
+
 def sentences(lengths):
     tokens = torch.randint(5, 20, (len(lengths), max(lengths)), generator=torch.Generator().manual_seed(0))
     token_mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
@@ -51,15 +65,14 @@ def sentences(lengths):
 
 
 @pytest.mark.parametrize(
-    ("make", "takes"), [(bert, True), (distilbert, has_positions), (roberta, False), (clip, False)]
+    ("make", "takes"),
+    [(bert, True), (distilbert, has_positions), (roberta, False), (clip, False), (llama, False), (modernbert, False)],
 )
-def test_rows_are_for_encoders_that_look_both_ways_and_count_positions_from_zero(make, takes):
-    encoder = make().train()
-    assert takes_rows(encoder) is takes
-    assert encoder.training
+def test_rows_are_for_encoders_that_look_both_ways_as_far_as_they_can_and_count_positions_from_zero(make, takes):
+    assert takes_rows(make()) is takes
 
 
-@pytest.mark.parametrize("make", [bert, distilbert, roberta, clip])
+@pytest.mark.parametrize("make", [bert, distilbert, roberta, clip, llama, modernbert])
 @torch.no_grad()
 def test_vectors_are_those_of_each_sentence_alone(make):
     lengths = [3, 17, 1, 5, 5, 2, 9]
@@ -69,6 +82,25 @@ def test_vectors_are_those_of_each_sentence_alone(make):
     for row, length in enumerate(lengths):
         alone = encoder(input_ids=tokens[row : row + 1, :length]).last_hidden_state[0].mean(dim=0)
         assert_close(vectors[row], alone, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_sentence_longer_than_the_tried_ones_keeps_the_local_attention_of_its_encoder():
+    tokens, token_mask = sentences([100, 3, 5])
+    encoder = modernbert(local_attention=128, positions=200).eval()
+    vectors = SentencePooling(encoder).sentence_vectors(tokens, token_mask)
+    assert_close(vectors[0], encoder(input_ids=tokens[:1]).last_hidden_state[0].mean(dim=0), rtol=1e-4, atol=1e-5)
+
+
+def test_no_row_is_longer_than_those_that_were_tried():
+    assert len(choose_rows([9, 8, 9, 8], most=17)) == 2
+    assert len(choose_rows([9, 8, 9, 8], most=16)) == 4
+
+
+def test_a_sentence_without_tokens_has_a_place_of_its_own():
+    layout = lay_out([[0, 1, 2]], [2, 1, 0])
+    states = layout.give_back(torch.arange(1.0, 4.0).view(1, 3, 1), 3, 2)
+    assert states[:, :, 0].tolist() == [[1, 2], [3, 1], [1, 1]]
 
 
 def test_gradients_reach_the_encoder_as_by_sentence():

@@ -4,15 +4,15 @@ A CPU pays for every padded token, and its products are the faster the more toke
 those of their own sentence alone, by a mask of pairs, and count their positions from its beginning.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from mmn.modeling.encoder_trial import LONGEST, computes_same, longest_tried
 from mmn.modeling.fast.packed_linear import FEW_ROWS
-
-TOLERANCE = 1e-4
 
 ATTENTION_PER_TOKEN = 1 / 1000
 """Cost of a row's attention per token that a token could look at, in tokens of the linear layers."""
@@ -39,10 +39,10 @@ class SentenceRows(NamedTuple):
         taken = by_sentence[self.sentence.clamp(min=0), self.position]
         return taken * (self.sentence >= 0)
 
-    def give_back(self, states: Tensor, length: int) -> Tensor:
-        """States of the tokens in rows [R, W, H] -> by sentence [U, L, H]; after a sentence's end any token's."""
+    def give_back(self, states: Tensor, count: int, length: int) -> Tensor:
+        """States of the tokens in rows [R, W, H] -> of `count` sentences [U, L, H]; after a sentence's end any token's."""
         real = self.sentence >= 0
-        places = self.sentence.new_zeros(int(self.sentence.max()) + 1, length)
+        places = self.sentence.new_zeros(count, length)
         places[self.sentence[real], self.position[real]] = real.flatten().nonzero().flatten()
         return states.flatten(0, 1)[places]
 
@@ -52,19 +52,15 @@ def encode_in_rows(encoder: nn.Module, tokens: Tensor, token_mask: Tensor) -> Te
 
     Args:
         encoder: one that `takes_rows`.
-        tokens, token_mask: [U, L] int64, real tokens first.
+        tokens, token_mask: [U, L] int64, real tokens first, L at most `longest_tried`.
     Returns:
         [U, L, H]; after a sentence's end they mean nothing.
     """
     lengths = token_mask.sum(dim=1).tolist()
-    rows = choose_rows(lengths)
+    rows = choose_rows(lengths, longest_tried(encoder))
     if len(rows) == len(lengths):  # nothing shares a row
         return encoder(input_ids=tokens, attention_mask=token_mask).last_hidden_state
-    layout = lay_out(rows, lengths)
-    states = encoder(
-        input_ids=layout.take(tokens), attention_mask=layout.pairs, position_ids=layout.position
-    ).last_hidden_state
-    return layout.give_back(states, tokens.shape[1])
+    return _states_in_rows(encoder, lay_out(rows, lengths), tokens, token_mask)
 
 
 def lay_out(rows: Sequence[Sequence[int]], lengths: Sequence[int]) -> SentenceRows:
@@ -81,11 +77,12 @@ def lay_out(rows: Sequence[Sequence[int]], lengths: Sequence[int]) -> SentenceRo
     return SentenceRows(sentence, position)
 
 
-def choose_rows(lengths: Sequence[int]) -> list[list[int]]:
+def choose_rows(lengths: Sequence[int], most: int = LONGEST) -> list[list[int]]:
     """Sentences in rows: of several widths the one with the fewest padded tokens and the least attention.
 
     Args:
         lengths: tokens of each sentence.
+        most: tokens of a row where no sentence is longer.
     Returns:
         the numbers of the sentences of each row.
 
@@ -93,8 +90,10 @@ def choose_rows(lengths: Sequence[int]) -> list[list[int]]:
     [[0], [2, 1], [4, 3]]
     """
     longest, total = max(lengths), sum(lengths)
-    widths = sorted({longest, *(longest + step for step in (2, 4, 8, 12, 16, 24, 32)), *range(2 * longest, 65, 8)})
-    options = [fill_rows(lengths, width) for width in widths if width <= max(total, longest)]
+    widths = sorted(
+        {longest, *(longest + step for step in (2, 4, 8, 12, 16, 24, 32)), *range(2 * longest, most + 1, 8)}
+    )
+    options = [fill_rows(lengths, width) for width in widths if width <= max(longest, min(total, most))]
 
     def cost(rows: list[list[int]]) -> float:
         width = max(sum(lengths[number] for number in row) for row in rows)
@@ -117,25 +116,24 @@ def fill_rows(lengths: Sequence[int], width: int) -> list[list[int]]:
     return rows
 
 
-@torch.no_grad()
 def takes_rows(encoder: nn.Module) -> bool:
-    """Tell, by trying both on some sentences, whether an encoder computes in rows what it does by sentence."""
-    device = next(encoder.parameters()).device
-    copies = -(-FEW_ROWS // 8)  # so many that no layer takes them for a query, for which it would pack its weights
-    lengths = [4, 1, 3] * copies
-    tokens = torch.ones(len(lengths), 4, dtype=torch.int64, device=device)
-    token_mask = (torch.arange(4) < torch.tensor(lengths)[:, None]).long().to(device)
-    layout = lay_out([row for first in range(0, len(lengths), 3) for row in ([first], [first + 2, first + 1])], lengths)
-    was_training = encoder.training
-    encoder.eval()
-    try:
-        by_sentence = encoder(input_ids=tokens, attention_mask=token_mask).last_hidden_state
-        in_rows = encoder(
-            input_ids=layout.take(tokens), attention_mask=layout.pairs, position_ids=layout.position
-        ).last_hidden_state
-    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):  # each kind of encoder has its own
-        return False
-    finally:
-        encoder.train(was_training)
-    real = token_mask.bool()
-    return torch.allclose(by_sentence[real], layout.give_back(in_rows, 4)[real], atol=TOLERANCE)
+    """Tell, by trying both on some sentences, whether an encoder computes in rows what it does by sentence.
+
+    This holds for sentences and rows of up to `longest_tried` tokens.
+    """
+    longest = longest_tried(encoder)
+    copies = -(
+        -FEW_ROWS // (2 * longest)
+    )  # so many that no layer takes them for a query, for which it packs its weights
+    lengths = [longest, 1, max(1, longest - 1)] * copies
+    rows = [row for first in range(0, len(lengths), 3) for row in ([first], [first + 2, first + 1])]
+    layout = lay_out(rows, lengths)
+    return computes_same(encoder, lengths, functools.partial(_states_in_rows, encoder, layout))
+
+
+def _states_in_rows(encoder: nn.Module, layout: SentenceRows, tokens: Tensor, token_mask: Tensor) -> Tensor:
+    """The last hidden states [U, L, H] of sentences that are laid out in rows."""
+    states = encoder(
+        input_ids=layout.take(tokens), attention_mask=layout.pairs, position_ids=layout.position
+    ).last_hidden_state
+    return layout.give_back(states, *tokens.shape)
