@@ -1,5 +1,6 @@
 """The system's cache of files: having it read beforehand what is going to be read in small pieces."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -12,16 +13,24 @@ def read_ahead(folder: str | os.PathLike) -> bool:
 
     Returns:
         whether it was asked to: not where they would take more than SHARE of the available memory, nor where the system
-        cannot be asked (it is Linux that can).
+        cannot be asked (it is Linux that can). A file that another process deletes meanwhile is passed over.
     """
-    files = [path for path in Path(folder).rglob("*") if path.is_file()]
-    if not hasattr(os, "posix_fadvise") or sum(path.stat().st_size for path in files) > SHARE * available_memory():
+    sizes = {path: size for path in Path(folder).rglob("*") if (size := _size(path))}
+    if not hasattr(os, "posix_fadvise") or sum(sizes.values()) > SHARE * available_memory():
         return False
-    for path in files:
-        with open(path, "rb") as file:
-            for start in range(0, os.fstat(file.fileno()).st_size, PIECE):
+    for path, size in sizes.items():
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            for start in range(0, size, PIECE):
                 os.posix_fadvise(file.fileno(), start, PIECE, os.POSIX_FADV_WILLNEED)
     return True
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 for what is none, or is gone."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0
 
 
 def available_memory() -> int:

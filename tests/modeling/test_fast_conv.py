@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmn.modeling.fast import FastStack, product_chunks
+from mmn.modeling.fast import FastStack, product_chunks, transformed_weights
 from mmn.modeling.fast import onednn as onednn_module
 from mmn.modeling.fast.cell_tiling import LayerTiling, TileMap, cover
 from mmn.modeling.fast.packed_conv import LayerPlan, batched_linear, forward_products
 from mmn.modeling.fast.toom_cook import toom_cook
-from mmn.modeling.fast.transformed_weights import TransformedWeights
+from mmn.modeling.fast.transformed_weights import StreamedWeights, TransformedWeights
 from mmn.modeling.map_conv import MapConv
 from mmn.modeling.proposal_conv import ProposalConv
 from mmn.structures.proposals import ProposalCells
@@ -362,6 +362,22 @@ def test_results_do_not_depend_on_the_chunks(monkeypatch, chunk_bytes):
     monkeypatch.setattr(product_chunks, "CHUNK_BYTES", {"default": chunk_bytes})
     result = gradients(model, fast(packed, model.convs, model.bn), packed)
     assert all(relative_error(result[name], value) < 1e-10 for name, value in expected.items() if value.any())
+
+
+def test_components_of_weights_are_given_back_before_the_next_ones_are_made(monkeypatch):
+    weights, held = StreamedWeights(torch.randn(4, 4, 3, 3).double(), toom_cook("mixed12", 3)), []
+
+    def making(*args):
+        held.append(weights._components.untyped_storage().nbytes())
+        return make(*args)
+
+    make = transformed_weights.weight_components
+    monkeypatch.setattr(transformed_weights, "weight_components", making)
+    for chunk in product_chunks.chunks(
+        weights.algorithm.blocks, product_chunks.CHUNK_BYTES["cpu"], torch.device("cpu")
+    ):
+        weights(chunk)
+    assert held == [0, 0]
 
 
 @pytest.mark.parametrize("onednn", [True, False])

@@ -36,3 +36,16 @@ def test_every_byte_of_every_file_is_asked_for(asked, tmp_path):
 def test_files_that_memory_has_no_room_for_are_left_where_they_are(asked, tmp_path, monkeypatch):
     monkeypatch.setattr(file_cache, "available_memory", lambda: 6 * PIECE)
     assert not read_ahead(tmp_path) and not asked
+
+
+def test_files_that_are_deleted_meanwhile_are_passed_over(asked, tmp_path, monkeypatch):
+    advise = os.posix_fadvise
+
+    def deleting(*args):
+        advise(*args)
+        for name in ("a/one", "a/b/two"):
+            (tmp_path / name).unlink(missing_ok=True)
+
+    monkeypatch.setattr(os, "posix_fadvise", deleting)
+    assert read_ahead(tmp_path)
+    assert len(asked) == 1

@@ -81,7 +81,7 @@ class StreamedWeights:
         if self._first <= rows.start <= rows.stop <= self._first + len(self._components):
             return
         self._first, stop = rows.start, max(rows.stop, rows.start + COMPONENTS_AT_ONCE)
-        self._components = self._components[:0]  # first, so that old and new do not need memory at the same time
+        self._components = self._components.new_empty(0)  # first: old and new do not need memory at the same time
         rows = slice(rows.start, stop)
         if self.taps is None:
             self._components = weight_components(self.weight, self.algorithm, rows)
