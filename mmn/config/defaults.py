@@ -61,9 +61,10 @@ _C.MODEL.MMN.PREDICTOR.NUM_STACK_LAYERS = 8
 # mmn.modeling.fast; "auto": whichever is expected to be faster for the device, the mode and the shape.
 _C.MODEL.MMN.PREDICTOR.IMPL = "auto"
 CHOICES["MODEL.MMN.PREDICTOR.IMPL"] = ("auto", "dense", "fast")
-# New. Memory in MB that the fast form may take in inference to keep transformed weights: less is slower with small batches,
-# by the default the released settings take at most 1.3 times the memory of the dense form. Results differ in last digits.
-_C.MODEL.MMN.PREDICTOR.KEPT_MB = 400.0
+# New. Memory in MB that the fast form may take in inference to keep weights transformed, or ready to be: less is slower
+# with small batches. By default the released settings take at most 1.3 times the memory of the dense form. Results differ
+# in last digits.
+_C.MODEL.MMN.PREDICTOR.KEPT_MB = 350.0
 # New. Dense form: keep only the inputs of the layers for the backward pass and compute the rest again, which takes less
 # memory and more time.
 _C.MODEL.MMN.PREDICTOR.CHECKPOINT_ACTIVATIONS = False

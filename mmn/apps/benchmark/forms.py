@@ -62,6 +62,7 @@ class Workload:
         with torch.no_grad():
             self.dense_map, self.mask = self._dense_map()
             self.packed = self.model.feat2d(self.model.featpool(self.batch.feats))
+            self._text()  # what is tried once is no part of a forward
 
     # ---- the parts -------------------------------------------------------------------------------------------------
 
