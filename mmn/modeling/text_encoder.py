@@ -47,8 +47,12 @@ class SentencePooling(nn.Module):
         return self._encode(tokens, token_mask)
 
     def _encode(self, tokens: Tensor, token_mask: Tensor) -> Tensor:
-        """`sentence_vectors`, all computed now. On a CPU sentences share rows, or those of like length a forward."""
-        if tokens.device.type == "cpu" and self.pool is not None and self._is_tried(tokens) and self.takes_rows:
+        """`sentence_vectors`, all computed now. On a CPU sentences share rows, or those of like length a forward.
+
+        Not in training: dropout would fall on other tokens, so that a run of an earlier version would go on differently.
+        """
+        shares_rows = tokens.device.type == "cpu" and self.pool is not None and not self.training
+        if shares_rows and self._is_tried(tokens) and self.takes_rows:
             return self.pool(encode_in_rows(self.bert, tokens, token_mask), token_mask)
         return encode_in_groups(self.pooled_hidden_state, tokens, token_mask)
 

