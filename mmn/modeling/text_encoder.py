@@ -51,8 +51,8 @@ class SentencePooling(nn.Module):
 
         Not in training: dropout would fall on other tokens, so that a run of an earlier version would go on differently.
         """
-        shares_rows = tokens.device.type == "cpu" and self.pool is not None and not self.training
-        if shares_rows and self._is_tried(tokens) and self.takes_rows:
+        may_share = tokens.device.type == "cpu" and not self.training and self._is_tried(tokens)
+        if may_share and self.pool is not None and self.takes_rows:
             return self.pool(encode_in_rows(self.bert, tokens, token_mask), token_mask)
         return encode_in_groups(self.pooled_hidden_state, tokens, token_mask)
 
