@@ -50,6 +50,21 @@ def whole(model, ranker, dataset):
     return predict_shards(model, ranker, dataset, batch_size=len(dataset), world_size=1)[0]
 
 
+def test_a_split_encodes_each_sentence_once(model, ranker, dataset, monkeypatch):
+    encoder, encoded = model.text_encoder, []
+    encode = encoder._encode
+
+    def counting(tokens, token_mask):
+        encoded.extend(tuple(row[: mask.sum()].tolist()) for row, mask in zip(tokens, token_mask, strict=True))
+        return encode(tokens, token_mask)
+
+    monkeypatch.setattr(encoder, "_encode", counting)
+    twice = [*range(len(dataset))] * 2
+    predict(model, DataLoader(dataset, 1, sampler=twice, collate_fn=Collator(dataset.pad_id)), ranker, CPU)
+    distinct = {tuple(ids.tolist()) for number in range(len(dataset)) for ids in dataset[number].tokens}
+    assert sorted(encoded) == sorted(distinct)
+
+
 @pytest.mark.parametrize("batch_size, world_size", [(2, 1), (1, 2), (2, 3), (5, 7)])  # 7: more processes than videos
 def test_predictions_depend_neither_on_batch_size_nor_on_processes(
     model, ranker, dataset, whole, batch_size, world_size, monkeypatch

@@ -2,44 +2,10 @@
 
 import pytest
 import torch
-from transformers import (
-    BertConfig,
-    BertModel,
-    CLIPTextConfig,
-    CLIPTextModel,
-    DistilBertConfig,
-    DistilBertModel,
-    FlaubertConfig,
-    FlaubertModel,
-    LlamaConfig,
-    LlamaModel,
-)
+from small_encoders import bert, clip, distilbert, flaubert, llama
 
 from mmn.modeling.attention_mask import mask_of_pairs, takes_mask_of_pairs
 from mmn.modeling.fast.sentence_rows import takes_rows
-
-SIZES = {"vocab_size": 20, "max_position_embeddings": 16}
-BERT_SIZES = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
-
-
-def bert(**options):
-    return BertModel(BertConfig(**SIZES, **BERT_SIZES), **options)
-
-
-def distilbert():
-    return DistilBertModel(DistilBertConfig(**SIZES, dim=8, n_layers=2, n_heads=2, hidden_dim=16))
-
-
-def clip():
-    return CLIPTextModel(CLIPTextConfig(**SIZES, **BERT_SIZES))
-
-
-def llama():
-    return LlamaModel(LlamaConfig(**SIZES, **BERT_SIZES))
-
-
-def flaubert():
-    return FlaubertModel(FlaubertConfig(vocab_size=20, emb_dim=8, n_layers=2, n_heads=2))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel
+from small_encoders import bert
 
 from mmn.modeling.fast import sentence_memo
 from mmn.modeling.text_encoder import SentencePooling, remembered_sentences
@@ -10,8 +10,7 @@ from mmn.modeling.text_encoder import SentencePooling, remembered_sentences
 
 @pytest.fixture
 def encoder():
-    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    encoder = SentencePooling(BertModel(BertConfig(vocab_size=20, max_position_embeddings=16, **sizes))).eval()
+    encoder = SentencePooling(bert()).eval()
     encoder.encoded = []
     encode = encoder._encode
 
@@ -46,7 +45,7 @@ def test_nothing_is_remembered_afterwards(encoder):
     one = batch([5, 6])
     with remembered_sentences(encoder):
         before = encoder.sentence_vectors(*one)
-    encoder.bert.embeddings.word_embeddings.weight.add_(1)
+    encoder.bert.embeddings.word_embeddings.weight.normal_()
     assert not torch.allclose(encoder.sentence_vectors(*one), before)
 
 

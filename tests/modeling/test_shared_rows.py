@@ -6,56 +6,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from small_encoders import bert, clip, distilbert, llama, modernbert, roberta
 from torch.testing import assert_close
-from transformers import (
-    BertConfig,
-    BertModel,
-    CLIPTextConfig,
-    CLIPTextModel,
-    DistilBertConfig,
-    DistilBertModel,
-    LlamaConfig,
-    LlamaModel,
-    ModernBertConfig,
-    ModernBertModel,
-    RobertaConfig,
-    RobertaModel,
-)
+from transformers import DistilBertModel
 
+from mmn.modeling import text_encoder
+from mmn.modeling.fast import onednn
+from mmn.modeling.fast.packed_linear import pack_linears
 from mmn.modeling.fast.sentence_rows import ATTENTION_PER_TOKEN, choose_rows, encode_in_rows, lay_out, takes_rows
 from mmn.modeling.text_encoder import SentencePooling
 
-SIZES = {"vocab_size": 20, "max_position_embeddings": 40}
-BERT_SIZES = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
-
-
-def bert():
-    return BertModel(BertConfig(**SIZES, **BERT_SIZES))
-
-
-def distilbert():
-    return DistilBertModel(DistilBertConfig(**SIZES, dim=8, n_layers=2, n_heads=2, hidden_dim=16))
-
-
 has_positions = "position_ids" in inspect.signature(DistilBertModel.forward).parameters  # not before transformers 5
-
-
-def roberta():
-    return RobertaModel(RobertaConfig(**SIZES, **BERT_SIZES))
-
-
-def clip():
-    return CLIPTextModel(CLIPTextConfig(**SIZES, **BERT_SIZES))
-
-
-def llama():
-    return LlamaModel(LlamaConfig(**SIZES, **BERT_SIZES))
-
-
-def modernbert(local_attention=8, positions=40):
-    special = {f"{name}_token_id": number for number, name in enumerate(("pad", "bos", "eos", "cls", "sep"))}
-    sizes = {**SIZES, **BERT_SIZES, "max_position_embeddings": positions}
-    return ModernBertModel(ModernBertConfig(**sizes, **special, local_attention=local_attention))
 
 
 def sentences(lengths):
@@ -82,6 +43,27 @@ def test_vectors_are_those_of_each_sentence_alone(make):
     for row, length in enumerate(lengths):
         alone = encoder(input_ids=tokens[row : row + 1, :length]).last_hidden_state[0].mean(dim=0)
         assert_close(vectors[row], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_sentences_share_rows_in_inference_alone(monkeypatch):
+    encoder, batch = SentencePooling(bert()), sentences([3, 7, 1, 4])
+    calls = []
+    in_rows = text_encoder.encode_in_rows
+    monkeypatch.setattr(text_encoder, "encode_in_rows", lambda *args: calls.append(args) or in_rows(*args))
+    encoder.train().sentence_vectors(*batch)
+    assert not calls
+    encoder.eval().sentence_vectors(*batch)
+    assert len(calls) == encoder.takes_rows
+
+
+def test_a_trial_packs_no_weights(monkeypatch):
+    monkeypatch.setattr(onednn, "MIN_WEIGHTS", 1)
+    packed, pack = [], onednn.pack
+    monkeypatch.setattr(onednn, "pack", lambda *args: packed.append(args) or pack(*args))
+    encoder = pack_linears(bert())
+    encoder.pooler = None  # as `load_encoder` does
+    assert takes_rows(encoder)
+    assert not packed
 
 
 @torch.no_grad()

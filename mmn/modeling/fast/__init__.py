@@ -5,9 +5,9 @@
   arithmetic), `packed_conv` and `packed_batch_norm` (the layer itself), `product_chunks` (how much of it at a time),
   `transformed_weights` (the weights in it), `conv_cost` (which algorithm, and whether at all), `weight_memory` (what
   inference keeps).
-* The text encoder: `sentence_memo` (sentences that come again), `sentence_rows` (sentences share rows), `length_groups`
-  (for encoders that cannot: those of like length share a forward), `packed_linear` (queries by weights in the layout that
-  oneDNN multiplies fastest).
+* The text encoder: `sentence_memo` (sentences that come again), `sentence_rows` (sentences share rows in inference),
+  `length_groups` (in training, and for encoders that cannot: those of like length share a forward), `packed_linear`
+  (queries by weights in the layout that oneDNN multiplies fastest).
 * Shared: `onednn` (its private operators in torch), `fingerprint` (whether weights have changed since they were packed).
 """
 

@@ -1,10 +1,11 @@
 """Estimated cost of a layer, fast and dense: for `weight_memory` to pick algorithms, and between fast and dense.
 
 The estimate counts the arithmetic of the channel products, that of the transforms, the memory traffic of transformed
-weights, and calls. Only the ratios of the `RATES` matter. They were fitted to 106 measured layers of the three released
-settings on one core of an Intel Xeon (AVX-512, torch 2.13, float32): 8 % off on average, and what they choose takes at
-most 4 % longer than the best. Ratios dense / fast of the whole stack, measured earlier in processor time on an AMD EPYC,
-N = clips, k = kernel, L = layers, B = batch, C = channels:
+weights, and calls. Only the ratios of the `RATES` matter. They were fitted to 106 timings of layers of the three released
+settings, KEPT and STREAMED, on one core of an Intel Xeon (AVX-512, torch 2.13, float32): 8 % off on average, and what they
+choose takes at most 4 % longer than the best. That TAPS halves the transforms of weights was seen in some of them. Ratios
+dense / fast of the whole stack, measured earlier in processor time on an AMD EPYC, N = clips, k = kernel, L = layers, B =
+batch, C = channels:
 
     N, k, L, B, C           inference   training
     64, 9, 4, 4, 512             14.2        9.0

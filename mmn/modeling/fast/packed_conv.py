@@ -136,9 +136,8 @@ def _backward_products(grad: Tensor, cells: Tensor, weight: Tensor, plan: LayerP
         expand(chunk, sources, "input_transform", inputs[:q].flatten(1))
         expand(chunk, taps, "weight_transform", matrices[:q].flatten(1))
         torch.bmm(products[:q].mT, inputs[:q], out=grad_matrices[:q])
-        batched_linear(
-            products[:q], matrices[:q], inputs[:q]
-        )  # the inputs are used up: their gradients, in their place
+        # The inputs are used up: their gradients, in their place.
+        batched_linear(products[:q], matrices[:q], inputs[:q])
         tap_sums.collect(chunk, grad_matrices.flatten(1), "weight_transform", taps)
         source_sums.collect(chunk, inputs.flatten(1), "input_transform", sources)
     del inputs, products, matrices, grad_matrices, grads

@@ -44,10 +44,9 @@ class PackedLinear(nn.Linear):
         """The packed copy of the weight as it is now, for few rows; None where there is none yet."""
         state = fingerprint([self.weight])
         kept = self.__dict__.get("_packed")
-        if kept is None or not same_state(kept[0], state):
-            kept = None
-        packed = kept[1] if kept else None
-        if packed is None and few and kept is not None:
+        is_second = kept is not None and same_state(kept[0], state)
+        packed = kept[1] if kept is not None and is_second else None
+        if few and is_second and packed is None:
             with torch.inference_mode(False), torch.no_grad():
                 packed = onednn.pack(self.weight.detach().clone(), NOMINAL_ROWS)
         self._packed = (state, packed) if few or packed is not None else None

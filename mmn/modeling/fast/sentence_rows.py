@@ -122,9 +122,8 @@ def takes_rows(encoder: nn.Module) -> bool:
     This holds for sentences and rows of up to `longest_tried` tokens.
     """
     longest = longest_tried(encoder)
-    copies = -(
-        -FEW_ROWS // (2 * longest)
-    )  # so many that no layer takes them for a query, for which it packs its weights
+    # So many that no layer takes them for a query, for which it would pack its weights.
+    copies = -(-FEW_ROWS // (2 * longest))
     lengths = [longest, 1, max(1, longest - 1)] * copies
     rows = [row for first in range(0, len(lengths), 3) for row in ([first], [first + 2, first + 1])]
     layout = lay_out(rows, lengths)

@@ -52,6 +52,20 @@ class Stopped(Exception):
     """In the place of a kill: every file is renamed into its place or not there."""
 
 
+def count_windows(localizer, monkeypatch, stop_at):
+    """The windows of each batch that is encoded from now on; batch number `stop_at` is stopped, None is none."""
+    encode, calls = localizer.encoder.encode_windows, []
+
+    def counted(windows, device):
+        calls.append(len(windows))
+        if len(calls) == stop_at:
+            raise Stopped
+        return encode(windows, device)
+
+    monkeypatch.setattr(localizer.encoder, "encode_windows", counted)
+    return calls
+
+
 @pytest.fixture(scope="module")
 def tan2d(dataset_root, tmp_path_factory):
     """The localizer of an untrained 2D-TAN."""
@@ -90,15 +104,7 @@ def test_vectors_of_a_2d_tan_are_stored_once(tan2d, tmp_path):
 @pytest.mark.parametrize("stop_at", [3, None])
 def test_files_of_a_2d_tan_that_hold_its_vectors_twice_are_read(tan2d, tmp_path, monkeypatch, stop_at):
     video = {"video": random_rows(400), "duration": 200.0, "window": 10.0, "cache": tmp_path}
-    encode, calls = tan2d.encoder.encode_windows, []
-
-    def counted(windows, device):
-        calls.append(len(windows))
-        if len(calls) == stop_at:
-            raise Stopped
-        return encode(windows, device)
-
-    monkeypatch.setattr(tan2d.encoder, "encode_windows", counted)
+    calls = count_windows(tan2d, monkeypatch, stop_at)
     with monkeypatch.context() as patch, pytest.raises(Stopped) if stop_at else contextlib.nullcontext():
         patch.setattr(type(tan2d.encoder), "num_vectors", 2)  # as earlier versions wrote them
         tan2d.encode_video(**video)
@@ -141,15 +147,7 @@ def test_stopped_while_decoding_goes_on_to_the_same_bits(localizer, video_file, 
 @pytest.mark.parametrize("stop_at", [1, 3, 8])
 def test_stopped_among_the_windows_goes_on_to_the_same_bits(localizer, video_file, tmp_path, stop_at, monkeypatch):
     undisturbed = localizer.encode_video(video_file, **WINDOWS, cache=tmp_path / "undisturbed")
-    encode, calls = localizer.encoder.encode_windows, []
-
-    def counted(windows, device):
-        calls.append(len(windows))
-        if len(calls) == stop_at:
-            raise Stopped
-        return encode(windows, device)
-
-    monkeypatch.setattr(localizer.encoder, "encode_windows", counted)
+    calls = count_windows(localizer, monkeypatch, stop_at)
     with pytest.raises(Stopped):
         localizer.encode_video(video_file, **WINDOWS, cache=tmp_path / "stopped")
     resumed = localizer.encode_video(video_file, **WINDOWS, cache=tmp_path / "stopped")
